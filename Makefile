@@ -1,0 +1,34 @@
+# Everything runs in .venv, which is made on first use from python3 and the network.
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+PYTEST := $(BIN)/pytest -q
+
+.PHONY: demo test lint bench soak
+
+demo: .venv/.stamp
+	@$(BIN)/kmslab demo
+
+test: .venv/.stamp
+	@$(PYTEST) -n $(WORKERS) --dist worksteal
+
+lint: .venv/.stamp
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+bench: .venv/.stamp
+	@$(PYTEST) -n 0 tests/benchmarks --benchmark-only --benchmark-sort=name \
+	    --benchmark-columns=min,median,max,ops,rounds
+
+soak: .venv/.stamp
+	@KMSLAB_SOAK=1 $(PYTEST) -n $(WORKERS) --dist worksteal -m ""
+
+.venv/.stamp: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \
+	    "kmslab needs Python 3.11 or newer, for example: make PYTHON=python3.12")'
+	@echo "Setting up .venv: about a minute, once" >&2
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[dev]'
+	@touch $@
