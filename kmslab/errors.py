@@ -1,0 +1,335 @@
+"""Every error that kmslab raises, in one tree.
+
+KmslabError
+├── KmsError                      a KMS's answer; has .request_id
+│   ├── InvalidRequest            a parameter is wrong; has .parameter
+│   │   ├── MissingParameter
+│   │   ├── UnknownParameter
+│   │   ├── InvalidKeyId
+│   │   ├── InvalidPlaintext
+│   │   ├── InvalidAlias
+│   │   ├── AliasInUse
+│   │   ├── InvalidKeyUsage
+│   │   ├── InvalidPendingWindow
+│   │   ├── DuplicateKeyId
+│   │   ├── UnreadableMaterial    imported material cannot be unwrapped
+│   │   ├── MaterialMismatch      imported material is not what was there before
+│   │   ├── UnknownAction
+│   │   ├── UnknownVersion        of the API
+│   │   └── UnknownRegion
+│   ├── InvalidCiphertext         one opaque refusal, whatever was wrong with the blob
+│   ├── DecryptFailed             the same for public-key ciphertext
+│   ├── KeyNotFound
+│   ├── KeyUnavailable            the key's state forbids it; has .key_id
+│   │   ├── KeyDisabled
+│   │   ├── KeyArchived
+│   │   ├── KeyPendingDeletion
+│   │   ├── KeyPendingImport
+│   │   ├── KeyStateUnsupported   some other call needs another state
+│   │   ├── KeyNotDisabled        disable it first
+│   │   └── KeyNotPendingDeletion
+│   ├── ImportTokenExpired
+│   ├── Unauthorized
+│   ├── BalanceExhausted
+│   ├── Unsupported
+│   │   ├── NotExternal
+│   │   ├── ExternalCannotRotate
+│   │   └── RotationUnsupported
+│   ├── LimitReached
+│   │   └── EncryptionLimitReached
+│   └── Retryable                 the same call may succeed later
+│       ├── Throttled             has .retry_after, in seconds
+│       │   └── RotatedRecently
+│       └── InternalError         has .code where a fault named one
+├── LabError                      a lab cannot be made, opened or used
+│   ├── LabNotFound
+│   ├── LabExists
+│   ├── LabPermissions
+│   ├── RootKeyError
+│   ├── TamperedLab
+│   ├── LabRolledBack
+│   ├── SchemaMismatch
+│   ├── LabBusy
+│   ├── LabClosed
+│   ├── SettingError
+│   ├── CredentialError
+│   ├── BundleError
+│   └── SeedError
+├── FormatError (ValueError)      a text that is not what it should be; has .offset
+│   └── ContextError
+└── SourceError                   records cannot be read; has .source and .row
+
+An error names what was wrong, where, and what to do. None holds key or plaintext bytes.
+"""
+
+from __future__ import annotations
+
+
+class KmslabError(Exception):
+    """The root of the tree.
+
+    >>> issubclass(InvalidCiphertext, KmslabError)
+    True
+    """
+
+
+class KmsError(KmslabError):
+    """A KMS refused a call. `request_id` is the id of the call, as in the provider's answer."""
+
+    request_id: str = ""
+
+
+class InvalidRequest(KmsError):
+    """A parameter is missing, unknown, ill-typed or out of bounds; `parameter` names it."""
+
+    def __init__(self, message: str, *, parameter: str = "") -> None:
+        super().__init__(message)
+        self.parameter = parameter
+
+
+class MissingParameter(InvalidRequest):
+    """A required parameter is not there."""
+
+
+class UnknownParameter(InvalidRequest):
+    """A parameter that the call does not have, or has in another place."""
+
+
+class InvalidKeyId(InvalidRequest):
+    """A key id that is not a lower-case UUID."""
+
+
+class InvalidPlaintext(InvalidRequest):
+    """A plaintext that is not base64, or longer than the provider takes."""
+
+
+class InvalidAlias(InvalidRequest):
+    """An alias with letters or a length that the provider does not take."""
+
+
+class AliasInUse(InvalidRequest):
+    """An alias that another key of the region has."""
+
+
+class InvalidKeyUsage(InvalidRequest):
+    """A key that is not made for this call: a symmetric one where a pair is needed, or back."""
+
+
+class InvalidPendingWindow(InvalidRequest):
+    """A deletion window outside 7 to 30 days."""
+
+
+class DuplicateKeyId(InvalidRequest):
+    """The same key id twice in one list."""
+
+
+class UnreadableMaterial(InvalidRequest):
+    """Wrapped key material that does not open, or has the wrong length."""
+
+
+class MaterialMismatch(InvalidRequest):
+    """Imported material other than what the key had before."""
+
+
+class UnknownAction(InvalidRequest):
+    """A call that the provider does not have."""
+
+
+class UnknownVersion(InvalidRequest):
+    """A version of the API that the provider does not have."""
+
+
+class UnknownRegion(InvalidRequest):
+    """A region that this Kms is not in."""
+
+
+class InvalidCiphertext(KmsError):
+    """A blob that does not open: malformed, foreign, cut, altered, or under another context.
+
+    Which of these it was is not said. `Lab.explain` tells the owner of the lab more.
+    """
+
+
+class DecryptFailed(KmsError):
+    """A public-key ciphertext that does not open; which part was wrong is not said."""
+
+
+class KeyNotFound(KmsError):
+    """No key (or version) of this id in this region."""
+
+
+class KeyUnavailable(KmsError):
+    """The key is there, and its state forbids the call; `key_id` names it."""
+
+    def __init__(self, message: str, *, key_id: str = "") -> None:
+        super().__init__(message)
+        self.key_id = key_id
+
+
+class KeyDisabled(KeyUnavailable):
+    """The key is disabled."""
+
+
+class KeyArchived(KeyUnavailable):
+    """The key is archived: it decrypts, and does not encrypt."""
+
+
+class KeyPendingDeletion(KeyUnavailable):
+    """The key is scheduled for deletion."""
+
+
+class KeyPendingImport(KeyUnavailable):
+    """The key has no material yet, or no longer."""
+
+
+class KeyStateUnsupported(KeyUnavailable):
+    """The call needs the key to be in another state."""
+
+
+class KeyNotDisabled(KeyUnavailable):
+    """The key must be disabled before its deletion is scheduled."""
+
+
+class KeyNotPendingDeletion(KeyUnavailable):
+    """There is no scheduled deletion to cancel."""
+
+
+class ImportTokenExpired(KmsError):
+    """The import token is older than 24 hours."""
+
+
+class Unauthorized(KmsError):
+    """The credential has no right to this call on this key."""
+
+
+class BalanceExhausted(KmsError):
+    """The account's balance is not above 0."""
+
+
+class Unsupported(KmsError):
+    """A call, an algorithm or a kind of key that is not offered."""
+
+
+class NotExternal(Unsupported):
+    """The call is for keys with imported material."""
+
+
+class ExternalCannotRotate(Unsupported):
+    """A key with imported material does not rotate."""
+
+
+class RotationUnsupported(Unsupported):
+    """This key does not rotate: its pair has no primary version, or rotation is off."""
+
+
+class LimitReached(KmsError):
+    """A quota is used up."""
+
+
+class EncryptionLimitReached(LimitReached):
+    """A key version has made 2^32 ciphertexts. Rotate the key."""
+
+
+class Retryable(KmsError):
+    """The same call may succeed later."""
+
+
+class Throttled(Retryable):
+    """More calls than the limit allows; `retry_after` is the wait in seconds."""
+
+    def __init__(self, message: str, *, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class RotatedRecently(Throttled):
+    """A key is rotated on demand at most once in 24 hours."""
+
+
+class InternalError(Retryable):
+    """The provider failed; `code` is the provider's code where a fault named one."""
+
+    def __init__(self, message: str, *, code: str = "") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LabError(KmslabError):
+    """A lab cannot be made, opened or used."""
+
+
+class LabNotFound(LabError):
+    """There is no lab at this path."""
+
+
+class LabExists(LabError):
+    """There is something at this path already."""
+
+
+class LabPermissions(LabError):
+    """A file of the lab can be read by others, is a link, or belongs to somebody else."""
+
+
+class RootKeyError(LabError):
+    """The root key or passphrase is missing, malformed, or not this lab's."""
+
+
+class TamperedLab(LabError):
+    """Something in the lab is not what the lab wrote there."""
+
+
+class LabRolledBack(LabError):
+    """The lab is older than the generation that was expected."""
+
+
+class SchemaMismatch(LabError):
+    """The lab was written by another version of kmslab."""
+
+
+class LabBusy(LabError):
+    """Another process holds the lab for too long."""
+
+
+class LabClosed(LabError):
+    """The lab has been closed."""
+
+
+class SettingError(LabError):
+    """A setting or fault that does not exist, or cannot have this value."""
+
+
+class CredentialError(LabError):
+    """A credential or right that does not exist or cannot be made."""
+
+
+class BundleError(LabError):
+    """A bundle that cannot be read, opened or taken in."""
+
+
+class SeedError(LabError):
+    """A seed file that cannot be read or taken in."""
+
+
+class FormatError(KmslabError, ValueError):
+    """A text is not what it should be; `offset` is where, in bytes, if known."""
+
+    def __init__(self, message: str, *, offset: int | None = None) -> None:
+        super().__init__(message)
+        self.offset = offset
+
+
+class ContextError(FormatError):
+    """An encryption context that is not a JSON object of strings."""
+
+
+class SourceError(KmslabError):
+    """Records cannot be read; `source` names where from, `row` the row (from 1) if one did it."""
+
+    def __init__(self, message: str, *, source: str = "", row: int | None = None) -> None:
+        super().__init__(message)
+        self.source = source
+        self.row = row
+
+
+class EncryptionCountWarning(UserWarning):
+    """A key version has made 2^31 ciphertexts, half of what it may. Rotate the key."""
