@@ -6,7 +6,7 @@ RFC 8017 (hash and MGF1 hash equal, empty label, as reference/ctyun.md section 4
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -103,9 +103,11 @@ class Argon2Parameters:
 
     def __post_init__(self) -> None:
         # Read from files before they are authenticated, so an absurd cost is refused.
-        if not (1 <= self.iterations <= 64 and 1 <= self.lanes <= 64):
+        if any(type(value) is not int for value in astuple(self)):
+            raise FormatError("Argon2id cost is in whole numbers")
+        if not (1 <= self.iterations <= 16 and 1 <= self.lanes <= 16):
             raise FormatError("Argon2id cost is out of bounds")
-        if not 8 * self.lanes <= self.memory_kib <= 4 * 1024 * 1024:
+        if not 8 * self.lanes <= self.memory_kib <= 1024 * 1024:
             raise FormatError("Argon2id memory is out of bounds")
 
     def as_dict(self) -> dict[str, int]:
@@ -192,7 +194,7 @@ def load_rsa_public(data: bytes) -> rsa.RSAPublicKey:
 
 
 def _oaep(algorithm: OaepAlgorithm) -> padding.OAEP:
-    hash_ = hashes.SHA1 if algorithm is OaepAlgorithm.SHA_1 else hashes.SHA256  # noqa: S303
+    hash_ = hashes.SHA1 if algorithm is OaepAlgorithm.SHA_1 else hashes.SHA256
     return padding.OAEP(mgf=padding.MGF1(hash_()), algorithm=hash_(), label=None)
 
 

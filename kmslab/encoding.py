@@ -42,7 +42,7 @@ def unb64(text: str, what: str = "base64 text") -> bytes:
 
 
 def unb64_rows(letters: str, rows: int, size: int) -> bytes | None:
-    """The bytes of many base64 texts of one length, one after another, `size` bytes each.
+    r"""The bytes of many base64 texts of one length, one after another, `size` bytes each.
 
     Each row is followed by as many zero bytes as make its length a multiple of 3. None unless
     every text is spelled just as `b64` spells it; `unb64` says of one what is wrong.
