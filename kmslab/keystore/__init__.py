@@ -1,0 +1,1 @@
+"""Keys, versions and material at rest: sealed, authenticated, durable, counted, audited."""

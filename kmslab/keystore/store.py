@@ -1,0 +1,444 @@
+"""The keystore: what is in the lab's database, checked, and how it changes.
+
+Reading is from memory. `begin`, which every call makes first, looks whether another process has
+changed the lab and whether the clock owes a change. Changing is one transaction: what others have
+written is read and checked, the change is made, the units, the audit row and the lab row are
+written with their MACs, and memory follows once the database has it.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import math
+import os
+import threading
+import time
+import uuid
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select
+
+from kmslab.clock import Clock
+from kmslab.errors import KeyNotFound, LabBusy, LabClosed, LabError, RootKeyError, TamperedLab
+from kmslab.keystore import forks, state, writing
+from kmslab.keystore.audit import (
+    ENTRY_FIELDS,
+    MOST_GROUPS,
+    SESSION_BEGIN,
+    SESSION_END,
+    AuditBuffer,
+    AuditCheck,
+    AuditEntry,
+    AuditMode,
+    Flusher,
+    Like,
+    OpenSessions,
+    first_broken,
+    stored_entry,
+)
+from kmslab.keystore.bell import LOOK_SECONDS, Bell
+from kmslab.keystore.changes import Change
+from kmslab.keystore.schema import audit_table, database_errors, erase
+from kmslab.keystore.sealing import Subkeys
+from kmslab.keystore.state import CredentialRow, LabRow
+from kmslab.keystore.units import Handle, KeyRow, Unit, VersionRow
+from kmslab.secret import Entropy, Secret
+
+
+class Keystore:
+    """An open lab's keys, versions, credentials, settings and audit log."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        subkeys_for: Callable[[LabRow], Subkeys],
+        *,
+        path: Path | None,
+        clock: Clock,
+        entropy: Entropy,
+        audit_mode: AuditMode,
+    ) -> None:
+        self.path = path
+        self.clock = clock
+        self.entropy = entropy
+        self.subkeys: Subkeys
+        self.settings: Mapping[str, Any]
+        self._lab: LabRow
+        self._credentials: tuple[CredentialRow, ...]
+        self.units: dict[str, Unit] = {}
+        self.handles: dict[str, Handle] = {}
+        # Counts what was taken in or changed: what was found in one epoch holds through it.
+        self.epoch = 0
+        self._engine = engine
+        self.subkeys_for = subkeys_for
+        self._audit_mode = audit_mode
+        self._lock = threading.RLock()
+        self._closing = threading.Lock()
+        self._next_event = -math.inf
+        self._settle: Callable[[], float] = lambda: math.inf
+        self._closed = False
+        self._bell: Bell | None = None
+        self._heard = -1
+        self._looked_at = -math.inf
+        self.on_close: list[Callable[[], Mapping[str, int]]] = []
+        self.on_fork: list[Callable[[], None]] = []
+        self._session: str | None = None
+        self._buffer = AuditBuffer()
+        self._flusher = Flusher(self._buffer, self._flush_quietly)
+        if path is not None:
+            self._bell = Bell(path)
+            self._heard = self._bell.heard()
+        # Nobody can change the root key between the look at the lab row and at the key's file.
+        with database_errors(self.where), self._engine.begin() as connection:
+            state.check_schema(connection)
+            lab, mac = state.read_lab(connection)
+            subkeys = subkeys_for(lab)
+            state.check_lab(subkeys, lab, mac)
+            self._take_in(connection, lab, subkeys, everything=True)
+        self._exit = _close_at_exit(self)
+        forks.watch(self)
+
+    # Looking
+
+    def begin(self) -> float:
+        """Begin a call: see what other processes have changed, do what the clock owes.
+
+        Gives the time of the call in seconds since 1970.
+        """
+        if self._closed:
+            raise LabClosed("the lab has been closed")
+        if self._bell is not None:
+            quiet = self._bell.heard() == self._heard
+            if not quiet or time.monotonic() - self._looked_at > LOOK_SECONDS:
+                self.refresh()
+        now = self.clock.time()
+        if now >= self._next_event:
+            self.settle()
+        return now
+
+    def refresh(self) -> None:
+        """Take in what has changed in the database since it was last read."""
+        with self._lock:
+            self._check_open()
+            heard = self._bell.heard() if self._bell is not None else -1
+            try:
+                with self._reading() as connection:
+                    self._catch_up(connection)
+            except RootKeyError:
+                # The key's file may have moved on after that snapshot: look while it cannot.
+                with database_errors(self.where), self._engine.begin() as connection:
+                    self._catch_up(connection)
+            self._heard, self._looked_at = heard, time.monotonic()
+
+    def unit(self, key_id: str) -> Unit:
+        """The key of this id, whatever its state; KeyNotFound where there is none."""
+        try:
+            return self.units[key_id]
+        except KeyError:
+            raise KeyNotFound(f"no key {key_id}") from None
+
+    @property
+    def lab(self) -> LabRow:
+        """The lab row as last read."""
+        return self._lab
+
+    @property
+    def credentials(self) -> tuple[CredentialRow, ...]:
+        """Every credential as last read."""
+        return self._credentials
+
+    def material(self, handle: Handle) -> Secret:
+        """A version's key material, opened; TamperedLab where it is not bound to the version."""
+        with self.steady():
+            row = handle.row
+            if row.sealed is None:
+                raise KeyNotFound(f"version {row.number} of key {row.key_id} has no material")
+            spec = handle.unit.row.spec
+            return self.subkeys.open("material", row.sealed, row.key_id, row.version_id, spec)
+
+    @contextmanager
+    def steady(self) -> Iterator[None]:
+        """While the block runs, rows and subkeys are of one state of the lab."""
+        with self._lock:
+            yield
+
+    # Changing
+
+    @contextmanager
+    def change(self, *entries: AuditEntry) -> Iterator[Change]:
+        """One transaction on the lab, audited as `entries`, durable when the block ends."""
+        with self._lock:
+            self._check_open()
+            pending = self._buffer.take()
+            try:
+                with database_errors(self.where), self._engine.begin() as connection:
+                    self._catch_up(connection)
+                    change = Change(
+                        connection, self.subkeys, self._lab, self._credentials, [*pending]
+                    )
+                    yield change
+                    change.entries.extend(entries)
+                    writing.write(change, self._lab, self._credentials, self.units)
+            except BaseException:
+                self._buffer.put_back(pending)
+                if pending:
+                    self._flusher.wake()
+                raise
+            if self._bell is not None:
+                self._bell.ring()
+            self.subkeys = change.subkeys
+            self._credentials = change.credentials
+            self._adopt(change.units.values())
+            self._set_lab(change.lab)
+
+    def settle(self) -> None:
+        """Do what the clock owes: rotations, deletions, expiry of imported material."""
+        with self._lock:
+            self._next_event = max(self._settle(), self._earliest())
+
+    def settle_with(self, settle: Callable[[], float]) -> None:
+        """Name what does it; it gives the time before which it need not be asked again."""
+        self._settle = settle
+        self._next_event = -math.inf
+
+    def note(self, like: Like, at: float, request_id: str) -> None:
+        """Audit one data call; see `AuditBuffer.add`."""
+        if self._session is None:
+            self._begin_session(at)
+        new_groups = self._buffer.add(like, at, request_id)
+        if self._audit_mode is AuditMode.SYNC or new_groups >= MOST_GROUPS:
+            self.flush()
+        elif new_groups == 1:
+            self._flusher.wake()
+
+    def flush(self) -> None:
+        """Make every audited call durable."""
+        if len(self._buffer):
+            with self.change():
+                pass
+
+    def erase_deleted_bytes(self) -> bool:
+        """Rewrite the database without what was deleted; whether no file holds it any more.
+
+        False where another process is at work on the lab: try again later.
+        """
+        if self.path is None:
+            return True
+        with self._lock:
+            self._check_open()
+            raw = self._engine.raw_connection()
+            try:
+                with database_errors(self.where):
+                    return erase(raw.dbapi_connection)  # type: ignore[arg-type]
+            except LabBusy:
+                return False
+            finally:
+                raw.close()
+
+    # The audit log
+
+    def audit_rows(self, last: int | None = None) -> list[AuditEntry]:
+        """The audit log, oldest first; only the `last` rows where that is given."""
+        self.flush()
+        query = select(audit_table).order_by(audit_table.c.seq.desc()).limit(last)
+        with self._lock, self._reading() as connection:
+            rows = connection.execute(query).mappings().all()
+        return [AuditEntry(**{name: row[name] for name in ENTRY_FIELDS}) for row in reversed(rows)]
+
+    def verify_audit(self) -> AuditCheck:
+        """Check the whole chain against the lab row."""
+        self.flush()
+        with self._lock, self._reading() as connection:
+            self._catch_up(connection)
+            rows = connection.execution_options(yield_per=1000).execute(
+                select(audit_table).order_by(audit_table.c.seq)
+            )
+            checked = map(stored_entry, rows.mappings())
+            sessions = OpenSessions()
+            lab = self._lab
+            count, broken = first_broken(
+                self.subkeys, sessions.watch(checked), lab.audit_seq, lab.audit_head
+            )
+        others = sessions.open - {self._session}
+        return AuditCheck(count, lab.audit_head.hex(), broken, len(others))
+
+    def audit_count(self) -> int:
+        """How many audit rows the database holds."""
+        with self._lock, self._reading() as connection:
+            return connection.execute(select(func.count()).select_from(audit_table)).scalar_one()
+
+    # Ending
+
+    def close(self) -> None:
+        """Write what is pending, return reserved counts, let go of the database."""
+        with self._closing:
+            if self._closed:
+                return
+            self._exit()
+            self._flusher.stop()
+            # A call that is still under way is refused or written: none goes missing.
+            self._buffer.seal()
+            shares = [act() for act in self.on_close]
+            with self._lock:
+                try:
+                    self._end_session(shares)
+                finally:
+                    self._closed = True
+                    self._engine.dispose()
+
+    @property
+    def where(self) -> str:
+        """The lab's place, for messages."""
+        return str(self.path) if self.path else "the lab in memory"
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LabClosed("the lab has been closed")
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        with (
+            database_errors(self.where),
+            self._engine.connect().execution_options(read_only=True) as connection,
+            connection.begin(),
+        ):
+            yield connection
+
+    def _catch_up(self, connection: Connection) -> None:
+        lab, mac = state.read_lab(connection)
+        if lab == self._lab:
+            return
+        same_root = lab.root_id == self._lab.root_id
+        subkeys = self.subkeys if same_root else self.subkeys_for(lab)
+        state.check_lab(subkeys, lab, mac)
+        if lab.generation <= self._lab.generation:
+            raise TamperedLab(f"{self.where} went back to an older state while it was open")
+        state.check_schema(connection)
+        self._take_in(connection, lab, subkeys, everything=False)
+
+    def _take_in(
+        self, connection: Connection, lab: LabRow, subkeys: Subkeys, *, everything: bool
+    ) -> None:
+        # Everything is read and checked before any of it is believed.
+        state.check_audit_end(connection, lab)
+        if everything or lab.credentials_digest != self._lab.credentials_digest:
+            credentials = state.read_credentials(connection, lab)
+        else:
+            credentials = self._credentials
+        found: list[tuple[KeyRow, tuple[VersionRow, ...]]] = []
+        if everything or lab.keys_digest != self._lab.keys_digest:
+            found = self._changed_units(connection, lab, subkeys, everything=everything)
+        self.subkeys = subkeys
+        self._credentials = credentials
+        self._adopt(found)
+        self._set_lab(lab)
+
+    def _changed_units(
+        self, connection: Connection, lab: LabRow, subkeys: Subkeys, *, everything: bool
+    ) -> list[tuple[KeyRow, tuple[VersionRow, ...]]]:
+        generations = state.read_generations(connection, lab)
+        known = {key_id: unit.row.generation for key_id, unit in self.units.items()}
+        if any(generations.get(key_id, 0) < known[key_id] for key_id in known):
+            raise TamperedLab(f"{self.where} went back to an older state while it was open")
+        changed = {k: g for k, g in generations.items() if known.get(k) != g}
+        found = state.read_units(connection, subkeys, None if everything else changed)
+        if {row.key_id: row.generation for row, _ in found} != changed:
+            raise TamperedLab("a key was replayed, added or deleted by something else")
+        return found
+
+    # What is read without the lock is replaced whole, and the epoch counts up when all of it is.
+
+    def _set_lab(self, lab: LabRow) -> None:
+        self._lab = lab
+        self.settings = json.loads(lab.settings)
+        self.epoch += 1
+
+    def _adopt(self, changed: Iterable[tuple[KeyRow, tuple[VersionRow, ...]]]) -> None:
+        units = {row.key_id: Unit(row, versions) for row, versions in changed}
+        for unit in units.values():
+            unit.bind(self.handles)
+        if units.keys() <= self.units.keys():
+            self.units.update(units)
+        else:
+            self.units = {**self.units, **units}
+        self._next_event = self._earliest()
+
+    def _earliest(self) -> float:
+        return min((unit.next_event for unit in self.units.values()), default=math.inf)
+
+    def _begin_session(self, at: float) -> None:
+        # Durable before the first data call is, so that a log without the end of a session is
+        # known to lack, at most, that session's last group.
+        with self._lock:
+            if self._session is None:
+                session = str(uuid.UUID(bytes=os.urandom(16), version=4))
+                with self.change(_session_entry(at, SESSION_BEGIN, session)):
+                    pass
+                self._session = session
+
+    def _end_session(self, shares: list[Mapping[str, int]]) -> None:
+        entries = []
+        if self._session is not None:
+            entries.append(_session_entry(self.clock.time(), SESSION_END, self._session))
+        if entries or any(shares):
+            with self.change(*entries) as change:
+                for version_id, unused in (item for share in shares for item in share.items()):
+                    change.count(self.handles[version_id], -unused)
+
+    def _flush_quietly(self) -> None:
+        # The thread's own call: a failure leaves the rows in the buffer, and the next call or
+        # the close that cannot write them either raises it.
+        try:
+            self.flush()
+        except LabError:
+            return
+
+    # Processes
+
+    def hold(self) -> None:
+        """Before a fork: no thread is inside a transaction."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """After a fork, in the parent."""
+        self._lock.release()
+
+    def begin_child(self) -> None:
+        """After a fork, in the child: locks, threads, audit rows that are not written and reserved
+        counts are the parent's.
+
+        SQLite counts the locks of a process by its connections, so one of the child's own beside
+        an inherited one would hold none: the inherited one is closed first.
+        """
+        self._lock = threading.RLock()
+        self._closing = threading.Lock()
+        self._session = None
+        self._buffer = AuditBuffer()
+        self._flusher = Flusher(self._buffer, self._flush_quietly)
+        for act in self.on_fork:
+            act()
+        if self.path is not None:
+            self._engine.dispose()
+
+
+def _session_entry(at: float, action: str, session: str) -> AuditEntry:
+    return AuditEntry(int(at * 1e6), "kmslab", "", action, request_id=session)
+
+
+def _close_at_exit(keystore: Keystore) -> weakref.finalize[Any, Any]:
+    reference = weakref.ref(keystore)
+
+    def close() -> None:
+        found = reference()
+        if found is not None:
+            found.close()
+
+    atexit.register(close)
+    finalizer = weakref.finalize(keystore, atexit.unregister, close)
+    finalizer.atexit = False
+    return finalizer
