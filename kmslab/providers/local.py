@@ -1,0 +1,352 @@
+"""What the two local KMSs share: how a call begins and ends, and whose keys it may use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Self
+
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+
+from kmslab.crypto import load_rsa_private
+from kmslab.encoding import is_uuid
+from kmslab.errors import (
+    InternalError,
+    InvalidKeyId,
+    InvalidRequest,
+    KeyArchived,
+    KeyDisabled,
+    KeyNotFound,
+    KeyPendingDeletion,
+    KeyPendingImport,
+    KmsError,
+    Throttled,
+    Unauthorized,
+    Unsupported,
+)
+from kmslab.keystore import credentials
+from kmslab.keystore.audit import OK
+from kmslab.keystore.counting import Counters
+from kmslab.keystore.credentials import Credential
+from kmslab.keystore.lifecycle import Act, now_of
+from kmslab.keystore.store import Keystore
+from kmslab.keystore.units import Handle, KeyRow, Unit
+from kmslab.model import KeyState, OaepAlgorithm
+from kmslab.rate import TokenBucket
+
+# Calls a second per action, region and credential, as documented for ReEncrypt (seed 000).
+DOCUMENTED_RATE = 100
+_IDS_AT_A_TIME = 64
+_NODE_BYTES = 6
+
+CodeOf = Callable[[KmsError, str], str]
+ErrorFor = Callable[[str], KmsError]
+
+
+class RequestIds:
+    """Version-4 UUIDs, drawn many at a time, since each draw is a call of the system.
+
+    Those of one draw differ in their last 48 bits, which are random.
+    """
+
+    __slots__ = ("_drawn", "_entropy")
+
+    def __init__(self, keystore: Keystore) -> None:
+        self._entropy = keystore.entropy
+        self._drawn: list[str] = []
+        keystore.on_fork.append(self._drawn.clear)
+
+    def __call__(self) -> str:
+        try:
+            return self._drawn.pop()
+        except IndexError:
+            h = self._entropy(10 + _NODE_BYTES * _IDS_AT_A_TIME).hex()
+            head = f"{h[:8]}-{h[8:12]}-4{h[12:15]}-a{h[15:18]}-"
+            step = 2 * _NODE_BYTES
+            ids = [head + h[at : at + step] for at in range(20, len(h), step)]
+            self._drawn += ids[1:]
+            return ids[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Grounds:
+    """What every session on one lab stands on."""
+
+    keystore: Keystore
+    counters: Counters
+    request_ids: RequestIds
+    owner: str
+
+    def session(
+        self,
+        provider: str,
+        region: str,
+        *,
+        code_of: CodeOf,
+        error_for: ErrorFor,
+        credential: str | None,
+        rate_limit: bool,
+    ) -> Session:
+        """A session of the lab's owner, or of a credential, in one region of one provider."""
+        self.keystore.begin()
+        found = None if credential is None else credentials.find(self.keystore, credential)
+        who = self.owner if found is None else found.name
+        limits: dict[str, TokenBucket] | None = {} if rate_limit else None
+        return Session(self, provider, region, code_of, error_for, who, found, limits)
+
+
+class Session:
+    """One caller's way to one provider's keys in one region."""
+
+    __slots__ = (
+        "_credential",
+        "_limits",
+        "_request_ids",
+        "code_of",
+        "counters",
+        "error_for",
+        "keystore",
+        "provider",
+        "region",
+        "who",
+    )
+
+    def __init__(
+        self,
+        grounds: Grounds,
+        provider: str,
+        region: str,
+        code_of: CodeOf,
+        error_for: ErrorFor,
+        who: str,
+        credential: Credential | None,
+        limits: dict[str, TokenBucket] | None,
+    ) -> None:
+        self.keystore = grounds.keystore
+        self.counters = grounds.counters
+        self._request_ids = grounds.request_ids
+        self.provider = provider
+        self.region = region
+        self.code_of = code_of
+        self.error_for = error_for
+        self.who = who
+        self._credential = credential
+        self._limits = limits
+
+    def operation(self, action: str) -> Operation:
+        """One call of `action`: a context manager."""
+        return Operation(self, action)
+
+    def request_id(self) -> str:
+        """A fresh version-4 UUID."""
+        return self._request_ids()
+
+    def find(self, key_id: str, parameter: str) -> Unit:
+        """The key of this id in this region.
+
+        InvalidKeyId where it is not a lower-case UUID, KeyNotFound where there is none, where it
+        is deleted, and where its deletion is overdue.
+        """
+        unit = self.keystore.units.get(key_id)
+        if unit is None or not self.owns(unit):
+            if not is_uuid(key_id):
+                raise InvalidKeyId(f"{parameter} is not a key id", parameter=parameter)
+            raise KeyNotFound(f"there is no key {key_id} in {self.region}")
+        return unit
+
+    def owns(self, unit: Unit) -> bool:
+        """Whether the key is of this provider and region, and still there."""
+        row = unit.row
+        if row.provider != self.provider or row.region != self.region:
+            return False
+        if row.state is KeyState.DELETED:
+            return False
+        overdue = row.state is KeyState.PENDING_DELETION and row.deletion_at is not None
+        return not (overdue and row.deletion_at <= now_of(self.keystore))  # type: ignore[operator]
+
+    def handle(self, version_id: str) -> Handle | None:
+        """The version of this id, if it is one of this region's."""
+        handle = self.keystore.handles.get(version_id)
+        return handle if handle is not None and self.owns(handle.unit) else None
+
+    def units(self) -> list[Unit]:
+        """Every key of the region that is there, oldest first."""
+        found = [unit for unit in self.keystore.units.values() if self.owns(unit)]
+        return sorted(found, key=lambda unit: (unit.row.created_at, unit.row.key_id))
+
+    def authorise(self, action: str, *units: Unit) -> None:
+        """Unauthorized unless the caller may make this call on each of these keys."""
+        if self._credential is None:
+            return
+        current = {c.secret_id: c for c in credentials.listed(self.keystore)}
+        credential = current[self._credential.secret_id]
+        for unit in units or (None,):
+            key_id = None if unit is None else unit.row.key_id
+            if not credential.allows(action, key_id):
+                raise Unauthorized(f"the credential {credential.name} has no right to {action}")
+
+    def admit(self, action: str) -> None:
+        """Throttled where the session is rate-limited and the action's limit is used up."""
+        if self._limits is None:
+            return
+        bucket = self._limits.get(action)
+        if bucket is None:
+            clock = self.keystore.clock
+            bucket = self._limits.setdefault(action, TokenBucket(DOCUMENTED_RATE, clock=clock))
+        wait = bucket.take()
+        if wait:
+            raise Throttled(
+                f"{action} is limited to {DOCUMENTED_RATE} calls a second", retry_after=wait
+            )
+
+    def gate(self, action: str) -> Callable[[], None] | None:
+        """What stands before each row of a batch: faults and the rate limit; None for nothing."""
+        faults = self.keystore.settings["faults"]
+        if self._limits is None and not faults:
+            return None
+
+        def gate() -> None:
+            error = self.take_fault(action)
+            if error is not None:
+                raise error
+            self.admit(action)
+
+        return gate
+
+    def take_fault(self, action: str) -> KmsError | None:
+        """The error that a fault wants this call to have, used up by one."""
+        if not any(fault["action"] == action for fault in self.keystore.settings["faults"]):
+            return None
+        code = None
+        with self.keystore.change() as change:
+            left = []
+            for fault in self.keystore.settings["faults"]:
+                if code is None and fault["action"] == action:
+                    code = fault["code"]
+                    fault = {**fault, "count": fault["count"] - 1}
+                if fault["count"]:
+                    left.append(fault)
+            change.setting("faults", left)
+        return None if code is None else self.error_for(code)
+
+
+class Operation:
+    """One call, from its request id to its audit row.
+
+    Entering it sees what other processes have changed, does what the clock owes, and meets the
+    lab's faults. Leaving it audits the call with the versions that were named with `on`, and
+    gives a KmsError the request id. `durable` says that a change has audited the call already.
+    """
+
+    __slots__ = ("_ids", "action", "durable", "request_id", "session", "time")
+
+    def __init__(self, session: Session, action: str) -> None:
+        self.session = session
+        self.action = action
+        self.request_id = ""
+        self.durable = False
+        self.time = 0.0
+        self._ids: tuple[str | None, str | None, str | None, str | None] = (None,) * 4
+
+    def __enter__(self) -> Self:
+        session = self.session
+        self.time = session.keystore.begin()
+        self.request_id = session.request_id()
+        if session.keystore.settings["faults"]:
+            error = session.take_fault(self.action)
+            if error is not None:
+                self._failed(error)
+                raise error
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if error is None:
+            if not self.durable:
+                self._note(OK)
+        elif isinstance(error, KmsError):
+            self._failed(error)
+
+    def on(self, handle: Handle, source: Handle | None = None) -> None:
+        """Name the version that the call is about, and the one its ciphertext came from."""
+        row = handle.row
+        if source is None:
+            self._ids = (row.key_id, row.version_id, None, None)
+        else:
+            self._ids = (row.key_id, row.version_id, source.row.key_id, source.row.version_id)
+
+    def on_key(self, unit: Unit) -> None:
+        """Name the key that the call is about."""
+        self._ids = (unit.row.key_id, None, None, None)
+
+    def find(self, key_id: str, parameter: str = "KeyId") -> Unit:
+        """The key of this id, which the caller may make this call on."""
+        unit = self.session.find(key_id, parameter)
+        self.on_key(unit)
+        self.session.authorise(self.action, unit)
+        return unit
+
+    def act(self) -> Act:
+        """This call as a change audits it."""
+        self.durable = True
+        session = self.session
+        return Act(session.who, session.provider, self.action, self.request_id)
+
+    def _failed(self, error: KmsError) -> None:
+        error.request_id = self.request_id
+        self._note(self.session.code_of(error, self.action))
+
+    def _note(self, outcome: str) -> None:
+        session = self.session
+        like = (session.who, session.provider, self.action, *self._ids, outcome)
+        session.keystore.note(like, self.time, self.request_id)
+
+
+def oaep_algorithm(name: OaepAlgorithm | str, parameter: str) -> OaepAlgorithm:
+    """The OAEP variant of a name; Unsupported for PKCS#1 v1.5, which is known and not offered."""
+    if name == "RSAES_PKCS1_V1_5":
+        raise Unsupported("RSAES_PKCS1_V1_5 is not offered; use RSAES_OAEP_SHA_256")
+    try:
+        return OaepAlgorithm(name)
+    except ValueError:
+        names = " or ".join(OaepAlgorithm)
+        raise InvalidRequest(f"{parameter} is {names}", parameter=parameter) from None
+
+
+def pair_of(session: Session, handle: Handle) -> RSAPrivateKey:
+    """The private key of a pair's version, loaded once."""
+    if handle.cipher is None:
+        handle.cipher = load_rsa_private(session.keystore.material(handle).expose())
+    pair: RSAPrivateKey = handle.cipher
+    return pair
+
+
+def check_usable(unit: Unit) -> None:
+    """Raise what the state of a key says against using it; nothing for an enabled one."""
+    state = unit.row.state
+    if state is not KeyState.ENABLED:
+        raise unusable(unit.row)
+
+
+_UNUSABLE: Mapping[
+    KeyState, type[KeyDisabled | KeyArchived | KeyPendingDeletion | KeyPendingImport]
+]
+_UNUSABLE = {
+    KeyState.DISABLED: KeyDisabled,
+    KeyState.ARCHIVED: KeyArchived,
+    KeyState.PENDING_DELETION: KeyPendingDeletion,
+    KeyState.PENDING_IMPORT: KeyPendingImport,
+}
+
+
+def unusable(row: KeyRow) -> KmsError:
+    """The error of a key's state."""
+    kind = _UNUSABLE.get(row.state)
+    if kind is None:
+        return KeyNotFound(f"there is no key {row.key_id}")
+    return kind(f"key {row.key_id} is {row.state}", key_id=row.key_id)

@@ -1,0 +1,1 @@
+"""The Tencent Cloud KMS of a lab: its ciphertexts, rules, codes and wire."""
