@@ -1,0 +1,78 @@
+"""How many records are on which key version."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kmslab.analysis.classify import Classifier, Verdict
+from kmslab.model import CTYUN, TENCENT, Record
+from kmslab.providers.base import Providers
+
+
+@dataclass(frozen=True, slots=True)
+class CensusRow:
+    """The records on one key version, as their blobs' heads say (unverified).
+
+    What is not known is None: the provider where it is none of the two; key and version where the
+    blob is malformed, or a Tencent cloud's own, and names none; number and primary where the Kms
+    does not have the version, or does not tell. A pair has no primary. Public-key ciphertext is
+    counted on the version that its record names.
+    """
+
+    provider: str | None
+    key_id: str | None
+    key_version_id: str | None
+    version_number: int | None
+    is_primary: bool | None
+    records: int
+
+
+class Census:
+    """A census being taken, of records that are classified anyway."""
+
+    __slots__ = ("_counts",)
+
+    def __init__(self) -> None:
+        self._counts: Counter[tuple[str | None, str | None, str | None, int | None, bool | None]]
+        self._counts = Counter()
+
+    def add(self, record: Record, verdict: Verdict) -> None:
+        """Count one record."""
+        provider = record.provider if record.provider in (TENCENT, CTYUN) else None
+        self._counts[
+            provider,
+            verdict.key_id,
+            verdict.key_version_id,
+            verdict.version_number,
+            verdict.is_primary,
+        ] += 1
+
+    def rows(self) -> list[CensusRow]:
+        """The rows so far, by provider, key id, version number; in each, unknown ones last."""
+        rows = (CensusRow(*version, records) for version, records in self._counts.items())
+        return sorted(rows, key=_order)
+
+
+def _order(row: CensusRow) -> tuple[tuple[bool, str | int], ...]:
+    order = row.provider, row.key_id, row.version_number, row.key_version_id
+    return tuple((value is None, "" if value is None else value) for value in order)
+
+
+def census(records: Iterable[Record], providers: Providers) -> list[CensusRow]:
+    """Count records by provider, key and version. Every record is counted, in one row.
+
+    One pass; memory is bounded by the number of versions named. What the Kms raises comes through,
+    but for KeyNotFound and InvalidKeyId.
+
+    >>> from types import SimpleNamespace
+    >>> nowhere = SimpleNamespace(providers=lambda: ())
+    >>> [row.records for row in census([Record("order-1", "tencent", "cut")] * 3, nowhere)]
+    [3]
+    """
+    classifier = Classifier(providers)
+    taken = Census()
+    for record in records:
+        taken.add(record, classifier.classify(record))
+    return taken.rows()

@@ -1,0 +1,338 @@
+"""What a campaign would do with a record: one outcome each (design section 9).
+
+Told from the head of the blob and from what the Kms says of its keys. Nothing is opened: until the
+blob is authenticated (`--deep`, and every run) a verdict is *unverified*.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import Enum, StrEnum
+from functools import lru_cache
+from typing import Final
+
+from kmslab.analysis.heads import Head, Heads, Standing
+from kmslab.context import Context, context_text
+from kmslab.errors import FormatError
+from kmslab.model import CTYUN, TENCENT, BlobFormat, KeyState, OaepAlgorithm, Record
+from kmslab.providers.base import KEEP, Keep, Providers
+from kmslab.providers.ctyun.blob import blob_length
+
+
+class Outcome(StrEnum):
+    """What becomes of a record. Every record has exactly one.
+
+    >>> [outcome.value for outcome in Outcome if outcome.sent]
+    ['stale', 'move', 'may_change']
+    """
+
+    STALE = "stale"
+    """Not on the primary version of its key: gets a blob that is."""
+    MOVE = "move"
+    """Gets a blob of another key, out of public-key ciphertext, or under another context."""
+    CURRENT = "current"
+    """Nothing is to be done."""
+    MAY_CHANGE = "may_change"
+    """A cloud's own blob whose version cannot be read: the cloud's answer decides."""
+    FOREIGN = "foreign"
+    """A cloud's own blob, and no remote to ask."""
+    BLOCKED = "blocked"
+    """Well-formed, but something else stands in the way; the reason says what."""
+    INVALID = "invalid"
+    """Not a blob of its provider, or its record contradicts itself; the reason says where."""
+    NEEDS_CONTEXT = "needs_context"
+    """Made under a context, which the record does not have."""
+    NEEDS_PUBLIC_KEY_INFO = "needs_public_key_info"
+    """Public-key ciphertext without all three of source key, version and algorithm."""
+
+    @property
+    def sent(self) -> bool:
+        """Whether a campaign makes a call for such a record."""
+        return self in (Outcome.STALE, Outcome.MOVE, Outcome.MAY_CHANGE)
+
+
+class Drop(Enum):
+    """The type of `DROP`: a destination context that is none, although the source has one."""
+
+    DROP = "drop"
+
+
+DROP: Final = Drop.DROP
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where records are to go.
+
+    `key_id` is a symmetric key of the record's own provider; with None each symmetric record stays
+    on its own key. `context` is the context of every new blob: KEEP (the record's own), a context,
+    or DROP (none). None and "" mean none too, but block the records that have one: a context is
+    lost only by name. `max_length` is the greatest length of a new blob, in characters.
+
+    >>> Target(key_id="23e80852-1e38-11e9-b129-5cb9019b4b01").context
+    <Keep.KEEP: 'keep'>
+    """
+
+    key_id: str | None = None
+    context: Context | Keep | Drop = KEEP
+    max_length: int | None = None
+
+
+STAY: Final = Target()
+"""Every record on its own key, under its own context."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of one record, and why.
+
+    `reason` is a short text, always the same for the same cause; "" where nothing needs a reason.
+    Key and version are what the blob names (for public-key ciphertext: what the record says), None
+    where it names none. `version_number` and `is_primary` are None where the Kms does not know, or
+    does not tell; a pair has no primary. `destination_key_id` is the key of the new blob where one
+    would be made and the key is known.
+
+    While `unverified`, all of this rests on the blob's head alone, which whoever wrote the record
+    could have forged; only a blob that was authenticated has a verdict with False.
+    """
+
+    outcome: Outcome
+    reason: str = ""
+    key_id: str | None = None
+    key_version_id: str | None = None
+    version_number: int | None = None
+    is_primary: bool | None = None
+    destination_key_id: str | None = None
+    unverified: bool = True
+
+
+class _Change(StrEnum):
+    """What the target does to a record's context."""
+
+    SAME = "same"
+    OTHER = "other"
+    LOST = "context would be lost"
+    IMPOSSIBLE = "provider has no contexts"
+
+    @property
+    def reason(self) -> str:
+        """Why the record is blocked by it; "" where it is not."""
+        return self.value if self in (_Change.LOST, _Change.IMPOSSIBLE) else ""
+
+
+_Ruling = tuple[Outcome, str]
+
+_UNUSABLE: Final = frozenset(KeyState) - {KeyState.ENABLED, KeyState.ARCHIVED}
+
+# The longest plaintext that public-key ciphertext of 2,048 bits can hold (RFC 8017, 7.1.1).
+_OAEP_BYTES: Final = {OaepAlgorithm.SHA_1.value: 214, OaepAlgorithm.SHA_256.value: 190}
+
+_SOURCE_COLUMNS: Final = ("source_key_id", "source_key_version_id", "source_encryption_algorithm")
+
+_MAX_VERDICTS: Final = 65_536
+
+
+class Classifier:
+    """Judges records for one target; asks the Kms once for each key and version.
+
+    Keys are seen as they were when first asked for: take a new one to look again.
+    """
+
+    __slots__ = ("_context", "_heads", "_refusals", "_target", "_verdicts")
+
+    def __init__(self, providers: Providers, target: Target = STAY) -> None:
+        """ContextError where the target's context is none."""
+        self._heads = Heads(providers)
+        self._target = target
+        if not isinstance(target.context, Keep | Drop):
+            self._target = replace(target, context=context_text(target.context))
+        self._context: Callable[[str | None], str] = lru_cache(4096)(context_text)
+        self._refusals: dict[str, str] = {}
+        self._verdicts: dict[tuple[Head, _Change, bool, bool], Verdict] = {}
+
+    def classify(self, record: Record) -> Verdict:
+        """The outcome for one record, and why. See `classify`."""
+        try:
+            head = self._heads.read(record)
+        except FormatError as error:
+            return Verdict(Outcome.INVALID, str(error))
+        try:
+            context = self._context(record.context)
+        except FormatError as error:
+            return self._verdict(head, (Outcome.INVALID, str(error)))
+        change = self._change(head.provider, context)
+        if head.format is BlobFormat.PUBLIC_KEY:
+            return self._verdict(head, self._public_key(head, record, change))
+        if _names_source(record) and (fault := self._source_fault(head, record)):
+            return self._verdict(head, (Outcome.INVALID, fault))
+        # The new blob of a symmetric one has the old one's length: see `classify`.
+        case = head, change, context == "", self._too_long(len(record.ciphertext_blob))
+        verdict = self._verdicts.get(case)
+        if verdict is None:
+            if len(self._verdicts) >= _MAX_VERDICTS:
+                self._verdicts.clear()
+            verdict = self._verdicts[case] = self._verdict(head, self._symmetric(*case))
+        return verdict
+
+    def _symmetric(self, head: Head, change: _Change, no_context: bool, too_long: bool) -> _Ruling:
+        if fault := _source_unusable(head):
+            return fault
+        if head.has_context and no_context:
+            return Outcome.NEEDS_CONTEXT, ""
+        stays = self._target.key_id in (None, head.key_id)
+        refusal = "" if stays else self._refusal(head.provider)
+        if reason := refusal or change.reason:
+            return Outcome.BLOCKED, reason
+        outcome = self._work(head, change)
+        if outcome is Outcome.CURRENT:
+            return Outcome.CURRENT, ""
+        if stays and head.key is not None and head.key.state is not KeyState.ENABLED:
+            return Outcome.BLOCKED, f"key {head.key.state}"
+        return (Outcome.BLOCKED, "too long") if too_long else (outcome, "")
+
+    def _work(self, head: Head, change: _Change) -> Outcome:
+        """What is to be done with a symmetric blob that can be read."""
+        target = self._target.key_id
+        if target is not None and head.key_id is not None and target != head.key_id:
+            return Outcome.MOVE
+        if head.is_primary is False:
+            return Outcome.STALE
+        if change is _Change.OTHER:
+            return Outcome.MOVE
+        return Outcome.CURRENT if head.is_primary else Outcome.MAY_CHANGE
+
+    def _public_key(self, head: Head, record: Record, change: _Change) -> _Ruling:
+        if missing := [name for name in _SOURCE_COLUMNS if getattr(record, name) is None]:
+            return Outcome.NEEDS_PUBLIC_KEY_INFO, f"no {', '.join(missing)}"
+        plaintext_bytes = _OAEP_BYTES.get(record.source_encryption_algorithm or "")
+        if plaintext_bytes is None:
+            return Outcome.INVALID, "source_encryption_algorithm is none that is known"
+        if fault := _source_unusable(head):
+            return fault
+        if self._target.key_id is None:
+            return Outcome.BLOCKED, "no symmetric destination"
+        if reason := self._refusal(head.provider) or change.reason:
+            return Outcome.BLOCKED, reason
+        if self._too_long(blob_length(plaintext_bytes)):
+            return Outcome.BLOCKED, "too long"
+        return Outcome.MOVE, ""
+
+    def _refusal(self, provider: str) -> str:
+        """Why the target's key cannot take records of a provider; "" where it can."""
+        if provider not in self._refusals:
+            key_id = self._target.key_id or ""
+            key = self._heads.key(provider, key_id)
+            if key is None:
+                elsewhere = any(self._heads.key(other, key_id) for other in (TENCENT, CTYUN))
+                reason = "destination at another provider" if elsewhere else "destination missing"
+            elif not key.spec.symmetric:
+                reason = "destination not symmetric"
+            else:
+                reason = "" if key.state is KeyState.ENABLED else f"destination {key.state}"
+            self._refusals[provider] = reason
+        return self._refusals[provider]
+
+    def _change(self, provider: str, context: str) -> _Change:
+        target = self._target.context
+        if target is KEEP:
+            return _Change.SAME
+        kms = self._heads.kms(provider)
+        text = "" if target is DROP else target
+        if kms is not None and not kms.capabilities.contexts:
+            return _Change.IMPOSSIBLE if text else _Change.SAME
+        if text == context:
+            return _Change.SAME
+        return _Change.OTHER if text or target is DROP else _Change.LOST
+
+    def _source_fault(self, head: Head, record: Record) -> str:
+        """What a symmetric blob's source_* columns say wrong, as the API would refuse them."""
+        kms = self._heads.kms(head.provider)
+        if kms is None or not kms.capabilities.public_key_source:
+            return ""
+        if record.source_encryption_algorithm is not None:
+            return "source_encryption_algorithm is for public-key ciphertext"
+        if record.source_key_id not in (None, head.key_id):
+            return "source_key_id is not the blob's"
+        if record.source_key_version_id not in (None, head.key_version_id):
+            return "source_key_version_id is not the blob's"
+        return ""
+
+    def _too_long(self, characters: int) -> bool:
+        return self._target.max_length is not None and characters > self._target.max_length
+
+    def _verdict(self, head: Head, ruling: _Ruling) -> Verdict:
+        outcome, reason = ruling
+        return Verdict(
+            outcome,
+            reason,
+            head.key_id,
+            head.key_version_id,
+            None if head.version is None else head.version.number,
+            head.is_primary,
+            (self._target.key_id or head.key_id) if outcome.sent else None,
+        )
+
+
+def _names_source(record: Record) -> bool:
+    return not (
+        record.source_encryption_algorithm is None
+        and record.source_key_id is None
+        and record.source_key_version_id is None
+    )
+
+
+def _source_unusable(head: Head) -> _Ruling | None:
+    """Why what a blob names cannot be read, or None where it can, as far as is known."""
+    missing = head.standing is Standing.MISSING
+    if head.standing is Standing.NO_KMS:
+        return Outcome.BLOCKED, "no Kms of this provider"
+    if missing and head.format is BlobFormat.CLOUD:
+        return Outcome.FOREIGN, ""
+    if head.key is None:
+        return (Outcome.BLOCKED, "key missing") if missing else None
+    if head.key.spec.symmetric is (head.format is BlobFormat.PUBLIC_KEY):
+        return Outcome.INVALID, "the key is not of this kind"
+    if head.key.state in _UNUSABLE:
+        return Outcome.BLOCKED, f"key {head.key.state}"
+    if missing:
+        return Outcome.BLOCKED, "key version missing"
+    if head.version is not None and not head.version.has_material:
+        return Outcome.BLOCKED, "key version without material"
+    return None
+
+
+def classify(record: Record, providers: Providers, target: Target = STAY) -> Verdict:
+    """What a campaign to `target` would do with a record, told from its head alone.
+
+    The rules, in this order (design section 9; where marked * the lab's choice):
+
+    * `invalid`: no blob of its provider, a malformed context, source_* columns that contradict the
+      blob* (the API refuses them). No other provider than the two is known.
+    * `needs_public_key_info`: public-key ciphertext whose record lacks what must be said of it.
+    * `foreign`: a cloud's own blob, of a version that the Kms does not have.
+    * `blocked`: no Kms of the provider; the key or version missing, or in a state that forbids
+      decryption, even where the blob is on the primary version*: nothing can be done with it, and
+      it may soon be lost.
+    * `needs_context`: made under a context (inferred from the blob), which the record lacks.
+    * `blocked`: a destination that is not there, not enabled, not symmetric or at another
+      provider; public-key ciphertext without a destination; a context that would be lost.
+    * `move`: to another key, whether stale or not*; or on the primary version, and only the context
+      changes* (the provider makes a new blob then). A context is compared as text.
+    * `stale`, `current`, `may_change`: by the version. A `current` blob of an archived key is
+      current*, since nothing has to be encrypted; a stale one is blocked unless it moves.
+    * `blocked`: a new blob longer than `target.max_length`. A symmetric one gets no longer or
+      shorter; for public-key ciphertext the longest possible plaintext counts.
+
+    A context means nothing to a provider without contexts (CTyun): a record's own is not looked at
+    beyond its form*, a target's blocks. What the Kms raises comes through, but for KeyNotFound and
+    InvalidKeyId; ContextError where the target's context is none. For many records, `Classifier`
+    is faster.
+
+    >>> from types import SimpleNamespace
+    >>> nowhere = SimpleNamespace(providers=lambda: ())
+    >>> verdict = classify(Record("order-1", "tencent", "Ade234dasdeEWdG"), nowhere)
+    >>> verdict.outcome.value, verdict.reason
+    ('invalid', 'not three segments joined by "-k-"')
+    """
+    return Classifier(providers, target).classify(record)

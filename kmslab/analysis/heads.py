@@ -1,0 +1,187 @@
+"""What the heads of blobs name, as the Kms knows it. Nothing is opened, so nothing is proven."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final, Protocol
+
+from kmslab.errors import FormatError, InvalidKeyId, KeyNotFound
+from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, KeyVersion, Record, UnverifiedHeader
+from kmslab.providers.base import UNKNOWN, Kms, Providers, Unknown
+from kmslab.providers.ctyun import blob as ctyun
+from kmslab.providers.tencent import blob as tencent
+
+_MAX_HEADS: Final = 65_536
+
+
+class Standing(StrEnum):
+    """How the version that a blob names stands with the Kms."""
+
+    KNOWN = "known"
+    UNKNOWN = "unknown"
+    """The cloud does not tell."""
+    MISSING = "missing"
+    """The key, or its version, is none of this Kms."""
+    UNNAMED = "unnamed"
+    """Public-key ciphertext of which the record does not say the key and version."""
+    NO_KMS = "no kms"
+    """There is no Kms of this provider."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Head:
+    """What a blob names, with the key and version that the Kms has for it.
+
+    For public-key ciphertext, which names nothing, the ids are those that the record gives.
+    Heads are told apart by identity: `Heads` gives the same one for the same name.
+    """
+
+    provider: str
+    format: BlobFormat
+    key_id: str | None
+    key_version_id: str | None
+    has_context: bool | None
+    standing: Standing
+    key: Key | None = None
+    version: KeyVersion | None = None
+
+    @property
+    def is_primary(self) -> bool | None:
+        """Whether the version is its key's primary one; None where that is not known, or a pair."""
+        if self.key is None or self.version is None or self.key.primary_version_id is None:
+            return None
+        return self.version.version_id == self.key.primary_version_id
+
+
+class _Blob(Protocol):
+    def header(self) -> UnverifiedHeader: ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Format:
+    """What is asked of a provider's blob module."""
+
+    parse: Callable[[str], _Blob]
+    head_chars: int
+    tail_fits: Callable[[str], bool]
+
+
+_FORMATS: Final[Mapping[str, _Format]] = {
+    TENCENT: _Format(tencent.parse, tencent.HEAD_CHARS, tencent.tail_fits),
+    CTYUN: _Format(ctyun.parse, ctyun.HEAD_CHARS, ctyun.tail_fits),
+}
+
+
+class Heads:
+    """The heads of records' blobs, each asked of the Kms once.
+
+    Keys are seen as they were when first asked for: take a new one to look again.
+    """
+
+    __slots__ = ("_by_name", "_by_text", "_keys", "_kms")
+
+    def __init__(self, providers: Providers) -> None:
+        self._kms: dict[str, Kms] = {name: providers.kms(name) for name in providers.providers()}
+        self._keys: dict[tuple[str, str], Key | None] = {}
+        self._by_name: dict[UnverifiedHeader, Head] = {}
+        self._by_text: dict[str, Head] = {}
+
+    def kms(self, provider: str) -> Kms | None:
+        """The Kms of a provider, None where there is none."""
+        return self._kms.get(provider)
+
+    def read(self, record: Record) -> Head:
+        """The head of a record's blob, which is parsed strictly.
+
+        FormatError for a provider that is none and for a blob that is none of the provider's.
+        """
+        form = _FORMATS.get(record.provider)
+        if form is None:
+            raise FormatError(f"provider {record.provider[:40]!r} is neither tencent nor ctyun")
+        text = record.ciphertext_blob
+        start = text[: form.head_chars]
+        known = self._by_text.get(start)
+        if known is not None and known.provider == record.provider and form.tail_fits(text):
+            return known
+        header = form.parse(text).header()
+        if header.format is BlobFormat.PUBLIC_KEY:
+            header = replace(
+                header, key_id=record.source_key_id, key_version_id=record.source_key_version_id
+            )
+        head = self._head(header)
+        # Only a lab blob begins with nothing but what it names.
+        if header.format is BlobFormat.LAB:
+            self._by_text[start] = head
+        return head
+
+    def key(self, provider: str, key_id: str) -> Key | None:
+        """A key of a provider; None where it, or its Kms, is not there."""
+        name = provider, key_id
+        if name not in self._keys:
+            kms = self._kms.get(provider)
+            try:
+                self._keys[name] = None if kms is None else kms.describe_key(key_id)
+            except (KeyNotFound, InvalidKeyId):
+                self._keys[name] = None
+        return self._keys[name]
+
+    def _head(self, header: UnverifiedHeader) -> Head:
+        head = self._by_name.get(header)
+        if head is None:
+            head = self._looked_up(header)
+            # A source may name any number of ids that do not exist.
+            if len(self._by_name) >= _MAX_HEADS:
+                for cache in (self._by_name, self._by_text, self._keys):
+                    cache.clear()
+            self._by_name[header] = head
+        return head
+
+    def _looked_up(self, header: UnverifiedHeader) -> Head:
+        key_id, version_id = header.key_id, header.key_version_id
+        kms = self._kms.get(header.provider)
+        key = None if key_id is None else self.key(header.provider, key_id)
+        version = None
+        if kms is None:
+            standing = Standing.NO_KMS
+        elif header.format is BlobFormat.PUBLIC_KEY and (key_id is None or version_id is None):
+            standing = Standing.UNNAMED
+        elif key_id is not None and key is None:
+            standing = Standing.MISSING
+        else:
+            standing, version = _version(kms, header)
+        return Head(
+            header.provider,
+            header.format,
+            key_id,
+            version_id,
+            header.has_context,
+            standing,
+            key,
+            version,
+        )
+
+
+def _version(kms: Kms, header: UnverifiedHeader) -> tuple[Standing, KeyVersion | None]:
+    try:
+        found = (
+            _version_of_pair(kms, header)
+            if header.format is BlobFormat.PUBLIC_KEY
+            else kms.version_of(header)
+        )
+    except KeyNotFound:
+        return Standing.MISSING, None
+    if isinstance(found, Unknown):
+        return Standing.UNKNOWN, None
+    return Standing.KNOWN, found
+
+
+def _version_of_pair(kms: Kms, header: UnverifiedHeader) -> KeyVersion | Unknown:
+    versions = kms.versions(header.key_id or "")
+    if isinstance(versions, Unknown):
+        return UNKNOWN
+    for version in versions:
+        if version.version_id == header.key_version_id:
+            return version
+    raise KeyNotFound(f"no version {header.key_version_id} of key {header.key_id}")
