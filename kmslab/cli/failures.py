@@ -1,0 +1,118 @@
+"""What an error becomes: a line or a JSON object on stderr, and an exit code.
+
+`--json` gives `{"error": {"code", "message", "request_id", "explanation"}}`. The code is the
+provider's where a provider refused, else the name of the error in `kmslab.errors`.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Final
+
+from kmslab.cli.output import json_text, narrate
+from kmslab.errors import KmsError, KmslabError, Retryable
+
+REFUSED: Final = 1
+USAGE: Final = 2
+RETRYABLE: Final = 3
+BUG: Final = 70
+"""An error that nobody foresaw."""
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error as it is told."""
+
+    exit_code: int
+    code: str
+    message: str
+    request_id: str | None = None
+    explanation: str | None = None
+
+    def as_text(self) -> str:
+        """One line, and the explanation on the next."""
+        if self.exit_code in (USAGE, BUG):
+            return f"error: {self.message}"
+        told = "refused, try again" if self.exit_code == RETRYABLE else "refused"
+        request = f" (request {self.request_id})" if self.request_id else ""
+        line = f"{told}: {self.code}: {self.message}{request}"
+        return f"{line}\n{self.explanation}" if self.explanation else line
+
+
+class Refused(Exception):
+    """A provider's refusal, with the provider's code."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+@contextmanager
+def answers(provider: str, action: str, explain: Callable[[], str] | None = None) -> Iterator[None]:
+    """Give what a provider refuses inside the code that `action` has for it.
+
+    `explain` tells the owner of the lab more; it is asked only about a refusal.
+    """
+    try:
+        yield
+    except KmsError as error:
+        code = import_module(f"kmslab.providers.{provider}.codes").code_of(error, action)
+        explanation = explain() if explain is not None else None
+        raise Refused(_refusal(error, code, explanation)) from error
+
+
+def report(error: Exception, *, as_json: bool = False) -> int:
+    """Tell of an error on stderr; the exit code for it."""
+    failure = _failure(error)
+    if failure.exit_code == BUG and os.environ.get("KMSLAB_TRACEBACK") == "1":
+        traceback.print_exception(error)
+    elif as_json:
+        told = {
+            "code": failure.code,
+            "message": failure.message,
+            "request_id": failure.request_id,
+            "explanation": failure.explanation,
+        }
+        print(json_text({"error": told}), file=sys.stderr)
+    else:
+        narrate(failure.as_text())
+    return failure.exit_code
+
+
+def _failure(error: Exception) -> Failure:
+    match error:
+        case Refused():
+            return error.failure
+        case KmsError():
+            return _refusal(error, type(error).__name__, None)
+        case KmslabError():
+            return Failure(USAGE, type(error).__name__, str(error))
+        case OSError():
+            place = f"{error.filename}: " if error.filename else ""
+            return Failure(USAGE, type(error).__name__, f"{place}{error.strerror or error}")
+        case _:
+            return _bug(error)
+
+
+def _refusal(error: KmsError, code: str, explanation: str | None) -> Failure:
+    exit_code = RETRYABLE if isinstance(error, Retryable) else REFUSED
+    return Failure(exit_code, code, str(error), error.request_id or None, explanation)
+
+
+def _bug(error: Exception) -> Failure:
+    # The error's own text may hold anything, so only its kind and place are told.
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f" in {Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else ""
+    return Failure(
+        BUG,
+        type(error).__name__,
+        f"unexpected {type(error).__name__}{place}; "
+        "KMSLAB_TRACEBACK=1 kmslab ... shows how it came about",
+    )

@@ -1,0 +1,96 @@
+"""What the two providers do each in their own way about keys."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kmslab.cli.output import narrate
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from kmslab.cli.providers import LabKms
+    from kmslab.model import Key, KeySpec, PublicKey
+
+
+def name(key: Key) -> str:
+    """A key as people are told of it."""
+    return f"key {key.key_id} ({key.alias})" if key.alias else f"key {key.key_id}"
+
+
+def create(
+    kms: LabKms,
+    alias: str,
+    description: str,
+    spec: KeySpec,
+    external: bool,
+    rotation_days: int | None,
+) -> Key:
+    from kmslab.errors import KmsError, Unsupported
+    from kmslab.model import KeyOrigin
+    from kmslab.providers.ctyun.service import CtyunKms
+
+    if isinstance(kms, CtyunKms):
+        if external:
+            raise Unsupported("CTyun imports no key material")
+        return kms.create_key(
+            spec=spec, alias=alias, description=description, rotation_days=rotation_days
+        )
+    origin = KeyOrigin.EXTERNAL if external else KeyOrigin.KMS
+    key = kms.create_key(alias, description=description, spec=spec, origin=origin)
+    if rotation_days is None:
+        return key
+    try:
+        return kms.enable_key_rotation(key.key_id, rotate_days=rotation_days)
+    except KmsError:
+        # Tencent Cloud has no call that does both.
+        narrate(f"created {name(key)}, but without automatic rotation")
+        raise
+
+
+def set_rotation(kms: LabKms, key_id: str, days: int | None) -> Key:
+    from kmslab.providers.ctyun.service import CtyunKms
+
+    if isinstance(kms, CtyunKms):
+        return kms.update_rotation_policy(key_id, rotation_days=days)
+    if days is None:
+        return kms.disable_key_rotation(key_id)
+    return kms.enable_key_rotation(key_id, rotate_days=days)
+
+
+def archive(kms: LabKms, key_id: str, *, cancel: bool) -> Key:
+    from kmslab.errors import Unsupported
+    from kmslab.providers.ctyun.service import CtyunKms
+
+    if isinstance(kms, CtyunKms):
+        raise Unsupported("CTyun archives no keys")
+    return kms.cancel_key_archive(key_id) if cancel else kms.archive_key(key_id)
+
+
+def import_material(kms: LabKms, key_id: str, material: bytes, valid_to: datetime | None) -> Key:
+    from kmslab.crypto import load_rsa_public, oaep_encrypt
+    from kmslab.encoding import b64
+    from kmslab.errors import FormatError, UnreadableMaterial, Unsupported
+    from kmslab.model import OaepAlgorithm
+    from kmslab.providers.ctyun.service import CtyunKms
+
+    if isinstance(kms, CtyunKms):
+        raise Unsupported("CTyun imports no key material")
+    parameters = kms.get_parameters_for_import(key_id)
+    public = load_rsa_public(parameters.public_key_der)
+    try:
+        wrapped = oaep_encrypt(public, OaepAlgorithm.SHA_256, material)
+    except FormatError:
+        raise UnreadableMaterial(f"{len(material)} bytes are too many for key material") from None
+    return kms.import_key_material(key_id, b64(wrapped), parameters.import_token, valid_to=valid_to)
+
+
+def public_key(kms: LabKms, key: Key, version_id: str | None) -> PublicKey:
+    from kmslab.errors import Unsupported
+    from kmslab.providers.ctyun.service import CtyunKms
+
+    if isinstance(kms, CtyunKms):
+        return kms.get_public_key(key.key_id, version_id or key.versions[-1].version_id)
+    if version_id is not None:
+        raise Unsupported("a pair of Tencent Cloud has one version, which is not named")
+    return kms.get_public_key(key.key_id)

@@ -1,0 +1,115 @@
+"""How a command finds and opens its lab: the same options on each, and the environment."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec
+
+import typer
+
+from kmslab.cli.options import LAB_HELP, ROOT_KEY_HELP, inherited
+
+if TYPE_CHECKING:
+    from kmslab.lab import Lab
+
+P = ParamSpec("P")
+
+RootKey = Annotated[
+    str | None,
+    typer.Option("--root-key", metavar="PATH", callback=inherited, help=ROOT_KEY_HELP),
+]
+
+Passphrase = Annotated[
+    bool,
+    typer.Option(
+        "--passphrase",
+        help="The lab is under a passphrase: ask for it. Without this, or without a terminal, it"
+        " comes from KMSLAB_PASSPHRASE.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """The options that say which lab, and how it is opened. Call it to open the lab.
+
+    What is given on the command line goes before the environment.
+    """
+
+    lab: Annotated[
+        str | None, typer.Option("--lab", metavar="PATH", callback=inherited, help=LAB_HELP)
+    ] = None
+    root_key: RootKey = None
+    passphrase: Passphrase = False
+    audit: Annotated[
+        Literal["grouped", "sync"],
+        typer.Option("--audit", help="sync makes the audit row of each call durable at once."),
+    ] = "grouped"
+    expect_generation: Annotated[
+        int | None,
+        typer.Option(
+            "--expect-generation",
+            metavar="N",
+            min=1,
+            help="Refuse a lab that is older than this generation (see `kmslab lab info`).",
+        ),
+    ] = None
+
+    def __call__(self) -> Lab:
+        """The lab, open. LabError says what is wrong with it, SettingError with the options."""
+        from kmslab.errors import LabNotFound
+        from kmslab.keystore.audit import AuditMode
+        from kmslab.lab import Lab
+
+        path = self.lab or os.environ.get("KMSLAB_LAB")
+        if not path:
+            raise LabNotFound(
+                "no lab is named: give --lab PATH or set KMSLAB_LAB; "
+                "`kmslab lab init PATH` makes one"
+            )
+        root_key, passphrase = self.protection()
+        return Lab.open(
+            path,
+            root_key=root_key,
+            passphrase=passphrase,
+            audit=AuditMode(self.audit),
+            expect_generation=self.expect_generation,
+        )
+
+    def protection(self, *, confirm: bool = False) -> tuple[str | None, str | None]:
+        """The root key's path and the passphrase; one of them at most, by these options or by the
+        environment."""
+        from kmslab.cli.passphrases import passphrase
+        from kmslab.errors import SettingError
+
+        if self.passphrase:
+            if self.root_key:
+                raise SettingError("a lab is under --root-key or --passphrase, not both")
+            return None, passphrase("Passphrase of the lab", "KMSLAB_PASSPHRASE", confirm=confirm)
+        if self.root_key:
+            return self.root_key, None
+        given = os.environ.get
+        return given("KMSLAB_ROOT_KEY") or None, given("KMSLAB_PASSPHRASE") or None
+
+
+def opens_lab(command: Callable[Concatenate[Opening, P], None]) -> Callable[..., None]:
+    """Give a command the options of `Opening`; its first parameter gets what they say."""
+    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
+    shared = list(inspect.signature(Opening, eval_str=True).parameters.values())
+    names = [field.name for field in fields(Opening)]
+
+    @functools.wraps(command)
+    def run(**values: Any) -> None:
+        opening = Opening(**{name: values.pop(name) for name in names})
+        command(opening, **values)  # type: ignore[call-arg]
+
+    parameters = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

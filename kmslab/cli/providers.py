@@ -1,0 +1,77 @@
+"""Which of the two KMSs a command speaks to, and in which region."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeAlias
+
+from kmslab.cli.failures import REFUSED, Failure, Refused
+
+if TYPE_CHECKING:
+    from kmslab.inspection import Inspection
+    from kmslab.lab import Lab
+    from kmslab.model import Key
+    from kmslab.providers.ctyun.service import CtyunKms
+    from kmslab.providers.tencent.service import TencentKms
+
+    LabKms: TypeAlias = TencentKms | CtyunKms
+
+
+def kms_in(
+    lab: Lab,
+    provider: str,
+    region: str | None = None,
+    *,
+    credential: str | None = None,
+    rate_limit: bool = False,
+) -> LabKms:
+    """The local KMS of a provider, in its usual region where none is named."""
+    make = lab.tencent if provider == "tencent" else lab.ctyun
+    if region is None:
+        return make(credential=credential, rate_limit=rate_limit)
+    return make(region=region, credential=credential, rate_limit=rate_limit)
+
+
+def kms_of(lab: Lab, key: Key) -> LabKms:
+    """The local KMS that a key is in."""
+    return kms_in(lab, key.provider, key.region)
+
+
+def kms_for(
+    lab: Lab, blob: str, provider: str | None, region: str | None, key: Key | None = None
+) -> LabKms:
+    """The local KMS that a blob, or `key`, seems to be of.
+
+    That the blob names this provider and key is not proven, and need not be: another KMS refuses
+    it.
+    """
+    from kmslab.inspection import inspect
+
+    if key is not None:
+        return kms_in(lab, key.provider, region or key.region)
+    found = inspect(blob)
+    named = provider or found.provider
+    if named is None:
+        raise Refused(
+            Failure(
+                REFUSED,
+                "InvalidCiphertext",
+                "this is no blob of either provider",
+                explanation="; ".join(found.notes),
+            )
+        )
+    return kms_in(lab, named, region or _region_of(lab, found))
+
+
+def explanation(kms: LabKms, blob: str, context: str | None = None) -> str:
+    """Why a blob does or does not open, for the owner of the lab."""
+    from kmslab.providers.tencent.service import TencentKms
+
+    return kms.explain(blob, context) if isinstance(kms, TencentKms) else kms.explain(blob)
+
+
+def _region_of(lab: Lab, found: Inspection) -> str | None:
+    keys = lab.keys()
+    for key in keys:
+        if key.key_id == found.key_id and key.provider == found.provider:
+            return key.region
+    return None
