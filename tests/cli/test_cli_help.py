@@ -1,0 +1,118 @@
+"""Every command has help with an example, fits its line in the list, and is in docs/cli.md."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.core import TyperGroup
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from kmslab.cli.app import COMMANDS, app
+
+DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
+
+
+def commands(group: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for name, command in group.commands.items():
+        if isinstance(command, TyperGroup):
+            yield from commands(command, (*path, name))
+        else:
+            yield (*path, name), command
+
+
+ALL = dict(commands(get_command(app)))
+
+
+def help_of(*path: str) -> str:
+    result = CliRunner().invoke(app, [*path, "--help"], prog_name="kmslab")
+    assert result.exit_code == 0
+    assert not result.stderr
+    return result.stdout
+
+
+def examples(text: str) -> list[str]:
+    lines = (line.strip() for line in text.splitlines())
+    return [line for line in lines if re.match(r"(.* \| )?kmslab ", line)]
+
+
+def parse(line: str) -> None:
+    """Parse an example as the program would, without running it; a usage error raises."""
+    words = shlex.split(line)
+    words = words[words.index("kmslab") + 1 :]
+    ends = [at for at, word in enumerate(words) if word in ("|", ">", "<")]
+    words = words[: ends[0]] if ends else words
+    command = get_command(app)
+    context: Any = None
+    while isinstance(command, TyperGroup):
+        context = command.make_context("kmslab", words[:1], parent=context)
+        command, words = command.commands[words[0]], words[1:]
+    command.make_context("kmslab", words, parent=context)
+
+
+def test_there_are_the_commands_of_the_design() -> None:
+    groups = {
+        "lab": "init info set rekey export import seed fault",
+        "key": "create list show versions rotate enable disable alias rotation schedule-deletion"
+        " cancel-deletion archive import-material public-key",
+        "audit": "show verify",
+        "credential": "create list revoke",
+    }
+    expected = {(group, name) for group, names in groups.items() for name in names.split()}
+    alone = "demo encrypt decrypt data-key re-encrypt inspect call census"
+    assert set(ALL) == expected | {(name,) for name in alone.split()}
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_a_command_has_help_with_an_example_of_itself(path: tuple[str, ...]) -> None:
+    found = examples(help_of(*path))
+    assert found
+    for line in found:
+        assert f"kmslab {' '.join(path)}" in line
+        parse(line)
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_a_command_takes_json(path: tuple[str, ...]) -> None:
+    assert "--json" in help_of(*path)
+
+
+@pytest.mark.parametrize("name", ["", "lab", "key", "audit", "credential"])
+def test_a_list_of_commands_is_not_cut_off(name: str) -> None:
+    text = help_of(*name.split())
+    assert "..." not in text.replace("[ARGS]...", "")
+    assert examples(text)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_list_of_commands_says_what_the_commands_say(name: str) -> None:
+    command = get_command(app).commands[name]  # type: ignore[attr-defined]
+    assert command.name == name
+    assert command.help.splitlines()[0] == COMMANDS[name][1]
+
+
+@pytest.mark.parametrize("path", ALL, ids=" ".join)
+def test_a_command_is_in_the_docs_with_an_example(path: tuple[str, ...]) -> None:
+    rows = [row.split(" | ") for row in DOCS.read_text(encoding="utf-8").splitlines()]
+    row = next(row for row in rows if row[0] == f"| `{' '.join(path)}`")
+    line = row[2].strip("`")
+    assert line.startswith(f"kmslab {' '.join(path)}")
+    parse(line)
+
+
+def test_the_docs_name_every_variable_of_the_environment() -> None:
+    package = Path(__file__).parents[2] / "kmslab" / "cli"
+    code = "".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
+    named = set(re.findall(r"KMSLAB_[A-Z_]+", code))
+    assert named == set(re.findall(r"KMSLAB_[A-Z_]+", DOCS.read_text(encoding="utf-8")))
+
+
+def test_a_misspelt_command_gets_a_suggestion() -> None:
+    result = CliRunner().invoke(app, ["decript"], prog_name="kmslab")
+    assert result.exit_code == 2
+    assert "'decrypt'" in result.stderr

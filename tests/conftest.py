@@ -1,0 +1,74 @@
+"""What every test may use: labs, a clock that stands still, and tools of the system.
+
+`KMSLAB_SOAK=1` makes the counts long. `KMSLAB_REQUIRE_ALL=1` makes a missing tool a failure.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from kmslab import Lab, ManualClock
+
+SOAK = os.environ.get("KMSLAB_SOAK") == "1"
+PACKAGES = {"openssl": "openssl", "gcc": "gcc", "mount": "mount"}
+
+# No deadline: the machine may be busy, and a time says nothing of what is right.
+quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+settings.register_profile("small", max_examples=60, deadline=None, suppress_health_check=quiet)
+settings.register_profile("soak", max_examples=2000, deadline=None, suppress_health_check=quiet)
+settings.load_profile("soak" if SOAK else "small")
+
+
+@pytest.fixture(scope="session")
+def soak() -> bool:
+    """Whether the counts are to be long."""
+    return SOAK
+
+
+@pytest.fixture(scope="session")
+def require() -> Callable[[str], str]:
+    """Gives the path of a tool of the system; without it the test skips, naming its package."""
+
+    def path_of(tool: str) -> str:
+        found = shutil.which(tool)
+        if found is not None:
+            return found
+        missing = f"{tool} is not here; install the package {PACKAGES.get(tool, tool)}"
+        if os.environ.get("KMSLAB_REQUIRE_ALL") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+
+    return path_of
+
+
+@pytest.fixture
+def manual_clock() -> ManualClock:
+    """A clock that moves only when told to."""
+    return ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+
+
+@pytest.fixture
+def lab_path(tmp_path: Path) -> Path:
+    """Where `lab` is."""
+    return tmp_path / "lab"
+
+
+@pytest.fixture
+def lab(lab_path: Path, manual_clock: ManualClock) -> Iterator[Lab]:
+    """A lab on disk, on the manual clock."""
+    with Lab.create(lab_path, clock=manual_clock) as made:
+        yield made
+
+
+@pytest.fixture
+def memory_lab(manual_clock: ManualClock) -> Iterator[Lab]:
+    """A lab in memory, on the manual clock."""
+    with Lab.in_memory(clock=manual_clock) as made:
+        yield made
