@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import asdict, astuple, dataclass
 from typing import Protocol
 
-from cryptography.exceptions import InvalidTag
+from cryptography.exceptions import InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, hmac, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
@@ -186,7 +186,7 @@ def load_rsa_public(data: bytes) -> rsa.RSAPublicKey:
     )
     try:
         key = load(data)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise FormatError("not a public key") from None
     if not isinstance(key, rsa.RSAPublicKey) or key.key_size != 2048:
         raise FormatError("not an RSA key of 2048 bits")

@@ -1,7 +1,7 @@
 """Every error that kmslab raises, in one tree.
 
 KmslabError
-├── KmsError                      a KMS's answer; has .request_id
+├── KmsError                      a KMS's answer; has .request_id and .code
 │   ├── InvalidRequest            a parameter is wrong; has .parameter
 │   │   ├── MissingParameter
 │   │   ├── UnknownParameter
@@ -40,7 +40,7 @@ KmslabError
 │   └── Retryable                 the same call may succeed later
 │       ├── Throttled             has .retry_after, in seconds
 │       │   └── RotatedRecently
-│       └── InternalError         has .code where a fault named one
+│       └── InternalError
 ├── LabError                      a lab cannot be made, opened or used
 │   ├── LabNotFound
 │   ├── LabExists
@@ -74,9 +74,13 @@ class KmslabError(Exception):
 
 
 class KmsError(KmslabError):
-    """A KMS refused a call. `request_id` is the id of the call, as in the provider's answer."""
+    """A KMS refused a call. `request_id` is the id of the call, as in the provider's answer.
+
+    `code` is the provider's own code where the error was made from one, as a fault's is.
+    """
 
     request_id: str = ""
+    code: str = ""
 
 
 class InvalidRequest(KmsError):
@@ -247,11 +251,7 @@ class RotatedRecently(Throttled):
 
 
 class InternalError(Retryable):
-    """The provider failed; `code` is the provider's code where a fault named one."""
-
-    def __init__(self, message: str, *, code: str = "") -> None:
-        super().__init__(message)
-        self.code = code
+    """The provider failed."""
 
 
 class LabError(KmslabError):

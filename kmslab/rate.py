@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 
 from kmslab.clock import Clock
@@ -41,4 +42,5 @@ class TokenBucket:
             if self._tokens + 1e-9 >= count:
                 self._tokens -= count
                 return 0.0
-            return (count - self._tokens) / self._rate
+            # In whole microseconds, which is as little as a clock moves, and never too few.
+            return math.ceil((count - self._tokens) / self._rate * 1_000_000) / 1_000_000

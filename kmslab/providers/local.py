@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,7 +13,6 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from kmslab.crypto import load_rsa_private
 from kmslab.encoding import is_uuid
 from kmslab.errors import (
-    InternalError,
     InvalidKeyId,
     InvalidRequest,
     KeyArchived,
@@ -96,6 +96,12 @@ class Grounds:
         return Session(self, provider, region, code_of, error_for, who, found, limits)
 
 
+class Latest(threading.local):
+    """The request id of the call that this thread made last, for the answer that repeats it."""
+
+    request_id = ""
+
+
 class Session:
     """One caller's way to one provider's keys in one region."""
 
@@ -107,6 +113,7 @@ class Session:
         "counters",
         "error_for",
         "keystore",
+        "latest",
         "provider",
         "region",
         "who",
@@ -133,6 +140,7 @@ class Session:
         self.who = who
         self._credential = credential
         self._limits = limits
+        self.latest = Latest()
 
     def operation(self, action: str) -> Operation:
         """One call of `action`: a context manager."""
@@ -185,6 +193,11 @@ class Session:
             key_id = None if unit is None else unit.row.key_id
             if not credential.allows(action, key_id):
                 raise Unauthorized(f"the credential {credential.name} has no right to {action}")
+
+    @property
+    def limited(self) -> bool:
+        """Whether a rate limit is kept."""
+        return self._limits is not None
 
     def admit(self, action: str) -> None:
         """Throttled where the session is rate-limited and the action's limit is used up."""
@@ -252,7 +265,7 @@ class Operation:
     def __enter__(self) -> Self:
         session = self.session
         self.time = session.keystore.begin()
-        self.request_id = session.request_id()
+        self.request_id = session.latest.request_id = session.request_id()
         if session.keystore.settings["faults"]:
             error = session.take_fault(self.action)
             if error is not None:

@@ -86,7 +86,7 @@ class Blobs:
         self._forget_old()
         named = (text[:HEAD_CHARS], action, given)
         found = self._sources.get(named)
-        if found is None:
+        if found is None or self._must_parse:
             found = self._find(text, given)
             self.session.authorise(action, found.handle.unit)
             self._check(found)
@@ -101,16 +101,20 @@ class Blobs:
         self._forget_old()
         named = (text[:HEAD_CHARS], destination_key_id, given)
         found = self._routes.get(named)
-        if found is None:
+        if found is None or self._must_parse:
             source = self._find(text, given)
             destination = self.session.find(destination_key_id, "destinationKeyId")
-            rules.symmetric(destination, "destinationKeyId")
             self.session.authorise("reEncrypt", source.handle.unit, destination)
             self._check(source)
             found = (source, self.destination(destination, "destinationKeyId"))
             if source.algorithm is None:
                 self._routes[named] = found
         return found
+
+    @property
+    def _must_parse(self) -> bool:
+        # A malformed blob is refused as such before balance and rate are looked at.
+        return self.session.limited or self.session.keystore.settings["balance"] <= 0
 
     def _forget_old(self) -> None:
         epoch = self.session.keystore.epoch

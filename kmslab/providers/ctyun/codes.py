@@ -89,7 +89,7 @@ def code_of(error: KmsError, _action: str) -> str:
     >>> code_of(errors.MissingParameter("", parameter="destinationKeyId"), "reEncrypt")
     'KMS.0112'
     """
-    if isinstance(error, errors.InternalError) and error.code:
+    if error.code:
         return error.code
     if isinstance(error, errors.MissingParameter) and error.parameter in _MISSING:
         return _MISSING[error.parameter][0]
@@ -120,9 +120,8 @@ def error_for(code: str) -> KmsError:
     if code in _FOR_STATUS:
         code = _FOR_STATUS[code]
     found = _BY_CODE[code]
-    if found.error is errors.InternalError:
-        return errors.InternalError(found.message, code=found.code)
     error = found.error(found.message)
+    error.code = code
     if isinstance(error, errors.MissingParameter):
         error.parameter = next((p for p, (c, _) in _MISSING.items() if c == code), "")
     return error

@@ -10,10 +10,8 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 
-from cryptography.exceptions import UnsupportedAlgorithm
-
 from kmslab.crypto import load_rsa_public
-from kmslab.encoding import unb64
+from kmslab.encoding import is_uuid, unb64
 from kmslab.errors import (
     FormatError,
     InvalidAlias,
@@ -45,10 +43,11 @@ Edit = Callable[[KeyRow, int], KeyRow]
 
 
 def check_alias(alias: str) -> None:
-    """InvalidAlias unless there are 1 to 255 letters, digits, `_`, `-` and `/`."""
-    if not _ALIAS.fullmatch(alias):
+    """InvalidAlias unless there are 1 to 255 letters, digits, `_`, `-` and `/`, and no key id."""
+    if not _ALIAS.fullmatch(alias) or is_uuid(alias):
         raise InvalidAlias(
-            "an alias has 1 to 255 letters, digits, '_', '-' and '/'", parameter="aliasName"
+            "an alias has 1 to 255 letters, digits, '_', '-' and '/', and is no key id",
+            parameter="aliasName",
         )
 
 
@@ -107,7 +106,7 @@ def check_public_key(der: bytes) -> None:
     """InvalidRequest unless the bytes are an RSA-2048 public key."""
     try:
         load_rsa_public(der)
-    except (FormatError, UnsupportedAlgorithm) as error:
+    except FormatError as error:
         raise InvalidRequest(f"publicKeyBlob: {error}", parameter="publicKeyBlob") from None
 
 

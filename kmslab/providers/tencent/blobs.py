@@ -68,7 +68,7 @@ class Blobs:
         self._forget_old()
         named = (text[:HEAD_CHARS], action)
         found = self._sources.get(named)
-        if found is None:
+        if found is None or self._must_parse:
             found = self._named(text)
             self.session.authorise(action, found.unit)
             self._check_source(found, text)
@@ -80,7 +80,7 @@ class Blobs:
         self._forget_old()
         named = (text[:HEAD_CHARS], destination_key_id)
         found = self._routes.get(named)
-        if found is None:
+        if found is None or self._must_parse:
             source = self._named(text)
             session = self.session
             destination = source.unit
@@ -90,6 +90,11 @@ class Blobs:
             self._check_source(source, text)
             found = self._routes[named] = (source, self.destination(destination))
         return found
+
+    @property
+    def _must_parse(self) -> bool:
+        # A malformed blob is refused as such before the rate is looked at.
+        return self.session.limited
 
     def _forget_old(self) -> None:
         epoch = self.session.keystore.epoch

@@ -189,7 +189,7 @@ def code_of(error: KmsError, action: str) -> str:
     >>> code_of(errors.KeyPendingDeletion(""), "Encrypt")
     'ResourceUnavailable.CmkDisabled'
     """
-    if isinstance(error, errors.InternalError) and error.code:
+    if error.code:
         return error.code
     if isinstance(error, errors.KeyUnavailable) and action in _STATE_CALLS:
         return "ResourceUnavailable.CmkStateNotSupport"
@@ -216,4 +216,6 @@ def error_for(code: str) -> KmsError:
     KeyDisabled('The CMK has been disabled.')
     """
     found = _BY_CODE[code]
-    return found.error(found.english)
+    error = found.error(found.english)
+    error.code = code
+    return error

@@ -121,7 +121,7 @@ def answer(
     kms: TencentKms, session: Session, action: str, request: object, language: str
 ) -> dict[str, Any]:
     """The envelope that answers a request. `Action`, `Version` and `Region` may be in it."""
-    request_id = session.request_id()
+    session.latest.request_id = ""
     try:
         found = _action(action)
         values = read(found.parameters, _without_common(request, action, session.region))
@@ -129,9 +129,14 @@ def answer(
     except KmsError as error:
         code = codes.code_of(error, action)
         failed = {"Code": code, "Message": codes.message_of(code, language)}
-        return {"Response": {"Error": failed, "RequestId": error.request_id or request_id}}
-    fields.setdefault("RequestId", request_id)
+        return {"Response": {"Error": failed, "RequestId": _request_id(session)}}
+    fields["RequestId"] = _request_id(session)
     return {"Response": fields}
+
+
+def _request_id(session: Session) -> str:
+    # A request that was refused before it became a call has an id of its own.
+    return session.latest.request_id or session.request_id()
 
 
 def _action(action: str) -> Action:
@@ -322,7 +327,6 @@ def _re_encrypt(kms: TencentKms, p: Fields) -> dict[str, Any]:
         "KeyId": result.key_id,
         "SourceKeyId": result.source_key_id,
         "ReEncrypted": result.re_encrypted,
-        "RequestId": result.request_id,
     }
 
 
@@ -341,7 +345,6 @@ def _generate_data_key(kms: TencentKms, p: Fields) -> dict[str, Any]:
         "DataKeyId": "",
         "TagCode": 0,
         "TagMsg": "",
-        "RequestId": made.request_id,
     }
 
 
