@@ -32,6 +32,8 @@ def context_text(context: Context) -> str:
     """
     if context is None or context == "":
         return ""
+    if not isinstance(context, (str, Mapping)):
+        raise ContextError("the encryption context is neither a text nor a mapping")
     text = context if isinstance(context, str) else _written(context)
     if len(text) > MAX_CHARACTERS:
         raise ContextError(
@@ -79,12 +81,3 @@ def canonical_context(context: Context) -> str:
     """
     text = context_text(context)
     return _written(dict(_pairs(text))) if text else ""
-
-
-def same_pairs(one: Context, other: Context) -> bool:
-    """Whether two contexts hold the same pairs, however they are spelled.
-
-    >>> same_pairs('{"a":"1","b":"2"}', '{ "b": "2", "a": "1" }')
-    True
-    """
-    return canonical_context(one) == canonical_context(other)

@@ -6,6 +6,7 @@ RFC 8017 (hash and MGF1 hash equal, empty label, as reference/ctyun.md section 4
 
 from __future__ import annotations
 
+import threading
 from dataclasses import asdict, astuple, dataclass
 from typing import Protocol
 
@@ -114,8 +115,12 @@ class Argon2Parameters:
         return asdict(self)
 
 
+# OpenSSL (seen with 4.0.3) waits for ever where two threads derive with several lanes at once.
+_one_at_a_time = threading.Lock()
+
+
 def argon2id(passphrase: bytes, salt: bytes, cost: Argon2Parameters) -> bytes:
-    """32 bytes from a passphrase."""
+    """32 bytes from a passphrase, one derivation at a time."""
     derivation = Argon2id(
         salt=salt,
         length=32,
@@ -123,7 +128,8 @@ def argon2id(passphrase: bytes, salt: bytes, cost: Argon2Parameters) -> bytes:
         lanes=cost.lanes,
         memory_cost=cost.memory_kib,
     )
-    return derivation.derive(passphrase)
+    with _one_at_a_time:
+        return derivation.derive(passphrase)
 
 
 def generate_rsa_2048() -> bytes:
@@ -145,7 +151,7 @@ def load_rsa_private(pkcs8: bytes) -> rsa.RSAPrivateKey:
     )
     try:
         key: PrivateKeyTypes = load(pkcs8, password=None)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, UnsupportedAlgorithm):
         raise FormatError("not an unencrypted private key") from None
     if not isinstance(key, rsa.RSAPrivateKey) or key.key_size != 2048:
         raise FormatError("not an RSA key of 2048 bits")

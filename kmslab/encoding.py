@@ -139,5 +139,7 @@ def pack(*fields: str | bytes | int | bool | None) -> bytes:
                 tag, data = b"s", field.encode("utf-8", "surrogatepass")
             case bytes():
                 tag, data = b"b", field
+            case _:
+                raise TypeError(f"a {type(field).__name__} cannot be packed")
         out += tag + len(data).to_bytes(8, "big") + data
     return bytes(out)

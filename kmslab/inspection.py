@@ -196,6 +196,8 @@ def _strictly(
     """The header of a row, and what is wrong with it. `heads` are those of lab blobs seen."""
     if not isinstance(text, str):
         return _NOTHING, "not a text"
+    if len(text) > MAX_CHARACTERS:
+        return _NOTHING, f"{len(text)} characters are more than any blob has"
     if text[88:91] == "-k-":
         header = heads.get(text[:91])
         if header is not None and tencent.tail_fits(text):

@@ -33,7 +33,7 @@ from kmslab.providers.ctyun import codes as ctyun_codes
 from kmslab.providers.ctyun import wire as ctyun_wire
 from kmslab.providers.ctyun.service import DEFAULT_REGION as CTYUN_REGION
 from kmslab.providers.ctyun.service import CtyunKms
-from kmslab.providers.local import Grounds, RequestIds, unusable
+from kmslab.providers.local import Grounds, RequestIds, Session, unusable
 from kmslab.providers.tencent import codes as tencent_codes
 from kmslab.providers.tencent import wire as tencent_wire
 from kmslab.providers.tencent.service import DEFAULT_REGION as TENCENT_REGION
@@ -139,17 +139,8 @@ class Lab:
         rate_limit: bool = False,
     ) -> TencentKms:
         """The local Tencent Cloud KMS of a region, as the lab's owner or as a credential."""
-        return TencentKms(
-            self._grounds.session(
-                TENCENT,
-                region,
-                code_of=tencent_codes.code_of,
-                error_for=tencent_codes.error_for,
-                credential=credential,
-                rate_limit=rate_limit,
-            ),
-            tencent_wire.answer,
-        )
+        session = self._session(TENCENT, region, credential, rate_limit=rate_limit)
+        return TencentKms(session, tencent_wire.answer)
 
     def ctyun(
         self,
@@ -159,17 +150,8 @@ class Lab:
         rate_limit: bool = False,
     ) -> CtyunKms:
         """The local CTyun KMS of a region, as the lab's owner or as a credential."""
-        return CtyunKms(
-            self._grounds.session(
-                CTYUN,
-                region,
-                code_of=ctyun_codes.code_of,
-                error_for=ctyun_codes.error_for,
-                credential=credential,
-                rate_limit=rate_limit,
-            ),
-            ctyun_wire.answer,
-        )
+        session = self._session(CTYUN, region, credential, rate_limit=rate_limit)
+        return CtyunKms(session, ctyun_wire.answer)
 
     def providers(self) -> tuple[str, ...]:
         """The names of both providers."""
@@ -192,10 +174,9 @@ class Lab:
 
     def key(self, name: str) -> Key:
         """The key of this id, or of this alias where only one key has it; else KeyNotFound."""
-        found = [k for k in self.keys() if k.key_id == name]
-        found = found or [
-            k for k in self.keys() if k.alias == name and k.state is not KeyState.DELETED
-        ]
+        keys = self.keys()
+        found = [k for k in keys if k.key_id == name]
+        found = found or [k for k in keys if k.alias == name and k.state is not KeyState.DELETED]
         if len(found) > 1:
             places = ", ".join(f"{k.key_id} ({k.provider} {k.region})" for k in found)
             raise KeyNotFound(f"the alias {name} is not unique: {places}; use the key id")
@@ -210,8 +191,10 @@ class Lab:
         of Tencent Cloud, which has one version only; a KeyUnavailable where it is not enabled.
         """
         self._keystore.begin()
-        act = self._act("RotateNow", self._keystore.unit(key_id).row.provider)
-        return lifecycle.rotate(self._keystore, act, key_id, _may_rotate).key()
+        row = self._keystore.unit(key_id).row
+        with self._session(row.provider, row.region).operation("RotateNow") as op:
+            op.find(key_id)
+            return lifecycle.rotate(self._keystore, op.act(), key_id, _may_rotate).key()
 
     def explain(self, blob: str, context: Context = None) -> str:
         """Why a blob does or does not open, for the owner of the lab, in a sentence or two.
@@ -298,6 +281,24 @@ class Lab:
     def _act(self, action: str, provider: str = "") -> lifecycle.Act:
         return lifecycle.Act(self._who, provider, action)
 
+    def _session(
+        self,
+        provider: str,
+        region: str,
+        credential: str | None = None,
+        *,
+        rate_limit: bool = False,
+    ) -> Session:
+        codes = tencent_codes if provider == TENCENT else ctyun_codes
+        return self._grounds.session(
+            provider,
+            region,
+            code_of=codes.code_of,
+            error_for=codes.error_for,
+            credential=credential,
+            rate_limit=rate_limit,
+        )
+
     def _region_of(self, key_id: str | None) -> str | None:
         unit = self._keystore.units.get(key_id or "")
         return None if unit is None else unit.row.region
@@ -360,17 +361,22 @@ class Faults:
         """Have the next `count` calls of `action` answered with the provider's `code`.
 
         `action` is the provider's own name of the call, `ReEncrypt` or `reEncrypt`. SettingError
-        for a code that the provider does not have.
+        for a call or a code that the provider does not have.
         """
-        codes = tencent_codes if action[:1].isupper() else ctyun_codes
+        if action in tencent_wire.ACTIONS:
+            error_for = tencent_codes.error_for
+        elif action in ctyun_wire.CALLS:
+            error_for = ctyun_codes.error_for
+        else:
+            raise SettingError(f"neither provider has a call {action}")
         if count < 1:
             raise SettingError("a fault happens at least once")
         try:
-            codes.error_for(code)
+            error_for(code)
         except KeyError:
             raise SettingError(f"{action} has no error code {code}") from None
         fault = {"action": action, "code": code, "count": count}
-        self._write(f"AddFault {action}", [*self.all(), fault])
+        self._write(f"AddFault {action}", lambda faults: [*faults, fault])
 
     def all(self) -> list[dict[str, Any]]:
         """The faults still to come: action, code, count."""
@@ -379,12 +385,13 @@ class Faults:
 
     def clear(self) -> None:
         """Forget every fault."""
-        self._write("ClearFaults", [])
+        self._write("ClearFaults", lambda faults: [])
 
-    def _write(self, action: str, faults: list[dict[str, Any]]) -> None:
+    def _write(self, action: str, change_to: Callable[[list[Any]], list[Any]]) -> None:
+        self._keystore.begin()
         entry = self._act_for(action).entry(lifecycle.now_of(self._keystore))
         with self._keystore.change(entry) as change:
-            change.setting("faults", faults)
+            change.setting("faults", change_to(self._keystore.settings["faults"]))
 
 
 class Credentials:

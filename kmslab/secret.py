@@ -86,6 +86,9 @@ class Plaintext(bytes):
             return NotImplemented
         return bytes_eq(bytes(self), bytes(other))
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     __hash__ = bytes.__hash__
 
     def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:

@@ -113,6 +113,8 @@ class Heads:
         head = self._head(header)
         # Only a lab blob begins with nothing but what it names.
         if header.format is BlobFormat.LAB:
+            if len(self._by_text) >= _MAX_HEADS:
+                self._by_text.clear()
             self._by_text[start] = head
         return head
 

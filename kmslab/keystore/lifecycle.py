@@ -97,14 +97,25 @@ def add(keystore: Keystore, change: Change, row: KeyRow, versions: tuple[Version
 
 def edit(keystore: Keystore, act: Act, key_id: str, edit: Callable[[KeyRow, int], KeyRow]) -> Unit:
     """Change a key's row to what `edit(row, now)` makes of it."""
+    return edit_all(keystore, act, [key_id], edit)[0]
+
+
+def edit_all(
+    keystore: Keystore,
+    act: Act,
+    key_ids: Sequence[str],
+    edit: Callable[[KeyRow, int], KeyRow],
+) -> list[Unit]:
+    """Change the rows of several keys in one change: all of them, or none."""
     now = now_of(keystore)
-    with keystore.change(act.entry(now, key_id)) as change:
-        unit = keystore.unit(key_id)
-        row = edit(unit.row, now)
-        if row.alias != unit.row.alias:
-            _check_alias(row, [unit.row for unit in keystore.units.values()])
-        change.put(row, unit.versions)
-    return keystore.unit(key_id)
+    with keystore.change(*(act.entry(now, key_id) for key_id in key_ids)) as change:
+        for key_id in key_ids:
+            unit = keystore.unit(key_id)
+            row = edit(unit.row, now)
+            if row.alias != unit.row.alias:
+                _check_alias(row, [unit.row for unit in keystore.units.values()])
+            change.put(row, unit.versions)
+    return [keystore.unit(key_id) for key_id in key_ids]
 
 
 def rotate(

@@ -7,8 +7,6 @@ when it is enabled again the dates that passed meanwhile are skipped (lab's choi
 
 from __future__ import annotations
 
-import math
-
 from kmslab.keystore.units import KeyRow
 
 DAY = 86_400_000_000
@@ -31,5 +29,5 @@ def next_after(row: KeyRow, now: int) -> int | None:
     if row.next_rotation_at > now:
         return row.next_rotation_at
     period = row.rotation_days * DAY
-    missed = math.floor((now - row.next_rotation_at) / period) + 1
+    missed = (now - row.next_rotation_at) // period + 1
     return row.next_rotation_at + missed * period

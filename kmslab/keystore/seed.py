@@ -90,7 +90,7 @@ def _read(path: Path) -> list[Any]:
         content = _hidden(yaml.safe_load(path.read_text(encoding="utf-8")))
     except OSError as error:
         raise SeedError(f"{path} cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError):
+    except (yaml.YAMLError, UnicodeError, RecursionError):
         raise SeedError(f"{path} is not YAML") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise SeedError(f"{path} is not a seed file: it has no line `format: {_FORMAT}`")
@@ -197,6 +197,10 @@ def _field(
 def _text(value: Any) -> str:
     if not isinstance(value, str):
         raise FormatError(f"{value!r} is not a text")
+    try:
+        value.encode()  # as no database keeps half a letter
+    except UnicodeEncodeError:
+        raise FormatError(f"{value!r} is not a text") from None
     return value
 
 

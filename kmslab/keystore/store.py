@@ -21,13 +21,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, select
 
 from kmslab.clock import Clock
 from kmslab.errors import KeyNotFound, LabBusy, LabClosed, LabError, RootKeyError, TamperedLab
 from kmslab.keystore import forks, state, writing
 from kmslab.keystore.audit import (
-    ENTRY_FIELDS,
     MOST_GROUPS,
     SESSION_BEGIN,
     SESSION_END,
@@ -83,7 +82,7 @@ class Keystore:
         self._settle: Callable[[], float] = lambda: math.inf
         self._closed = False
         self._bell: Bell | None = None
-        self._heard = -1
+        self._heard = b""
         self._looked_at = -math.inf
         self.on_close: list[Callable[[], Mapping[str, int]]] = []
         self.on_fork: list[Callable[[], None]] = []
@@ -125,7 +124,7 @@ class Keystore:
         """Take in what has changed in the database since it was last read."""
         with self._lock:
             self._check_open()
-            heard = self._bell.heard() if self._bell is not None else -1
+            heard = self._bell.heard() if self._bell is not None else b""
             try:
                 with self._reading() as connection:
                     self._catch_up(connection)
@@ -248,7 +247,10 @@ class Keystore:
         query = select(audit_table).order_by(audit_table.c.seq.desc()).limit(last)
         with self._lock, self._reading() as connection:
             rows = connection.execute(query).mappings().all()
-        return [AuditEntry(**{name: row[name] for name in ENTRY_FIELDS}) for row in reversed(rows)]
+        try:
+            return [stored_entry(row)[1] for row in reversed(rows)]
+        except ValueError as error:
+            raise TamperedLab(f"{self.where}: the audit log was changed: {error}") from None
 
     def verify_audit(self) -> AuditCheck:
         """Check the whole chain against the lab row."""
@@ -266,11 +268,6 @@ class Keystore:
             )
         others = sessions.open - {self._session}
         return AuditCheck(count, lab.audit_head.hex(), broken, len(others))
-
-    def audit_count(self) -> int:
-        """How many audit rows the database holds."""
-        with self._lock, self._reading() as connection:
-            return connection.execute(select(func.count()).select_from(audit_table)).scalar_one()
 
     # Ending
 

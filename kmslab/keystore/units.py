@@ -12,8 +12,9 @@ from typing import Any, overload
 from kmslab.encoding import pack, uuid_bytes
 from kmslab.errors import FormatError
 from kmslab.keystore.sealing import Subkeys, digest
-from kmslab.model import Key, KeyOrigin, KeySpec, KeyState, KeyVersion
+from kmslab.model import TENCENT, Key, KeyOrigin, KeySpec, KeyState, KeyVersion
 
+_STATES_OF_TENCENT = (KeyState.ARCHIVED, KeyState.PENDING_IMPORT)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -102,6 +103,10 @@ def check_unit(row: KeyRow, versions: Sequence[VersionRow]) -> None:
         raise FormatError("primary_version_id is none of the versions")
     if row.rotation_days is not None and row.rotation_days < 1:
         raise FormatError("rotation_days is a number of days from 1 up")
+    if row.state in _STATES_OF_TENCENT and row.provider != TENCENT:
+        raise FormatError(f"state: {row.provider} has no keys that are {row.state}")
+    if row.state is KeyState.PENDING_IMPORT and row.origin is not KeyOrigin.EXTERNAL:
+        raise FormatError(f"state: a key whose origin is {row.origin} is not {row.state}")
     if row.state is KeyState.PENDING_DELETION and row.deletion_at is None:
         raise FormatError("deletion_at is missing, and the key is pending deletion")
     if any(not 0 <= version.encryptions <= 2**32 for version in versions):
@@ -161,14 +166,15 @@ class Unit:
         """
         for version in self.versions:
             handle = known.get(version.version_id)
-            self.handles[version.version_id] = handle or Handle(self, version)
+            if handle is None or (version.sealed is None and handle.row.sealed is not None):
+                # A call that is under way keeps the handle, and the cipher, that it began with.
+                handle = Handle(self, version)
+            self.handles[version.version_id] = handle
         primary_id = self.row.primary_version_id
         self.primary = self.handles.get(primary_id) if primary_id else None
         for version in self.versions:
             handle = self.handles[version.version_id]
             handle.unit, handle.row = self, version
-            if version.sealed is None:
-                handle.cipher = None
         known.update(self.handles)
 
     @property

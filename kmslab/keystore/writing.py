@@ -9,7 +9,7 @@ from sqlalchemy import bindparam, delete, insert, select, update
 
 from kmslab.errors import TamperedLab
 from kmslab.keystore import state
-from kmslab.keystore.audit import ENTRY_FIELDS, AuditEntry, entry_mac, first_broken
+from kmslab.keystore.audit import ENTRY_FIELDS, entry_mac, first_broken, stored_entry
 from kmslab.keystore.changes import Change
 from kmslab.keystore.schema import (
     audit_table,
@@ -143,10 +143,10 @@ def _resealed_credential(row: CredentialRow, old: Subkeys, new: Subkeys) -> Cred
 
 def _rechain(change: Change, old: Subkeys, new: Subkeys) -> bytes:
     query = select(audit_table).order_by(audit_table.c.seq)
-    rows = [
-        (row["seq"], AuditEntry(**{name: row[name] for name in ENTRY_FIELDS}), bytes(row["mac"]))
-        for row in change.connection.execute(query).mappings()
-    ]
+    try:
+        rows = [stored_entry(row) for row in change.connection.execute(query).mappings()]
+    except ValueError as error:
+        raise TamperedLab(f"the audit log is broken, {error}; the lab stays as it is") from None
     _, broken = first_broken(old, rows, change.lab.audit_seq, change.lab.audit_head)
     if broken is not None:
         raise TamperedLab(f"the audit log is broken at row {broken}; the lab stays as it is")

@@ -93,8 +93,7 @@ def re_encrypt(
     A row whose blob is the very text that was given was not re-encrypted. The whole batch is
     audited, durably, before it is given.
     """
-    done = _run(session, action, len(texts), work)
-    _audit(session, action, done, name_source=True)
+    done = _run(session, action, len(texts), work, name_source=True)
     blobs, routes = done.blobs, done.routes
     re_encrypted: list[bool | None] = list(map(is_not, blobs, texts))
     verified: list[bool | None] = [True if verify else None] * len(blobs)
@@ -121,8 +120,7 @@ def decrypt(
     work: Callable[[Chunk], None],
 ) -> Opened:
     """Decrypt as many rows as `plaintexts` has, which `work` fills."""
-    done = _run(session, action, len(plaintexts), work)
-    _audit(session, action, done, name_source=False)
+    done = _run(session, action, len(plaintexts), work, name_source=False)
     return Opened(
         plaintext=plaintexts,
         key_id=_column(done.routes, lambda route: route.source.row.key_id),
@@ -133,8 +131,7 @@ def decrypt(
 
 def encrypt(session: Session, action: str, rows: int, work: Callable[[Chunk], None]) -> Sealed:
     """Encrypt `rows` rows. A row that `work` leaves alone stays None."""
-    done = _run(session, action, rows, work)
-    _audit(session, action, done, name_source=False)
+    done = _run(session, action, rows, work, name_source=False)
     return Sealed(
         ciphertext_blob=done.blobs,
         key_id=_column(done.routes, lambda route: route.destination.row.key_id),
@@ -143,13 +140,24 @@ def encrypt(session: Session, action: str, rows: int, work: Callable[[Chunk], No
     )
 
 
-def _run(session: Session, action: str, rows: int, work: Callable[[Chunk], None]) -> Chunk:
+def _run(
+    session: Session,
+    action: str,
+    rows: int,
+    work: Callable[[Chunk], None],
+    *,
+    name_source: bool,
+) -> Chunk:
     whole = Chunk(0, rows, [None] * rows, [None] * rows, [None] * rows, None)
-    for first in range(0, rows, CHUNK_ROWS):
-        session.keystore.begin()
-        last = min(first + CHUNK_ROWS, rows)
-        gate = session.gate(action)
-        work(Chunk(first, last, whole.routes, whole.blobs, whole.errors, gate))
+    try:
+        for first in range(0, rows, CHUNK_ROWS):
+            session.keystore.begin()
+            last = min(first + CHUNK_ROWS, rows)
+            gate = session.gate(action)
+            work(Chunk(first, last, whole.routes, whole.blobs, whole.errors, gate))
+    finally:
+        # Also where a later chunk fails as a whole: what was done before is done.
+        _audit(session, action, whole, name_source=name_source)
     return whole
 
 
@@ -220,7 +228,7 @@ class Work(Protocol):
         ...
 
     def count(self, route: Route, encryptions: int) -> None:
-        """Count the encryptions that `seal_many` is about to make."""
+        """Count the encryptions that `seal_many` will make, 0 included; a KmsError to refuse."""
         ...
 
     def seal_many(
@@ -243,6 +251,16 @@ def move(
     rows, route = _routed(chunk, rows, work)
     if route is None:
         return
+    if chunk.gate is not None:
+        rows = [row for row in rows if chunk.passes(row)]
+    changing = work.changing(route, rows)
+    try:
+        # Before anything is opened: a count may be too high, and no plaintext is in reach of it.
+        work.count(route, len(changing))
+    except KmsError as error:
+        for row in [rows[at] for at in changing]:
+            chunk.fail(row, error)
+        rows = [row for row in rows if chunk.errors[row] is None]
     rows, plaintexts = _opened(chunk, rows, work, route)
     changing = work.changing(route, rows)
     if len(changing) < len(rows):
@@ -251,7 +269,6 @@ def move(
         return
     chosen = rows if len(changing) == len(rows) else [rows[at] for at in changing]
     old = plaintexts if chosen is rows else [plaintexts[at] for at in changing]
-    work.count(route, len(chosen))
     sealed = work.seal_many(route, chosen, old)
     _scatter(chunk, chosen, sealed, route)
     if verify:
@@ -274,8 +291,6 @@ def _routed(chunk: Chunk, rows: Sequence[int], work: Work) -> tuple[Sequence[int
 def _opened(
     chunk: Chunk, rows: Sequence[int], work: Work, route: Route
 ) -> tuple[Sequence[int], list[bytes]]:
-    if chunk.gate is not None:
-        rows = [row for row in rows if chunk.passes(row)]
     found = work.open_many(route, rows) if rows else []
     if None not in found:
         return rows, found  # type: ignore[return-value]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
@@ -44,6 +44,39 @@ CodeOf = Callable[[KmsError, str], str]
 ErrorFor = Callable[[str], KmsError]
 
 
+class Found:
+    """What was looked up in one epoch of the lab, rights, check values and states included."""
+
+    __slots__ = ("epoch", "routes", "sources")
+
+    def __init__(self, epoch: int) -> None:
+        self.epoch = epoch
+        self.sources: dict[Any, Any] = {}
+        self.routes: dict[Any, Any] = {}
+
+
+class Lookups:
+    """The look-ups of the present epoch.
+
+    They are replaced, never emptied: a thread that began before a change writes what it found
+    into those of before, which nobody reads any more.
+    """
+
+    __slots__ = ("_found", "_keystore")
+
+    def __init__(self, keystore: Keystore) -> None:
+        self._keystore = keystore
+        self._found = Found(-1)
+
+    def now(self) -> Found:
+        """The look-ups to read from and to write into."""
+        found = self._found
+        epoch = self._keystore.epoch
+        if found.epoch != epoch:
+            found = self._found = Found(epoch)
+        return found
+
+
 class RequestIds:
     """Version-4 UUIDs, drawn many at a time, since each draw is a call of the system.
 
@@ -77,6 +110,7 @@ class Grounds:
     counters: Counters
     request_ids: RequestIds
     owner: str
+    limits: dict[tuple[str, str, str], dict[str, TokenBucket]] = field(default_factory=dict)
 
     def session(
         self,
@@ -92,7 +126,11 @@ class Grounds:
         self.keystore.begin()
         found = None if credential is None else credentials.find(self.keystore, credential)
         who = self.owner if found is None else found.name
-        limits: dict[str, TokenBucket] | None = {} if rate_limit else None
+        limits = None
+        if rate_limit:
+            # One for all sessions of a caller in a region.
+            caller = "" if found is None else found.secret_id
+            limits = self.limits.setdefault((provider, region, caller), {})
         return Session(self, provider, region, code_of, error_for, who, found, limits)
 
 
@@ -213,6 +251,11 @@ class Session:
                 f"{action} is limited to {DOCUMENTED_RATE} calls a second", retry_after=wait
             )
 
+    def require_owner(self, action: str) -> None:
+        """Unauthorized for a credential."""
+        if self._credential is not None:
+            raise Unauthorized(f"{action} is for the owner of the lab")
+
     def gate(self, action: str) -> Callable[[], None] | None:
         """What stands before each row of a batch: faults and the rate limit; None for nothing."""
         faults = self.keystore.settings["faults"]
@@ -284,6 +327,8 @@ class Operation:
                 self._note(OK)
         elif isinstance(error, KmsError):
             self._failed(error)
+        else:
+            self._note("InternalError")
 
     def on(self, handle: Handle, source: Handle | None = None) -> None:
         """Name the version that the call is about, and the one its ciphertext came from."""
@@ -305,7 +350,8 @@ class Operation:
         return unit
 
     def act(self) -> Act:
-        """This call as a change audits it."""
+        """This call as a change audits it; Throttled where its limit is used up."""
+        self.session.admit(self.action)
         self.durable = True
         session = self.session
         return Act(session.who, session.provider, self.action, self.request_id)

@@ -1,86 +1,140 @@
-"""Changes labs in every way, saying each change once it is acknowledged, and is killed at it."""
+"""A process whose children change a lab until they are killed at a chosen write.
+
+Reads lines of `script path n torn`, forks a child for each, and answers with one line of JSON: the
+child's exit status, the number of writes, and what it acknowledged, in order. LD_PRELOAD holds
+kill_at_write.c.
+"""
 
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import sys
-import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from functools import partial
+from typing import Any
 
 from kmslab import Lab, ManualClock
+from kmslab.crypto import Argon2Parameters
+from kmslab.keystore import root
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+
+Say = Callable[..., None]
 
 
-def say(*words: object) -> None:
-    print(*words, flush=True)
+def cheap(**cost: int) -> Argon2Parameters:
+    """What a passphrase costs in these tests: as little as can be."""
+    return Argon2Parameters(**(cost or {"iterations": 1, "lanes": 1, "memory_kib": 8}))
 
 
-def changes(path: str) -> None:
+def snapshot(lab: Lab) -> dict[str, Any]:
+    """What a lab says of itself, as JSON keeps it; counts are reserved ahead and left out."""
+    keys = {
+        key.key_id: [key.state.value, key.alias, *(v.version_id for v in key.versions)]
+        for key in lab.keys()
+    }
+    credentials = [[c.name, c.revoked_at is None] for c in lab.credentials.list()]
+    return {"keys": keys, "settings": lab.settings.all(), "credentials": credentials}
+
+
+def changes(lab: Lab) -> Iterator[None]:
+    """One change after the other, of every kind."""
+    kms, ctyun = lab.tencent(), lab.ctyun()
+    key = kms.create_key("orders").key_id
+    yield
+    lab.rotate(key)
+    yield
+    lab.settings.set("balance", 7)
+    yield
+    kms.disable_key(key)
+    yield
+    kms.enable_key(key)
+    yield
+    lab.rekey()
+    yield
+    lab.rotate(key)
+    yield
+    lab.credentials.create("app")
+    yield
+    gone = ctyun.create_key(alias="gone").key_id
+    yield
+    lab.rotate(gone)
+    yield
+    lab.credentials.revoke("app")
+    yield
+    lab.rekey()
+    yield
+    ctyun.schedule_key_deletion(gone, 7)
+    yield
+
+
+def change(path: str, say: Say) -> None:
+    """Change a lab, use its first key in between, and let a deletion fall due at the end."""
     clock = ManualClock(START)
     with Lab.open(path, clock=clock) as lab:
-        kms, other = lab.tencent(), lab.ctyun()
-        key = kms.create_key("orders")
-        say("created", key.key_id, 1)
-        say("rotated", key.key_id, len(lab.rotate(key.key_id).versions))
-        say("blob", key.key_id, kms.encrypt(key.key_id, b"plain"))
-        say("state", key.key_id, kms.disable_key(key.key_id).state.value)
-        say("state", key.key_id, kms.schedule_key_deletion(key.key_id, 7).state.value)
-        second = other.create_key(rotation_days=30)
-        say("created", second.key_id, 1)
-        lab.settings.set("balance", 7)
-        say("balance", "-", 7)
-        lab.credentials.create("reader")
-        say("credential", "-", "reader")
-        clock.advance(timedelta(days=70))
-        say("rotated", second.key_id, len(other.describe_key(second.key_id).versions))
-        say("state", key.key_id, lab.key(key.key_id).state.value)
-    say("closed", "-", "-")
+        for _ in changes(lab):
+            say(snapshot=snapshot(lab))
+            if lab.settings.all()["balance"] == 7 and lab.keys()[0].state == "enabled":
+                say(blob=lab.tencent().encrypt(lab.key("orders").key_id, b"plain"))
+        clock.advance(7 * DAY)
+        say(snapshot=snapshot(lab), deleted=True)
 
 
-def rekey(path: str, passphrase: str | None = None, new: str | None = None) -> None:
-    with Lab.open(path, passphrase=passphrase, clock=ManualClock(START)) as lab:
-        lab.rekey(new_passphrase=new)
-        say("rekeyed", "-", "-")
+def create(path: str, say: Say) -> None:
+    """Make a lab."""
+    with Lab.create(path, clock=ManualClock(START)) as lab:
+        say(snapshot=snapshot(lab))
 
 
-WAYS: dict[str, Callable[[str], None]] = {
-    "changes": changes,
-    "rekey": rekey,
-    "passphrase": lambda path: rekey(path, "old", "new"),
+def rekey_passphrase(path: str, say: Say) -> None:
+    """Give a lab two other passphrases, one after the other."""
+    root.Argon2Parameters = cheap  # type: ignore[assignment,misc]
+    with Lab.open(path, passphrase="0", clock=ManualClock(START)) as lab:
+        for number in ("1", "2"):
+            lab.rekey(new_passphrase=number)
+            say(passphrase=number)
+
+
+SCRIPTS: dict[str, Callable[[str, Say], None]] = {
+    "change": change,
+    "create": create,
+    "rekey_passphrase": rekey_passphrase,
 }
 
 
-def serve() -> None:
-    """For each line `lab way at output count` change that lab in a child that dies at that call.
-
-    Python and kmslab are loaded once; each child is a fork.
-    """
+def main() -> None:
+    library = ctypes.CDLL(None)
+    library.writes_so_far.restype = ctypes.c_long
     for line in sys.stdin:
-        lab, way, at, output, count = line.split()
+        script, path, at, torn = line.split()
+        reading, writing = os.pipe()
         child = os.fork()
         if child == 0:
-            die_at(lab, way, int(at), output, count)
-        _, status = os.waitpid(child, 0)
-        say(os.waitstatus_to_exitcode(status))
+            os.close(reading)
+            library.kill_at(ctypes.c_long(int(at)), int(torn))
+            say = partial(acknowledge, writing)
+            try:
+                SCRIPTS[script](path, say)
+                say(writes=library.writes_so_far())
+                os._exit(0)
+            except BaseException as error:
+                say(error=repr(error))
+                os._exit(1)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            said = [json.loads(text) for text in pipe]
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        print(json.dumps({"status": status, "said": said}), flush=True)
 
 
-def die_at(lab: str, way: str, at: int, output: str, count: str) -> None:
-    os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), 1)
-    killer = ctypes.CDLL(None)
-    killer.kill_from(at)
-    try:
-        WAYS[way](lab)
-    except BaseException:
-        traceback.print_exc()
-        os._exit(1)
-    calls = killer.kill_calls()
-    killer.kill_from(-1)
-    Path(count).write_text(str(calls), "ascii")
-    os._exit(0)
+def acknowledge(pipe: int, **what: object) -> None:
+    """Say, in one write, that something has been done."""
+    os.write(pipe, json.dumps(what).encode() + b"\n")
 
 
-serve()
+if __name__ == "__main__":
+    main()

@@ -1,96 +1,97 @@
-/* Ends the process at the n-th call that changes a file, counted from kill_from(n) on; 0 counts
-   only. Preloaded into a Python process, it sees the calls of SQLite as well. */
-
+/* Ends the process at a chosen write: `kill_at(n, torn)` has the n-th call from now on that writes
+ * below KILL_UNDER end it with status 137, before the call or, with `torn`, half-way through it.
+ * `writes_so_far()` counts them. Loaded with LD_PRELOAD. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <stdio.h>
-#include <sys/types.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
-static long calls, last = -1;
+static long at = 0, seen = 0;
+static int tearing = 0;
 
-void kill_from(long at)
-{
-    calls = 0;
-    last = at;
+void kill_at(long n, int torn) { at = n; seen = 0; tearing = torn; }
+long writes_so_far(void) { return seen; }
+
+static int below(const char *path) {
+    const char *folder = getenv("KILL_UNDER");
+    return folder && path && strncmp(path, folder, strlen(folder)) == 0;
 }
 
-long kill_calls(void)
-{
-    return calls;
+static int watched(int fd) {
+    char name[64], path[4096];
+    snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(name, path, sizeof path - 1);
+    if (length < 0) return 0;
+    path[length] = 0;
+    return below(path);
 }
 
-static void count(void)
-{
-    if (last < 0)
-        return;
-    calls++;
-    if (calls == last)
-        _exit(137);
+/* Whether this is the call to end at. */
+static int reached(int counts) { return counts && ++seen == at; }
+static int end(void) { _exit(137); }
+
+#define REAL(type, name, ...) \
+    static type (*real)(__VA_ARGS__); \
+    if (!real) real = (type (*)(__VA_ARGS__))dlsym(RTLD_NEXT, name)
+
+ssize_t write(int fd, const void *data, size_t size) {
+    REAL(ssize_t, "write", int, const void *, size_t);
+    if (reached(watched(fd))) { if (tearing) real(fd, data, size / 2); end(); }
+    return real(fd, data, size);
 }
 
-#define NEXT(name) __typeof__(&name) next = (__typeof__(&name))dlsym(RTLD_NEXT, #name)
-
-ssize_t write(int fd, const void *data, size_t size)
-{
-    NEXT(write);
-    if (fd > 2)
-        count();
-    return next(fd, data, size);
+ssize_t pwrite(int fd, const void *data, size_t size, off_t offset) {
+    REAL(ssize_t, "pwrite", int, const void *, size_t, off_t);
+    if (reached(watched(fd))) { if (tearing) real(fd, data, size / 2, offset); end(); }
+    return real(fd, data, size, offset);
 }
 
-ssize_t pwrite(int fd, const void *data, size_t size, off_t at)
-{
-    NEXT(pwrite);
-    count();
-    return next(fd, data, size, at);
+ssize_t pwrite64(int fd, const void *data, size_t size, off64_t offset) {
+    REAL(ssize_t, "pwrite64", int, const void *, size_t, off64_t);
+    if (reached(watched(fd))) { if (tearing) real(fd, data, size / 2, offset); end(); }
+    return real(fd, data, size, offset);
 }
 
-ssize_t pwrite64(int fd, const void *data, size_t size, off64_t at)
-{
-    NEXT(pwrite64);
-    count();
-    return next(fd, data, size, at);
+int ftruncate(int fd, off_t size) {
+    REAL(int, "ftruncate", int, off_t);
+    if (reached(watched(fd))) end();
+    return real(fd, size);
 }
 
-int ftruncate(int fd, off_t size)
-{
-    NEXT(ftruncate);
-    count();
-    return next(fd, size);
+int ftruncate64(int fd, off64_t size) {
+    REAL(int, "ftruncate64", int, off64_t);
+    if (reached(watched(fd))) end();
+    return real(fd, size);
 }
 
-int ftruncate64(int fd, off64_t size)
-{
-    NEXT(ftruncate64);
-    count();
-    return next(fd, size);
+int fsync(int fd) {
+    REAL(int, "fsync", int);
+    if (reached(watched(fd))) end();
+    return real(fd);
 }
 
-int fsync(int fd)
-{
-    NEXT(fsync);
-    count();
-    return next(fd);
+int fdatasync(int fd) {
+    REAL(int, "fdatasync", int);
+    if (reached(watched(fd))) end();
+    return real(fd);
 }
 
-int fdatasync(int fd)
-{
-    NEXT(fdatasync);
-    count();
-    return next(fd);
+int rename(const char *from, const char *to) {
+    REAL(int, "rename", const char *, const char *);
+    if (reached(below(from))) end();
+    return real(from, to);
 }
 
-int rename(const char *from, const char *to)
-{
-    NEXT(rename);
-    count();
-    return next(from, to);
+int unlink(const char *path) {
+    REAL(int, "unlink", const char *);
+    if (reached(below(path))) end();
+    return real(path);
 }
 
-int unlink(const char *path)
-{
-    NEXT(unlink);
-    count();
-    return next(path);
+int mkdir(const char *path, mode_t mode) {
+    REAL(int, "mkdir", const char *, mode_t);
+    if (reached(below(path))) end();
+    return real(path, mode);
 }

@@ -192,9 +192,7 @@ CHANGES: dict[str, Callable[[Lab, str], object]] = {
     "ClearFaults": lambda lab, key: lab.faults.clear(),
     "CreateCredential": lambda lab, key: lab.credentials.create("app"),
     "Rekey": lambda lab, key: lab.rekey(),
-    "ReEncrypt": lambda lab, key: lab.tencent().re_encrypt_many(
-        [lab.tencent().encrypt(key, b"x")]
-    ),
+    "ReEncrypt": lambda lab, key: lab.tencent().re_encrypt_many([lab.tencent().encrypt(key, b"x")]),
 }
 
 

@@ -339,5 +339,3 @@ def test_expired_material_is_in_no_file(
             kms.delete_imported_key_material(key.key_id)
         assert key_of(lab, key.key_id).state is KeyState.PENDING_IMPORT
         assert held(lab_path, material) == []
-
-

@@ -137,8 +137,11 @@ class LabMachine(RuleBasedStateMachine):
 
     @initialize(target=keys, spec=st.sampled_from([KeySpec.AES_256, KeySpec.SM4]))
     def begin(self, spec: KeySpec) -> object:
-        """A key of each provider, so that every rule has something to do."""
-        return multiple(self.create(False, TENCENT, spec), self.create(False, CTYUN, spec))
+        """A rotating key of each provider, so that every rule has something to do."""
+        made = [self.create(False, provider, spec) for provider in (TENCENT, CTYUN)]
+        for key_id in made:
+            self.rotate_automatically_every(key_id, False, 30)
+        return multiple(*made)
 
     def create(self, other: bool, provider: str, spec: KeySpec) -> str:
         alias = f"key-{len(self.model)}"
@@ -169,6 +172,9 @@ class LabMachine(RuleBasedStateMachine):
 
     @rule(key_id=keys, other=st.booleans(), days=st.none() | st.sampled_from([7, 30, 365]))
     def rotate_automatically(self, key_id: str, other: bool, days: int | None) -> None:
+        self.rotate_automatically_every(key_id, other, days)
+
+    def rotate_automatically_every(self, key_id: str, other: bool, days: int | None) -> None:
         key, lab = self.model[key_id], self.lab(other)
 
         def call(key_id: str) -> object:

@@ -230,9 +230,7 @@ def row(next_rotation_at: int | None, days: int | None) -> KeyRow:
     )
 
 
-@given(
-    st.integers(0, 10**16), st.integers(7, 365), st.integers(0, 400 * rotation.DAY)
-)
+@given(st.integers(0, 10**16), st.integers(7, 365), st.integers(0, 400 * rotation.DAY))
 def test_due_dates_and_the_next_one_make_one_calendar(first: int, days: int, passed: int) -> None:
     now = first - 30 * rotation.DAY + passed
     due = rotation.due_dates(row(first, days), now)

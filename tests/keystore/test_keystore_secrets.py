@@ -142,9 +142,7 @@ def use(lab: Lab) -> list[str]:
     public = ctyun.asymmetric_encrypt(
         pair.key_id, pair.versions[0].version_id, "RSAES_OAEP_SHA_256", PLAINTEXT
     )
-    ctyun.asymmetric_decrypt(
-        pair.key_id, pair.versions[0].version_id, "RSAES_OAEP_SHA_256", public
-    )
+    ctyun.asymmetric_decrypt(pair.key_id, pair.versions[0].version_id, "RSAES_OAEP_SHA_256", public)
     lab.rotate(KEY_ID)
     moved = tencent.re_encrypt(blob, source_context={"app": "orders"}).ciphertext_blob
     tencent.re_encrypt_many([moved, blob, "nonsense"], verify=True)
@@ -172,7 +170,9 @@ def test_no_file_holds_a_secret(canaries: Canaries) -> None:
     canaries.search_files()
     lab.close()
     canaries.search_files()
-    assert not any(blob.encode() in data for blob in blobs for data in files(canaries.folder).values())
+    assert not any(
+        blob.encode() in data for blob in blobs for data in files(canaries.folder).values()
+    )
 
 
 def test_no_log_holds_a_secret(
@@ -238,9 +238,7 @@ def shown(canaries: Canaries) -> dict[str, object]:
     return found
 
 
-def test_no_text_of_anything_holds_a_secret(
-    canaries: Canaries, shown: dict[str, object]
-) -> None:
+def test_no_text_of_anything_holds_a_secret(canaries: Canaries, shown: dict[str, object]) -> None:
     for name, thing in shown.items():
         texts = [repr(thing), str(thing), f"{thing}", f"{thing!r:>200}", "%s %r" % (thing, thing)]
         for text in texts:
@@ -395,9 +393,7 @@ def test_imported_material_is_in_no_file(lab: Lab, lab_path: Path) -> None:
 
     kms = lab.tencent()
     key = kms.create_key("mine", origin=KeyOrigin.EXTERNAL)
-    parameters = kms.get_parameters_for_import(
-        key.key_id, wrapping_algorithm=OaepAlgorithm.SHA_256
-    )
+    parameters = kms.get_parameters_for_import(key.key_id, wrapping_algorithm=OaepAlgorithm.SHA_256)
     public = serialization.load_der_public_key(parameters.public_key_der)
     assert isinstance(public, rsa.RSAPublicKey)
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)

@@ -258,9 +258,7 @@ ROWS: dict[str, Edit] = {
     ),
     "table dropped": statement("DROP TABLE versions"),
     "column dropped": statement("ALTER TABLE keys DROP COLUMN description"),
-    "table of another kind": statement(
-        "DROP TABLE keys", "CREATE VIEW keys AS SELECT * FROM lab"
-    ),
+    "table of another kind": statement("DROP TABLE keys", "CREATE VIEW keys AS SELECT * FROM lab"),
 }
 
 

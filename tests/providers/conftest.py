@@ -16,7 +16,7 @@ from kmslab.model import CTYUN, TENCENT
 from kmslab.providers import local
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def pairs_made_once() -> Iterator[None]:
     """Every new pair is one of two that were made once, and each is checked once.
 

@@ -108,10 +108,11 @@ class _Part:
 
 def decrypt(blobs: Blobs, records: Sequence[Record]) -> Opened:
     """See `CtyunKms.decrypt_records`."""
+    texts = [record.ciphertext_blob for record in records]
     plaintexts: list[Plaintext | None] = [None] * len(records)
 
     def work(chunk: Chunk) -> None:
-        for row in range(chunk.first, chunk.last):
+        for row in chunk.good_rows(texts):
             record = records[row]
             try:
                 source = blobs.source(record.ciphertext_blob, "decrypt", source_of(record))

@@ -263,8 +263,10 @@ class VersionCipher:
     __slots__ = ("_aad", "_decrypt", "_encrypt", "head", "key_id", "version_id")
 
     def __init__(self, key_id: str, version_id: str, spec: KeySpec, material: bytes) -> None:
-        if not spec.symmetric or len(material) != spec.material_bytes:
-            raise ValueError(f"{len(material)} bytes are no material of a symmetric {spec} key")
+        size = len(material)
+        if not spec.symmetric or size != spec.material_bytes:
+            del material  # out of reach of a traceback that shows locals
+            raise ValueError(f"{size} bytes are no material of a symmetric {spec} key")
         uuid_bytes(key_id, "key id")
         uuid_bytes(version_id, "key version id")
         names = pack(FORMAT_ID, key_id, version_id, spec.value)

@@ -24,7 +24,14 @@ from kmslab.model import BlobFormat, OaepAlgorithm
 from kmslab.providers.ctyun import blob as blobs
 from kmslab.providers.ctyun import rules
 from kmslab.providers.ctyun.blob import HEAD_CHARS, IV_BYTES, REFUSED, CtyunBlob, VersionCipher
-from kmslab.providers.local import Session, check_usable, oaep_algorithm, pair_of, unusable
+from kmslab.providers.local import (
+    Lookups,
+    Session,
+    check_usable,
+    oaep_algorithm,
+    pair_of,
+    unusable,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,18 +71,16 @@ class Source:
 class Blobs:
     """The versions of one session's keys, by what their blobs begin with."""
 
-    __slots__ = ("_epoch", "_routes", "_sources", "session")
+    __slots__ = ("_lookups", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
-        # What was found, rights and states included, holds while nothing changes.
-        self._epoch = -1
-        self._sources: dict[tuple[str, str, PublicKeySource], Source] = {}
-        self._routes: dict[tuple[str, str, PublicKeySource], tuple[Source, Handle]] = {}
+        self._lookups = Lookups(session.keystore)
 
     def count(self, handle: Handle, encryptions: int) -> None:
         """Count encryptions of a version, before they are made."""
-        self.session.counters.of(handle.row.version_id).take(encryptions)
+        if encryptions:
+            self.session.counters.of(handle.row.version_id).take(encryptions)
 
     def iv(self) -> bytes:
         """A fresh IV."""
@@ -83,45 +88,39 @@ class Blobs:
 
     def source(self, text: str, action: str, given: PublicKeySource = NO_SOURCE) -> Source:
         """The version that opens a blob, ready to decrypt."""
-        self._forget_old()
+        lookups = self._lookups.now()
         named = (text[:HEAD_CHARS], action, given)
-        found = self._sources.get(named)
+        found = lookups.sources.get(named)
         if found is None or self._must_parse:
             found = self._find(text, given)
             self.session.authorise(action, found.handle.unit)
             self._check(found)
             if found.algorithm is None:
-                self._sources[named] = found
+                lookups.sources[named] = found
         return found
 
     def route(
         self, text: str, destination_key_id: str, given: PublicKeySource
     ) -> tuple[Source, Handle]:
         """The version that opens a blob and the primary version that it moves to."""
-        self._forget_old()
+        lookups = self._lookups.now()
         named = (text[:HEAD_CHARS], destination_key_id, given)
-        found = self._routes.get(named)
+        found = lookups.routes.get(named)
         if found is None or self._must_parse:
             source = self._find(text, given)
+            self.session.authorise("reEncrypt", source.handle.unit)
             destination = self.session.find(destination_key_id, "destinationKeyId")
-            self.session.authorise("reEncrypt", source.handle.unit, destination)
+            self.session.authorise("reEncrypt", destination)
             self._check(source)
             found = (source, self.destination(destination, "destinationKeyId"))
             if source.algorithm is None:
-                self._routes[named] = found
+                lookups.routes[named] = found
         return found
 
     @property
     def _must_parse(self) -> bool:
         # A malformed blob is refused as such before balance and rate are looked at.
         return self.session.limited or self.session.keystore.settings["balance"] <= 0
-
-    def _forget_old(self) -> None:
-        epoch = self.session.keystore.epoch
-        if epoch != self._epoch:
-            self._routes.clear()
-            self._sources.clear()
-            self._epoch = epoch
 
     def destination(self, unit: Unit, parameter: str) -> Handle:
         """The primary version of a key, with its cipher, ready to encrypt."""
@@ -212,8 +211,12 @@ class Blobs:
     def _cipher(self, handle: Handle) -> VersionCipher:
         if handle.cipher is None:
             row = handle.row
-            opened = self.session.keystore.material(handle).expose()
-            handle.cipher = VersionCipher(row.key_id, row.version_id, handle.unit.row.spec, opened)
+            handle.cipher = VersionCipher(
+                row.key_id,
+                row.version_id,
+                handle.unit.row.spec,
+                self.session.keystore.material(handle).expose(),
+            )
         cipher: VersionCipher = handle.cipher
         return cipher
 

@@ -140,6 +140,7 @@ class CtyunKms:
             handle = self._session.handle(header.key_version_id or "")
         if handle is None or handle.row.key_id != header.key_id:
             raise KeyNotFound("the blob names no key and version of this lab and region")
+        self._session.authorise("listKeyVersions", handle.unit)
         return handle.unit.key().versions[handle.row.number - 1]
 
     def update_alias(self, key_id: str, alias: str) -> Key:
@@ -222,10 +223,11 @@ class CtyunKms:
             op.on(destination, source.handle)
             self._blobs.check_balance()
             self._session.admit(op.action)
-            plaintext = self._blobs.open(source, blob)
-            self._session.counters.of(destination.row.version_id).take()
+            # Counted first, and opened within the call that seals: no error has the plaintext.
+            self._blobs.count(destination, 1)
+            iv = self._blobs.iv()
             return ReEncryptResult(
-                destination.cipher.seal(plaintext, self._blobs.iv()),
+                destination.cipher.seal(self._blobs.open(source, blob), iv),
                 True,
                 destination.row.key_id,
                 destination.row.version_id,
@@ -401,8 +403,9 @@ class CtyunKms:
         }
 
     def explain(self, blob: str) -> str:
-        """Why a blob does or does not open, for the owner of the lab."""
+        """Why a blob does or does not open, for the owner of the lab: Unauthorized for others."""
         self._session.keystore.begin()
+        self._session.require_owner("explain")
         return self._blobs.explain(blob)
 
     def _edit(self, op: Operation, key_id: str, edit: rules.Edit) -> Key:
@@ -427,7 +430,7 @@ class CtyunKms:
         destination = self._blobs.destination(self._find(op, key), "cmkUuid")
         op.on(destination)
         self._admit(op)
-        self._session.counters.of(destination.row.version_id).take()
+        self._blobs.count(destination, 1)
         return destination.cipher.seal(plaintext, self._blobs.iv()), destination
 
     def _data_key(

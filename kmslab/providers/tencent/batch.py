@@ -108,11 +108,12 @@ def decrypt(blobs: Blobs, records: Sequence[Record]) -> Opened:
     """See `TencentKms.decrypt_records`."""
     given = [record.context for record in records]
     contexts = _Contexts(blobs, given, len(records), "contexts", "EncryptionContext")
+    texts = [record.ciphertext_blob for record in records]
     plaintexts: list[Plaintext | None] = [None] * len(records)
 
     def work(chunk: Chunk) -> None:
         routes: dict[str, Route] = {}
-        for row in range(chunk.first, chunk.last):
+        for row in chunk.good_rows(texts):
             try:
                 text, context = records[row].ciphertext_blob, contexts.text(row)
                 route = routes.get(text[:HEAD_CHARS])

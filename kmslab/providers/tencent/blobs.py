@@ -6,8 +6,6 @@ destination, key check value, states. What is left to the caller is rate and tag
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from kmslab.context import Context, canonical_context, context_text
 from kmslab.crypto import bytes_eq
 from kmslab.errors import (
@@ -19,7 +17,7 @@ from kmslab.errors import (
 )
 from kmslab.keystore.units import Handle, Unit
 from kmslab.model import BlobFormat, KeyState
-from kmslab.providers.local import Session, check_usable, unusable
+from kmslab.providers.local import Lookups, Session, check_usable, unusable
 from kmslab.providers.tencent import blob as blobs
 from kmslab.providers.tencent import rules
 from kmslab.providers.tencent.blob import HEAD_CHARS, IV_BYTES, REFUSED, VersionCipher
@@ -31,21 +29,18 @@ _DECRYPTING = (KeyState.ENABLED, KeyState.ARCHIVED)
 class Blobs:
     """The versions of one session's keys, by what their blobs begin with."""
 
-    __slots__ = ("_contexts", "_epoch", "_routes", "_sources", "session")
+    __slots__ = ("_contexts", "_lookups", "session")
 
     def __init__(self, session: Session) -> None:
         self.session = session
         self._contexts: dict[object, str] = {}
-        # What was found, rights, check value and states included, holds while nothing changes.
-        self._epoch = -1
-        self._sources: dict[tuple[str, str], Handle] = {}
-        self._routes: dict[tuple[str, str | None], tuple[Handle, Handle]] = {}
+        self._lookups = Lookups(session.keystore)
 
     def context(self, given: Context, parameter: str) -> str:
         """The text of a context, each distinct one checked once."""
         if given is None:
             return ""
-        if isinstance(given, Mapping):
+        if not isinstance(given, str):
             return rules.context(given, parameter)
         known = self._contexts.get(given)
         if known is None:
@@ -57,7 +52,8 @@ class Blobs:
 
     def count(self, handle: Handle, encryptions: int) -> None:
         """Count encryptions of a version, before they are made."""
-        self.session.counters.of(handle.row.version_id).take(encryptions)
+        if encryptions:
+            self.session.counters.of(handle.row.version_id).take(encryptions)
 
     def iv(self) -> bytes:
         """A fresh IV."""
@@ -65,43 +61,37 @@ class Blobs:
 
     def source(self, text: str, action: str) -> Handle:
         """The version that a blob names, with its cipher, ready to decrypt."""
-        self._forget_old()
+        lookups = self._lookups.now()
         named = (text[:HEAD_CHARS], action)
-        found = self._sources.get(named)
+        found = lookups.sources.get(named)
         if found is None or self._must_parse:
             found = self._named(text)
             self.session.authorise(action, found.unit)
             self._check_source(found, text)
-            self._sources[named] = found
+            lookups.sources[named] = found
         return found
 
     def route(self, text: str, destination_key_id: str | None) -> tuple[Handle, Handle]:
         """The version that a blob names and the primary version that it moves to."""
-        self._forget_old()
+        lookups = self._lookups.now()
         named = (text[:HEAD_CHARS], destination_key_id)
-        found = self._routes.get(named)
+        found = lookups.routes.get(named)
         if found is None or self._must_parse:
             source = self._named(text)
             session = self.session
+            session.authorise("ReEncrypt", source.unit)
             destination = source.unit
             if destination_key_id is not None and destination_key_id != source.row.key_id:
                 destination = session.find(destination_key_id, "DestinationKeyId")
-            session.authorise("ReEncrypt", source.unit, destination)
+            session.authorise("ReEncrypt", destination)
             self._check_source(source, text)
-            found = self._routes[named] = (source, self.destination(destination))
+            found = lookups.routes[named] = (source, self.destination(destination))
         return found
 
     @property
     def _must_parse(self) -> bool:
         # A malformed blob is refused as such before the rate is looked at.
         return self.session.limited
-
-    def _forget_old(self) -> None:
-        epoch = self.session.keystore.epoch
-        if epoch != self._epoch:
-            self._routes.clear()
-            self._sources.clear()
-            self._epoch = epoch
 
     def destination(self, unit: Unit) -> Handle:
         """The primary version of a key, with its cipher, ready to encrypt."""
@@ -139,8 +129,12 @@ class Blobs:
     def _cipher(self, handle: Handle) -> VersionCipher:
         if handle.cipher is None:
             row = handle.row
-            opened = self.session.keystore.material(handle).expose()
-            handle.cipher = VersionCipher(row.key_id, row.version_id, handle.unit.row.spec, opened)
+            handle.cipher = VersionCipher(
+                row.key_id,
+                row.version_id,
+                handle.unit.row.spec,
+                self.session.keystore.material(handle).expose(),
+            )
         cipher: VersionCipher = handle.cipher
         return cipher
 

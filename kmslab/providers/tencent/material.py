@@ -65,11 +65,12 @@ def time_based_id(time: float, entropy: Entropy) -> str:
 
 def parameters(keystore: Keystore, key_id: str, oaep: OaepAlgorithm) -> ImportParameters:
     """A fresh pair for one import. The token is the pair's sealed private half."""
-    private = crypto.generate_rsa_2048()
+    private = Secret(crypto.generate_rsa_2048())
     until = now_of(keystore) // 1_000_000 + TOKEN_SECONDS
     head = _TOKEN_HEAD.pack(until, oaep is OaepAlgorithm.SHA_256)
-    token = keystore.subkeys.seal("tokens", Secret(head + private), key_id)
-    der = crypto.rsa_public_der(crypto.load_rsa_private(private))
+    with keystore.steady():
+        token = keystore.subkeys.seal("tokens", Secret(head + private.expose()), key_id)
+    der = crypto.rsa_public_der(crypto.load_rsa_private(private.expose()))
     return ImportParameters(
         key_id, b64(token), crypto.public_pem(der), der, moment(until * 1_000_000)
     )
@@ -78,18 +79,19 @@ def parameters(keystore: Keystore, key_id: str, oaep: OaepAlgorithm) -> ImportPa
 def unwrap(keystore: Keystore, row: KeyRow, wrapped: str, token: str) -> Secret:
     """The material in `wrapped`, which the pair of `token` opens."""
     try:
-        opened = keystore.subkeys.open("tokens", unb64(token, "ImportToken"), row.key_id).expose()
+        with keystore.steady():
+            opened = keystore.subkeys.open("tokens", unb64(token, "ImportToken"), row.key_id)
     except (FormatError, TamperedLab):
         raise InvalidRequest(
             "ImportToken is not one of this key", parameter="ImportToken"
         ) from None
-    until, is_sha_256 = _TOKEN_HEAD.unpack_from(opened)
+    until, is_sha_256 = _TOKEN_HEAD.unpack_from(opened.expose())
     if now_of(keystore) // 1_000_000 > until:
         raise ImportTokenExpired("the import token is older than 24 hours; get new parameters")
-    pair = crypto.load_rsa_private(opened[_TOKEN_HEAD.size :])
+    pair = crypto.load_rsa_private(opened.expose()[_TOKEN_HEAD.size :])
     oaep = OaepAlgorithm.SHA_256 if is_sha_256 else OaepAlgorithm.SHA_1
     try:
-        found = crypto.oaep_decrypt(pair, oaep, unb64(wrapped, "EncryptedKeyMaterial"))
+        found = Secret(crypto.oaep_decrypt(pair, oaep, unb64(wrapped, "EncryptedKeyMaterial")))
     except (FormatError, DecryptFailed):
         raise UnreadableMaterial(
             "EncryptedKeyMaterial does not open with the token's pair",
@@ -100,4 +102,4 @@ def unwrap(keystore: Keystore, row: KeyRow, wrapped: str, token: str) -> Secret:
             f"material of a {row.spec} key has {row.spec.material_bytes} bytes",
             parameter="EncryptedKeyMaterial",
         )
-    return Secret(found)
+    return found

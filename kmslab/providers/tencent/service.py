@@ -160,6 +160,7 @@ class TencentKms:
             handle = self._session.handle(header.key_version_id or "")
         if handle is None or handle.row.key_id != header.key_id:
             raise KeyNotFound("the blob names no key and version of this lab and region")
+        self._session.authorise("ListKeyVersions", handle.unit)
         return handle.unit.key().versions[handle.row.number - 1]
 
     def update_alias(self, key_id: str, alias: str) -> Key:
@@ -278,11 +279,14 @@ class TencentKms:
             source, destination = self._blobs.route(blob, destination_key_id or None)
             op.on(destination, source)
             self._session.admit(op.action)
-            plaintext = source.cipher.open(blob, before)
             changed = destination is not source or before != after
             if changed:
-                self._session.counters.of(destination.row.version_id).take()
-                blob = destination.cipher.seal(plaintext, after, self._blobs.iv())
+                # Counted first, and opened within the call that seals: no error has the plaintext.
+                self._blobs.count(destination, 1)
+                opened, iv = source.cipher.open, self._blobs.iv()
+                blob = destination.cipher.seal(opened(blob, before), after, iv)
+            else:
+                source.cipher.open(blob, before)
             return ReEncryptResult(
                 blob,
                 changed,
@@ -470,8 +474,9 @@ class TencentKms:
         return header.key_id if header else None
 
     def explain(self, blob: str, context: Context = None) -> str:
-        """Why a blob does or does not open, for the owner of the lab."""
+        """Why a blob does or does not open, for the owner of the lab: Unauthorized for others."""
         self._session.keystore.begin()
+        self._session.require_owner("explain")
         return self._blobs.explain(blob, context)
 
     def _edit(self, op: Operation, key_id: str, edit: rules.Edit) -> Key:
@@ -479,9 +484,9 @@ class TencentKms:
         return lifecycle.edit(self._session.keystore, op.act(), key_id, edit).key()
 
     def _edit_all(self, op: Operation, key_ids: Sequence[str], edit: rules.Edit) -> tuple[Key, ...]:
-        for unit in self._find_all(op, key_ids):
-            edit(unit.row, int(op.time * 1_000_000))
-        return tuple(self._edit(op, key_id, edit) for key_id in key_ids)
+        self._find_all(op, key_ids)
+        units = lifecycle.edit_all(self._session.keystore, op.act(), key_ids, edit)
+        return tuple(unit.key() for unit in units)
 
     def _find_all(self, op: Operation, key_ids: Sequence[str]) -> list[Unit]:
         rules.check_key_ids(key_ids)
@@ -499,7 +504,7 @@ class TencentKms:
         destination = self._blobs.destination(op.find(key_id))
         op.on(destination)
         self._session.admit(op.action)
-        self._session.counters.of(destination.row.version_id).take()
+        self._blobs.count(destination, 1)
         return destination.cipher.seal(plaintext, text, self._blobs.iv()), destination
 
     def _decrypt(self, op: Operation, blob: str, context: Context) -> tuple[Plaintext, Handle]:
