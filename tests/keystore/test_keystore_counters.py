@@ -223,7 +223,7 @@ def test_what_is_used_was_reserved_before(steps: list[tuple[str, int]]) -> None:
 
     def reserve(least: int, step: int) -> int:
         nonlocal reserved
-        assert 1 <= least
+        assert least >= 1
         reserved += max(least, step)
         return max(least, step)
 

@@ -26,7 +26,6 @@ from keystore_labs import execute, files, leaks
 from kmslab import Lab, ManualClock
 from kmslab.errors import KmslabError, LabError
 from kmslab.keystore.root import Passphrase, RootKeyFile
-from kmslab.keystore.sealing import Subkeys
 from kmslab.secret import Plaintext, Secret
 
 MATERIAL = bytes(range(100, 132))

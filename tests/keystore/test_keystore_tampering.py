@@ -21,7 +21,6 @@ from kmslab.keystore.schema import (
     lab_table,
     versions_table,
 )
-
 from kmslab.model import KeySpec
 
 # A value of each type that no column holds.
