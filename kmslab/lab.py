@@ -13,6 +13,7 @@ from typing import Any, Self
 from kmslab.clock import Clock, SystemClock
 from kmslab.context import Context
 from kmslab.errors import (
+    CredentialError,
     ExternalCannotRotate,
     KeyNotFound,
     RotationUnsupported,
@@ -40,6 +41,8 @@ from kmslab.providers.tencent.service import DEFAULT_REGION as TENCENT_REGION
 from kmslab.providers.tencent.service import TencentKms
 from kmslab.secret import Entropy, system_entropy
 
+# Of Tencent's: what the cloud does not show, and the lab does.
+_LAB_ACTIONS = ("ListKeyVersions",)
 REGIONS = {TENCENT: TENCENT_REGION, CTYUN: CTYUN_REGION}
 
 
@@ -402,8 +405,13 @@ class Credentials:
         self._act_for = act_for
 
     def create(self, name: str, *, rights: Sequence[str] | None = None) -> NewCredential:
-        """Make a credential. `rights` are `ACTION` or `ACTION:KEY-ID`; None allows everything."""
+        """Make a credential. `rights` are `ACTION` or `ACTION:KEY-ID`; None allows everything.
+
+        CredentialError for a name or right that cannot be, and for an action that neither has.
+        """
         self._keystore.begin()
+        for right in rights or ():
+            _check_action(right.partition(":")[0])
         return credentials.create(self._keystore, self._act_for("CreateCredential"), name, rights)
 
     def revoke(self, name: str) -> Credential:
@@ -432,6 +440,11 @@ class Audit:
         """Check that the log is whole and just as it was written."""
         self._keystore.begin()
         return self._keystore.verify_audit()
+
+
+def _check_action(action: str) -> None:
+    if action != "*" and action not in (*tencent_wire.ACTIONS, *ctyun_wire.CALLS, *_LAB_ACTIONS):
+        raise CredentialError(f"neither provider has a call {action}")
 
 
 def _may_rotate(row: KeyRow, _now: int) -> KeyRow:

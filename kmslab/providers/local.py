@@ -135,9 +135,11 @@ class Grounds:
 
 
 class Latest(threading.local):
-    """The request id of the call that this thread made last, for the answer that repeats it."""
+    """Of the call that this thread made last: its request id, for the answer that repeats it, and
+    why it was refused, for the owner of the lab."""
 
     request_id = ""
+    refusal = ""
 
 
 class Session:

@@ -173,7 +173,7 @@ class Blobs:
     def _parse(self, text: str, given: PublicKeySource) -> CtyunBlob | None:
         try:
             return blobs.parse(text)
-        except FormatError:
+        except (FormatError, TypeError):
             # With source fields, a blob that is not symmetric means public-key ciphertext, and
             # what is missing among the fields is said before what is wrong with the blob.
             if given.given:

@@ -69,6 +69,8 @@ def check_rotation(days: int) -> None:
 
 def check_plaintext(plaintext: bytes) -> None:
     """InvalidPlaintext unless there are 1 to 6,143 bytes."""
+    if not isinstance(plaintext, (bytes, bytearray, memoryview)):
+        raise InvalidPlaintext("a plaintext is bytes", parameter="plaintext")
     if not 1 <= len(plaintext) < PLAINTEXT_LIMIT:
         raise InvalidPlaintext(
             f"a plaintext has 1 to {PLAINTEXT_LIMIT - 1} bytes, this one {len(plaintext)}",

@@ -402,6 +402,15 @@ class CtyunKms:
             "keyVersionId": header.key_version_id if header else None,
         }
 
+    @property
+    def last_refusal(self) -> str:
+        """Why the last `call()` of this thread was refused, for the owner of the lab; "" for none.
+
+        An envelope says no more than the cloud's. Unauthorized for others than the owner.
+        """
+        self._session.require_owner("last_refusal")
+        return self._session.latest.refusal
+
     def explain(self, blob: str) -> str:
         """Why a blob does or does not open, for the owner of the lab: Unauthorized for others."""
         self._session.keystore.begin()

@@ -52,8 +52,9 @@ class Call:
     handle: Callable[[CtyunKms, Fields], dict[str, Any] | None]
 
 
-def answer(kms: CtyunKms, _session: Session, action: str, request: object) -> dict[str, Any]:
+def answer(kms: CtyunKms, session: Session, action: str, request: object) -> dict[str, Any]:
     """The envelope that answers a request; `data` is null where it is an error."""
+    session.latest.refusal = ""
     try:
         if action not in CALLS:
             raise UnknownAction(f"there is no call {action}")
@@ -61,6 +62,7 @@ def answer(kms: CtyunKms, _session: Session, action: str, request: object) -> di
         values = _read(call.parameters, request)
         data = call.handle(kms, values)
     except KmsError as error:
+        session.latest.refusal = str(error)
         code = codes.code_of(error, action)
         status, message = codes.status_of(code), codes.message_of(code)
         return {"code": str(status), "errorCode": code, "msg": message, "data": None}

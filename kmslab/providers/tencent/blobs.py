@@ -107,7 +107,7 @@ class Blobs:
     def _named(self, text: str) -> Handle:
         try:
             header = blobs.parse(text).header()
-        except FormatError:
+        except (FormatError, TypeError):
             raise InvalidCiphertext(REFUSED) from None
         handle = None
         if header.format is BlobFormat.LAB and header.key_version_id is not None:

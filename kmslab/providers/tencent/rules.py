@@ -229,6 +229,8 @@ def end_of_beijing_day(moment: int) -> int:
 
 def check_plaintext(plaintext: bytes) -> None:
     """InvalidPlaintext unless there are 1 to 4,096 bytes."""
+    if not isinstance(plaintext, (bytes, bytearray, memoryview)):
+        raise InvalidPlaintext("a plaintext is bytes", parameter="Plaintext")
     if not 1 <= len(plaintext) <= MOST_PLAINTEXT_BYTES:
         raise InvalidPlaintext(
             f"a plaintext has 1 to {MOST_PLAINTEXT_BYTES} bytes, this one {len(plaintext)}",

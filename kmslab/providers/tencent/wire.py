@@ -121,12 +121,13 @@ def answer(
     kms: TencentKms, session: Session, action: str, request: object, language: str
 ) -> dict[str, Any]:
     """The envelope that answers a request. `Action`, `Version` and `Region` may be in it."""
-    session.latest.request_id = ""
+    session.latest.request_id = session.latest.refusal = ""
     try:
         found = _action(action)
         values = read(found.parameters, _without_common(request, action, session.region))
         fields = found.handle(kms, values)
     except KmsError as error:
+        session.latest.refusal = str(error)
         code = codes.code_of(error, action)
         failed = {"Code": code, "Message": codes.message_of(code, language)}
         return {"Response": {"Error": failed, "RequestId": _request_id(session)}}
