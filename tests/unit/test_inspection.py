@@ -95,6 +95,8 @@ NO_BLOBS = {
         tencent_blob()[:130] + "////" + tencent_blob()[134:],
         "Tencent's shape, but the CRC at the end of s3 is wrong (at character 118)",
     ),
+    "two segments": ("a-k-b", '2 segments joined by "-k-": Tencent\'s shape has three'),
+    "four segments": (tencent_blob() + "-k-", "4 segments joined"),
     "a Tencent blob, cut": (tencent_blob()[:140], "Tencent's shape, but"),
     "its first segment": (tencent_blob()[:88], "begins as a lab's Tencent blob"),
     "a CTyun blob, cut": (

@@ -263,6 +263,8 @@ class VersionCipher:
     __slots__ = ("_aad", "_decrypt", "_encrypt", "head", "key_id", "version_id")
 
     def __init__(self, key_id: str, version_id: str, spec: KeySpec, material: bytes) -> None:
+        self.key_id = key_id  # first: a traceback that shows locals shows this too
+        self.version_id = version_id
         size = len(material)
         if not spec.symmetric or size != spec.material_bytes:
             del material  # out of reach of a traceback that shows locals
@@ -272,8 +274,6 @@ class VersionCipher:
         names = pack(FORMAT_ID, key_id, version_id, spec.value)
         cipher = aead(spec, hkdf(material, b"data key" + names, spec.material_bytes))
         header = LENGTH_FIELD + b64(f"{key_id}&{version_id}".encode()).encode()
-        self.key_id = key_id
-        self.version_id = version_id
         self.head = b64(header + MAGIC)
         self._encrypt = cipher.encrypt
         self._decrypt = cipher.decrypt

@@ -244,6 +244,8 @@ class VersionCipher:
     __slots__ = ("_aads", "_bound", "_decrypt", "_encrypt", "head", "key_id", "version_id")
 
     def __init__(self, key_id: str, version_id: str, spec: KeySpec, material: bytes) -> None:
+        self.key_id = key_id  # first: a traceback that shows locals shows this too
+        self.version_id = version_id
         size = len(material)
         if not spec.symmetric or size != spec.material_bytes:
             del material  # out of reach of a traceback that shows locals
@@ -253,8 +255,6 @@ class VersionCipher:
         check_key = hkdf(material, b"check key" + names)
         s1 = named + hmac_sha256(check_key, named)[:CHECK_BYTES]
         cipher = aead(spec, hkdf(material, b"data key" + names, spec.material_bytes))
-        self.key_id = key_id
-        self.version_id = version_id
         self.head = b64(s1) + SEPARATOR
         self._encrypt = cipher.encrypt
         self._decrypt = cipher.decrypt
