@@ -263,7 +263,9 @@ def _reasons(text: str, error: FormatError) -> tuple[str, ...]:
         return (str(error),)
     if text != text.strip():
         return _reasons_to_strip(text.strip())
-    if tencent.SEPARATOR in text:
+    if segments := text.count(tencent.SEPARATOR):
+        if segments != 2:
+            return (f'{segments + 1} segments joined by "-k-": Tencent\'s shape has three',)
         return (f"three segments are Tencent's shape, but {error}{where}",)
     if text.startswith(_CTYUN_START):
         return (f'"0064" at the start is CTyun\'s shape, but {error}{where}',)

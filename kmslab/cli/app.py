@@ -132,5 +132,6 @@ def root(
     """A strict local KMS for Tencent Cloud and CTyun, to rotate and re-encrypt.
 
     Data goes to stdout, everything else to stderr. Exit codes: 0 ok, 1 refused, 2 usage or
-    configuration, 3 retryable provider error, 130 interrupted.
+    configuration, 3 retryable provider error, 70 an error of kmslab itself, 130 interrupted, 141
+    stdout closed by its reader.
     """

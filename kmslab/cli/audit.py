@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -10,6 +10,9 @@ from kmslab.cli.failures import REFUSED
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, plain, write_fields, write_json, write_table
+
+if TYPE_CHECKING:
+    from kmslab.keystore.audit import AuditCheck
 
 app = typer.Typer(
     name="audit",
@@ -33,22 +36,25 @@ def show(
 
     Like calls within a second share a row: CALLS says how many. KEY is the key's alias, where it
     has one of its own; --json gives every id. The log holds no context, no blob and no plaintext.
+    Exits 1 where the log is not just as it was written; what is there is shown all the same.
     """
     from kmslab.cli.names import Names
 
     with opening() as lab:
         entries = lab.audit.entries(last)
+        check = lab.audit.verify()
         names = Names.of(lab)
     if as_json:
         write_json([{**plain(entry), "at": plain(entry.time)} for entry in entries])
-        return
-    write_table(
-        ["TIME", "WHO", "PROVIDER", "ACTION", "KEY", "OUTCOME", "CALLS"],
-        [
-            [e.time, e.who, e.provider or None, e.action, names(e.key_id), e.outcome, e.count]
-            for e in entries
-        ],
-    )
+    else:
+        write_table(
+            ["TIME", "WHO", "PROVIDER", "ACTION", "KEY", "OUTCOME", "CALLS"],
+            [
+                [e.time, e.who, e.provider or None, e.action, names(e.key_id), e.outcome, e.count]
+                for e in entries
+            ],
+        )
+    _refuse_broken(check)
 
 
 @app.command(epilog=example("kmslab audit verify"))
@@ -71,6 +77,10 @@ def verify(opening: Opening, as_json: Json = False) -> None:
                 ("head", check.head),
             ]
         )
+    _refuse_broken(check)
+
+
+def _refuse_broken(check: AuditCheck) -> None:
     if not check.intact:
         narrate(f"refused: row {check.broken_at} is not what was written")
         raise typer.Exit(REFUSED)

@@ -9,7 +9,7 @@ import typer
 from kmslab.cli.failures import REFUSED
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, ProviderName, Region, example, settings
-from kmslab.cli.output import write_json
+from kmslab.cli.output import narrate, one_line, write_json
 
 app = typer.Typer(**settings())
 
@@ -45,7 +45,8 @@ def call(
 ) -> None:
     """Make one call with the provider's own request and answer.
 
-    Only the provider's envelope goes to stdout. Exits 1 where it holds an error, whichever it is.
+    Only the provider's envelope goes to stdout. Exits 1 where it holds an error, whichever it is,
+    and tells the lab's owner on stderr what was wrong.
     """
     from kmslab.cli.providers import kms_in
     from kmslab.cli.streams import read_object
@@ -63,6 +64,8 @@ def call(
             envelope = kms.call(action, body)
     write_json(envelope)
     if _failed(envelope):
+        if credential is None and kms.last_refusal:
+            narrate(f"refused: {one_line(kms.last_refusal)}")
         raise typer.Exit(REFUSED)
 
 

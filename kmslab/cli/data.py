@@ -108,7 +108,7 @@ def decrypt(
     The bytes go to stdout, just as they are; in JSON as base64. Public-key ciphertext names no key:
     it needs --key and --algorithm, and --key-version at CTyun.
     """
-    from kmslab.cli.providers import explanation, kms_for
+    from kmslab.cli.providers import explanation, kms_for, pair_explanation
     from kmslab.cli.streams import read_text, write_bytes, write_private_file
     from kmslab.encoding import b64
 
@@ -117,11 +117,11 @@ def decrypt(
         text = read_text(blob, "a blob")
         pair = None if key is None else lab.key(key)
         kms = kms_for(lab, text, provider, region, pair)
-        action = "Decrypt" if pair is None else "AsymmetricRsaDecrypt"
-        with answers(kms.provider, action, lambda: explanation(kms, text, context)):
-            if pair is None:
+        if pair is None:
+            with answers(kms.provider, "Decrypt", lambda: explanation(kms, text, context)):
                 plaintext = data_calls.decrypt(kms, text, context)
-            else:
+        else:
+            with answers(kms.provider, "AsymmetricRsaDecrypt", lambda: pair_explanation(text)):
                 plaintext = data_calls.decrypt_with_pair(kms, pair, key_version, algorithm, text)
     if out is not None:
         write_private_file(out, plaintext)
@@ -174,6 +174,8 @@ def data_key(
         write_private_file(out, made.plaintext)
         narrate(f"the data key, {len(made.plaintext)} bytes, is in {out}")
     if not as_json:
+        if out is None and not without_plaintext:
+            narrate("the data key itself is not kept: --out FILE writes it, --json gives it")
         write_line(made.ciphertext_blob)
         return
     given = made.plaintext is not None and out is None and not without_plaintext
@@ -201,7 +203,7 @@ def re_encrypt(
     blob: Blob,
     to: Annotated[
         str | None,
-        typer.Option("--to", metavar="KEY", help="The destination; else its own key (Tencent)."),
+        typer.Option("--to", metavar="KEY", help="The destination; else its own key."),
     ] = None,
     source_context: Annotated[
         str | None,
@@ -231,10 +233,11 @@ def re_encrypt(
     """Re-encrypt a blob to its key's primary version or another key.
 
     The new blob goes to stdout. As in the API, a context that is not given for the destination is
-    dropped. CTyun needs --to, and takes public-key ciphertext with the three --source options.
+    dropped. Public-key ciphertext (CTyun) needs --to and the three --source options.
     """
-    from kmslab.cli.providers import explanation, kms_for
+    from kmslab.cli.providers import explanation, kms_for, pair_explanation
     from kmslab.cli.streams import read_text
+    from kmslab.inspection import inspect
 
     after = data_calls.destination_context(source_context, destination_context, keep_context)
     with opening() as lab:
@@ -248,10 +251,14 @@ def re_encrypt(
             source_algorithm,
         )
         kms = kms_for(lab, text, provider, region, pair)
-        with answers(kms.provider, "ReEncrypt", lambda: explanation(kms, text, source_context)):
-            result = data_calls.re_encrypt(
-                kms, text, None if destination is None else destination.key_id, source, after
-            )
+
+        def explain() -> str:
+            if pair is not None and inspect(text).key_id is None:
+                return pair_explanation(text)
+            return explanation(kms, text, source_context)
+
+        with answers(kms.provider, "ReEncrypt", explain):
+            result = data_calls.re_encrypt(kms, text, destination, source, after)
         told = _told(lab, result)
     if as_json:
         write_json(result)

@@ -103,19 +103,24 @@ def data_key(
 def re_encrypt(
     kms: LabKms,
     blob: str,
-    destination_key_id: str | None,
+    destination: Key | None,
     source: Source,
     destination_context: str | None,
 ) -> ReEncryptResult:
-    """Re-encrypt a blob."""
+    """Re-encrypt a blob, to its own key where there is no destination."""
     from kmslab.errors import Unsupported
     from kmslab.providers.ctyun.service import CtyunKms
 
+    if destination is not None and destination.provider != kms.provider:
+        raise Unsupported(
+            f"the blob is of {kms.provider} and the key {destination.key_id} of "
+            f"{destination.provider}; moves from provider to provider are not offered yet"
+        )
     if isinstance(kms, CtyunKms):
         _no_context(source.context or destination_context)
         return kms.re_encrypt(
             blob,
-            destination_key_id=destination_key_id or "",
+            destination_key_id=destination.key_id if destination else _own_key(blob),
             source_key_id=source.key_id,
             source_key_version_id=source.key_version_id,
             source_algorithm=source.algorithm,
@@ -124,10 +129,24 @@ def re_encrypt(
         raise Unsupported("ReEncrypt of Tencent Cloud takes no public-key ciphertext")
     return kms.re_encrypt(
         blob,
-        destination_key_id=destination_key_id,
+        destination_key_id=None if destination is None else destination.key_id,
         source_context=source.context,
         destination_context=destination_context,
     )
+
+
+def _own_key(blob: str) -> str:
+    """The key that a blob of CTyun's names; MissingParameter for one that names none."""
+    from kmslab.errors import MissingParameter
+    from kmslab.providers.ctyun.blob import read_header
+
+    header = read_header(blob)
+    if header is None or header.key_id is None:
+        raise MissingParameter(
+            "--to is needed: the ciphertext names no key of its own",
+            parameter="destinationKeyId",
+        )
+    return header.key_id
 
 
 def _no_context(context: str | None) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from kmslab.cli.output import json_text, narrate
-from kmslab.errors import KmsError, KmslabError, Retryable
+from kmslab.errors import DecryptFailed, InvalidCiphertext, KmsError, KmslabError, Retryable
 
 REFUSED: Final = 1
 USAGE: Final = 2
@@ -58,13 +58,15 @@ class Refused(Exception):
 def answers(provider: str, action: str, explain: Callable[[], str] | None = None) -> Iterator[None]:
     """Give what a provider refuses inside the code that `action` has for it.
 
-    `explain` tells the owner of the lab more; it is asked only about a refusal.
+    `explain` tells the owner of the lab more of a ciphertext; it is asked only where the provider
+    refuses one without saying why.
     """
     try:
         yield
     except KmsError as error:
         code = import_module(f"kmslab.providers.{provider}.codes").code_of(error, action)
-        explanation = explain() if explain is not None else None
+        opaque = isinstance(error, (InvalidCiphertext, DecryptFailed))
+        explanation = explain() if opaque and explain is not None else None
         raise Refused(_refusal(error, code, explanation)) from error
 
 

@@ -26,7 +26,7 @@ def create(
     external: bool,
     rotation_days: int | None,
 ) -> Key:
-    from kmslab.errors import KmsError, Unsupported
+    from kmslab.errors import KmsError, MissingParameter, Unsupported
     from kmslab.model import KeyOrigin
     from kmslab.providers.ctyun.service import CtyunKms
 
@@ -36,6 +36,8 @@ def create(
         return kms.create_key(
             spec=spec, alias=alias, description=description, rotation_days=rotation_days
         )
+    if not alias:
+        raise MissingParameter("a key of Tencent's needs --alias", parameter="Alias")
     origin = KeyOrigin.EXTERNAL if external else KeyOrigin.KMS
     key = kms.create_key(alias, description=description, spec=spec, origin=origin)
     if rotation_days is None:

@@ -26,9 +26,17 @@ class Names:
 
     @classmethod
     def of(cls, lab: Lab) -> Names:
-        """The names of a lab's keys. What they answer can be given to a command as KEY."""
-        keys = lab.keys()
-        return cls({key.key_id: key.alias for key in keys if key.state.value != "deleted"})
+        """The names of a lab's keys. That of a deleted key is its alias where no other has it.
+
+        What they answer of the other keys can be given to a command as KEY.
+        """
+        there: dict[str, str] = {}
+        deleted: dict[str, str] = {}
+        for key in lab.keys():
+            (deleted if key.state.value == "deleted" else there)[key.key_id] = key.alias
+        taken = set(there.values())
+        free = {key_id: alias for key_id, alias in deleted.items() if alias not in taken}
+        return cls({**there, **free})
 
     def __call__(self, key_id: str | None) -> str | None:
         """The name of a key; an id that is not known stays an id."""

@@ -86,7 +86,16 @@ def shown(value: object, *, between: str = "T") -> str:
         case datetime():
             return value.astimezone(UTC).strftime(f"%Y-%m-%d{between}%H:%M:%SZ")
         case _:
-            return printable(str(value))
+            return one_line(str(value))
+
+
+def one_line(text: str) -> str:
+    """A text as one line: `printable`, and its ends of lines shown as escapes too.
+
+    >>> one_line("orders\\nno row")
+    'orders\\\\nno row'
+    """
+    return printable(text).replace("\n", "\\n")
 
 
 def printable(text: str) -> str:

@@ -69,6 +69,23 @@ def explanation(kms: LabKms, blob: str, context: str | None = None) -> str:
     return kms.explain(blob, context) if isinstance(kms, TencentKms) else kms.explain(blob)
 
 
+def pair_explanation(ciphertext: str) -> str:
+    """Why what was given with a pair does not open, as far as anybody can tell."""
+    from kmslab.inspection import inspect
+    from kmslab.model import BlobFormat
+
+    match inspect(ciphertext).format:
+        case BlobFormat.PUBLIC_KEY:
+            return (
+                "The key, its version, the algorithm or the ciphertext is wrong. Hash and MGF1 hash"
+                " must be the same."
+            )
+        case BlobFormat.UNKNOWN:
+            return "It is no public-key ciphertext, which is 256 bytes in base64."
+        case _:
+            return "It is no public-key ciphertext: it is a blob that names its key itself."
+
+
 def _region_of(lab: Lab, found: Inspection) -> str | None:
     keys = lab.keys()
     for key in keys:

@@ -22,7 +22,7 @@ def read_bytes(source: str, what: str) -> bytes:
         with Path(source).open("rb") as file:
             return _all_of(file, what)
     if sys.stdin.isatty():
-        narrate(f"reading {what} from the terminal; end it with Enter and Ctrl-D")
+        narrate(f"reading {what} from the terminal; end with Ctrl-D (twice within a line)")
     return _all_of(sys.stdin.buffer, what)
 
 

@@ -102,13 +102,13 @@ def folded(cell: str, width: int) -> list[str]:
 
     lines = [""]
     for piece in _PIECES.findall(cell):
-        if lines[-1] and cell_len(lines[-1] + piece.rstrip()) > width:
+        if lines[-1] and cell_len(lines[-1] + piece.rstrip(" ")) > width:
             lines.append("")
-        if cell_len(piece.rstrip()) > width:
+        if cell_len(piece.rstrip(" ")) > width:
             *full, piece = chop_cells(piece, width)
             lines[-1:] = [*full, ""]
         lines[-1] += piece
-    return [line.rstrip() for line in lines]
+    return [line.rstrip(" ") for line in lines]
 
 
 def _line(row: Row, widths: Sequence[int], right: Collection[int], gap: int) -> str:

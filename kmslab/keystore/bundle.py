@@ -172,7 +172,8 @@ def _as_json(value: object) -> dict[str, str]:
 
 
 def _from_json(found: dict[str, Any]) -> dict[str, Any] | Secret:
-    return Secret(unb64(found["base64"])) if found.keys() == {"base64"} else found
+    text = found.get("base64")
+    return Secret(unb64(text)) if isinstance(text, str) and len(found) == 1 else found
 
 
 def _sealed(content: Secret, passphrase: Passphrase) -> bytes:

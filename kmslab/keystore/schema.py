@@ -178,8 +178,12 @@ def erase(connection: sqlite3.Connection) -> bool:
         cursor.execute(f"PRAGMA busy_timeout = {int(ERASE_SECONDS * 1000)}")
         if not _empty_log(cursor):
             return False
-        cursor.execute("VACUUM")
-        return _empty_log(cursor)
+        try:
+            cursor.execute("VACUUM")
+        finally:
+            # On a full disk the log would keep what is left of the attempt.
+            emptied = _empty_log(cursor)
+        return emptied
     finally:
         cursor.execute(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000}")
         cursor.close()

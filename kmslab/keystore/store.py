@@ -111,8 +111,9 @@ class Keystore:
         """
         if self._closed:
             raise LabClosed("the lab has been closed")
-        if self._bell is not None:
-            quiet = self._bell.heard() == self._heard
+        bell = self._bell
+        if bell is not None:
+            quiet = bell.heard() == self._heard
             if not quiet or time.monotonic() - self._looked_at > LOOK_SECONDS:
                 self.refresh()
         now = self.clock.time()
@@ -286,6 +287,7 @@ class Keystore:
                     self._end_session(shares)
                 finally:
                     self._closed = True
+                    self._bell = None
                     self._engine.dispose()
 
     @property

@@ -103,6 +103,8 @@ def check_unit(row: KeyRow, versions: Sequence[VersionRow]) -> None:
         raise FormatError("primary_version_id is none of the versions")
     if row.rotation_days is not None and row.rotation_days < 1:
         raise FormatError("rotation_days is a number of days from 1 up")
+    if (row.rotation_days is None) != (row.next_rotation_at is None):
+        raise FormatError("rotation_days and next_rotation_at go together")
     if row.state in _STATES_OF_TENCENT and row.provider != TENCENT:
         raise FormatError(f"state: {row.provider} has no keys that are {row.state}")
     if row.state is KeyState.PENDING_IMPORT and row.origin is not KeyOrigin.EXTERNAL:

@@ -58,6 +58,15 @@ def test_a_context_must_come_back(run: Run) -> None:
     assert run("decrypt", blob, "--context", '{ "app":"orders"}').exit_code == 1
 
 
+def test_a_data_key_that_is_not_kept_is_told_of(run: Run) -> None:
+    told = run("data-key", "orders").stderr
+    assert "not kept" in told
+    assert "--out" in told
+    assert "--json" in told
+    for args in (["--out", "data.key"], ["--without-plaintext"], ["--json"]):
+        assert "not kept" not in run("data-key", "orders", *args).stderr
+
+
 @pytest.mark.parametrize("key", ["orders", "pay"])
 def test_data_keys(run: Run, lab: Lab, key: str, tmp_path: Path) -> None:
     result = run("data-key", key, "--out", "data.key")
@@ -87,6 +96,26 @@ def test_re_encrypt_to_the_primary_version(run: Run, lab: Lab) -> None:
     assert found["key_version_id"] == lab.key("orders").primary_version_id
     assert found["source_key_version_id"] == lab.key("orders").versions[0].version_id
     assert run("decrypt", found["ciphertext_blob"]).stdout == "secret"
+
+
+def test_re_encrypt_of_ctyun_goes_to_the_key_that_the_blob_names(run: Run, lab: Lab) -> None:
+    run("key", "create", "--provider", "ctyun", "--alias", "far", "--region", "there")
+    for alias in ("pay", "far"):
+        blob = run("encrypt", alias, stdin=b"secret").stdout.strip()
+        run("key", "rotate", alias)
+        result = run("re-encrypt", blob)
+        assert f"from {alias} version 1 to {alias} version 2" in result.stderr
+        assert run("decrypt", result.stdout.strip()).stdout == "secret"
+
+
+def test_re_encrypt_from_provider_to_provider_is_not_offered(run: Run) -> None:
+    for key, other in (("orders", "pay"), ("pay", "orders")):
+        blob = run("encrypt", key, stdin=b"secret").stdout.strip()
+        result = run("re-encrypt", blob, "--to", other)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "tencent" in result.stderr
+        assert "ctyun" in result.stderr
+        assert "not offered yet" in result.stderr
 
 
 def test_re_encrypt_keeps_changes_and_drops_contexts(run: Run) -> None:
@@ -136,6 +165,48 @@ def test_public_key_ciphertext(run: Run, lab: Lab, provider: str) -> None:
     assert "KMS.0114" in result.stderr
 
 
+def sealed_for(lab: Lab, alias: str) -> str:
+    """Ciphertext for the public key of a pair."""
+    pair = lab.key(alias)
+    if pair.provider == "tencent":
+        public = lab.tencent().get_public_key(pair.key_id)
+    else:
+        public = lab.ctyun().get_public_key(pair.key_id, pair.versions[0].version_id)
+    key = load_rsa_public(public.der)
+    return base64.b64encode(oaep_encrypt(key, OaepAlgorithm.SHA_256, b"secret")).decode()
+
+
+def test_public_key_ciphertext_is_explained_by_what_was_given(run: Run, lab: Lab) -> None:
+    for provider in ("tencent", "ctyun"):
+        run("key", "create", "--provider", provider, "--alias", provider, "--spec", "RSA_2048")
+    version = lab.key("ctyun").versions[0].version_id
+    wrong = "RSAES_OAEP_SHA_1"
+    pair = ["--key", "ctyun", "--key-version", version, "--algorithm", wrong]
+    source = ["--source-key", "ctyun", "--source-key-version", version]
+    source += ["--source-algorithm", wrong, "--to", "pay"]
+    given = [
+        ["decrypt", sealed_for(lab, "tencent"), "--key", "tencent", "--algorithm", wrong],
+        ["decrypt", sealed_for(lab, "ctyun"), *pair],
+        ["re-encrypt", sealed_for(lab, "ctyun"), *source],
+    ]
+    for args in given:
+        result = run(*args)
+        assert (result.exit_code, result.stdout) == (1, "")
+        _, told = result.stderr.splitlines()
+        assert told.startswith("The key, its version, the algorithm or the ciphertext is wrong.")
+        assert "MGF1" in told
+    for args in (["re-encrypt", "c2hvcnQ=", *source], ["decrypt", "c2hvcnQ=", *pair]):
+        assert "It is no public-key ciphertext, which is 256 bytes" in run(*args).stderr
+
+
+def test_public_key_ciphertext_needs_a_destination(run: Run, lab: Lab) -> None:
+    run("key", "create", "--provider", "ctyun", "--alias", "pair", "--spec", "RSA_2048")
+    result = run("re-encrypt", sealed_for(lab, "pair"))
+    assert result.exit_code == 1
+    assert "--to is needed" in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+
+
 def test_inspect_explains_without_a_lab(run: Run, bare_run: Run, lab: Lab) -> None:
     blob = run("encrypt", "orders", stdin=b"secret").stdout.strip()
     shown = bare_run("inspect", blob, KMSLAB_LAB="nowhere")
@@ -174,11 +245,14 @@ def test_call_prints_the_envelope_alone(run: Run, lab: Lab) -> None:
 
 def test_call_with_an_error_in_the_envelope(run: Run) -> None:
     result = run("call", "tencent", "ReEncrypt", "{}")
-    assert (result.exit_code, result.stderr) == (1, "")
+    assert (result.exit_code, result.stderr) == (1, "refused: CiphertextBlob is needed\n")
     assert json.loads(result.stdout)["Response"]["Error"]["Code"] == "MissingParameter"
     result = run("call", "ctyun", "reEncrypt", '{"ciphertextBlob":"x"}')
     assert result.exit_code == 1
     assert json.loads(result.stdout)["errorCode"] == "KMS.0112"
+    assert result.stderr == "refused: destinationKeyId is needed\n"
+    result = run("call", "ctyun", "reEncrypt", json.dumps({"a\nb": 1}))
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_call_in_another_language_region_and_name(run: Run, lab: Lab) -> None:
@@ -194,8 +268,9 @@ def test_call_in_another_language_region_and_name(run: Run, lab: Lab) -> None:
     assert found["Response"]["TotalCount"] == 0
     run("credential", "create", "ci", "--right", "Decrypt")
     args = ["call", "tencent", "ListKeys", "--credential", "ci", "--rate-limit"]
-    error = json.loads(run(*args).stdout)["Response"]["Error"]
-    assert error["Code"] == "UnauthorizedOperation"
+    result = run(*args)
+    assert json.loads(result.stdout)["Response"]["Error"]["Code"] == "UnauthorizedOperation"
+    assert result.stderr == ""
 
 
 def test_credentials(run: Run, lab: Lab) -> None:
@@ -244,6 +319,11 @@ def test_a_broken_audit_log_exits_with_1(run: Run, lab_path: Path) -> None:
     assert result.exit_code == 1
     assert json.loads(result.stdout)["broken_at"] == 1
     assert "row 1" in result.stderr
+    for args in ([], ["--json"], ["--last", "1"]):
+        result = run("audit", "show", *args)
+        assert result.exit_code == 1
+        assert "CreateKey" in result.stdout or "createKey" in result.stdout
+        assert "row 1 is not what was written" in result.stderr
 
 
 def test_census(run: Run, lab: Lab, tmp_path: Path) -> None:

@@ -154,7 +154,7 @@ def test_a_retryable_error_in_an_envelope_exits_with_1(run: Run) -> None:
     result = run("call", "tencent", "ListKeys")
     assert result.exit_code == 1
     assert json.loads(result.stdout)["Response"]["Error"]["Code"] == "InternalError"
-    assert result.stderr == ""
+    assert len(result.stderr.splitlines()) == 1
 
 
 def test_an_interrupt_exits_with_130(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -206,6 +206,21 @@ def test_a_refusal_has_the_code_the_request_and_an_explanation(run: Run) -> None
     assert error["code"] == "InvalidParameterValue.InvalidCiphertext"
     assert len(error["request_id"]) == 36
     assert "the context is wrong" in error["explanation"]
+
+
+@pytest.mark.parametrize("key", ["orders", "pay"])
+def test_a_refusal_that_says_why_has_no_explanation(run: Run, key: str) -> None:
+    blob = run("encrypt", key, stdin=b"secret").stdout.strip()
+    run("key", "disable", key)
+    for args in (["decrypt", blob], ["re-encrypt", blob, "--to", key]):
+        result = run(*args)
+        assert result.exit_code == 1
+        assert len(result.stderr.splitlines()) == 1
+        assert json.loads(run(*args, "--json").stderr)["error"]["explanation"] is None
+
+
+def test_a_tencent_key_without_an_alias_is_told_of_the_option(run: Run) -> None:
+    assert "--alias" in run("key", "create", "--provider", "tencent").stderr
 
 
 def test_an_error_in_json_leaves_stdout_empty(run: Run) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,12 @@ from typer.core import TyperGroup
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from kmslab.cli.app import COMMANDS, app
+from kmslab.cli import INTERRUPTED
+from kmslab.cli.app import CLOSED_PIPE, COMMANDS, app
+from kmslab.cli.failures import BUG, REFUSED, RETRYABLE, USAGE
+from kmslab.providers.ctyun.wire import CALLS, Call
+from kmslab.providers.parameters import Kind, Parameter
+from kmslab.providers.tencent.wire import ACTIONS, Action
 
 DOCS = Path(__file__).parents[2] / "docs" / "cli.md"
 
@@ -110,6 +115,36 @@ def test_the_docs_name_every_variable_of_the_environment() -> None:
     code = "".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
     named = set(re.findall(r"KMSLAB_[A-Z_]+", code))
     assert named == set(re.findall(r"KMSLAB_[A-Z_]+", DOCS.read_text(encoding="utf-8")))
+
+
+def table_of(calls: Mapping[str, Action | Call]) -> str:
+    """The calls of a provider with their parameters, as the docs have them."""
+    lines = ["| call | parameters |", "|---|---|"]
+    for name, call in calls.items():
+        lines.append(f"| `{name}` | {' '.join(map(shown, call.parameters))} |")
+    return "\n".join(lines)
+
+
+def shown(parameter: Parameter) -> str:
+    kind = "" if parameter.kind is Kind.STRING else f": {parameter.kind.name.lower()}"
+    text = f"{parameter.name}{kind}"
+    return f"`{text}`" if parameter.required else f"`[{text}]`"
+
+
+@pytest.mark.parametrize(("provider", "calls"), [("tencent", ACTIONS), ("ctyun", CALLS)])
+def test_the_docs_list_every_call_with_its_parameters(
+    provider: str, calls: Mapping[str, Action | Call]
+) -> None:
+    text = DOCS.read_text(encoding="utf-8")
+    section = text.partition(f"### `kmslab call {provider}`\n\n")[2].partition("\n\n")[0]
+    assert section.rstrip("\n") == table_of(calls)
+
+
+def test_every_exit_code_is_told_of() -> None:
+    help_text, docs = help_of(), DOCS.read_text(encoding="utf-8")
+    for code in (0, REFUSED, USAGE, RETRYABLE, BUG, INTERRUPTED, CLOSED_PIPE):
+        assert re.search(rf"\b{code}\s", help_text)
+        assert f"\n| {code} | " in docs
 
 
 def test_a_misspelt_command_gets_a_suggestion() -> None:

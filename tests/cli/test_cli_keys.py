@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from command_line import Run
 
+from kmslab.cli.names import Names
 from kmslab.lab import Lab
 from kmslab.model import Key, KeyState
 
@@ -49,6 +51,15 @@ def test_list_shows_each_key(run: Run, lab: Lab) -> None:
     assert [row.split()[1] for row in rows] == ["orders", "pay"]
     assert [row.split()[0] for row in rows] == [key.key_id for key in every_key(lab)]
     assert len(run("key", "list", "--provider", "ctyun").stdout.splitlines()) == 2
+
+
+def test_a_description_forges_no_row(run: Run) -> None:
+    words = "first\nstate  deleted"
+    run("key", "create", "--provider", "ctyun", "--alias", "db", "--description", words)
+    shown = run("key", "show", "db").stdout
+    assert r"first\nstate  deleted" in shown
+    assert sum(line.startswith("state ") for line in shown.splitlines()) == 1
+    assert json.loads(run("key", "show", "db", "--json").stdout)["description"] == words
 
 
 def test_an_empty_list_is_said_on_stderr(bare_run: Run) -> None:
@@ -263,6 +274,20 @@ def test_deleted_keys_are_left_out_aloud(
     assert result.stdout == "[]\n"
     assert "2 deleted keys are not listed" in result.stderr
     assert len(json.loads(run("key", "list", "--all", "--json").stdout)) == 2
+
+
+def test_a_deleted_key_has_its_alias_where_no_other_has_it(lab: Lab) -> None:
+    one, two = every_key(lab)
+    gone = replace(one, key_id="gone", state=KeyState.DELETED)
+
+    def names(*keys: Key) -> list[str | None]:
+        named = Names.of(SimpleNamespace(keys=lambda: keys))  # type: ignore[arg-type]
+        return [named(key.key_id) for key in keys]
+
+    assert names(two, gone) == ["pay", "orders"]
+    assert names(one, gone) == ["orders", "gone"]
+    other = replace(gone, key_id="other")
+    assert names(gone, other) == ["gone", "other"]
 
 
 def test_an_older_lab_is_refused(run: Run) -> None:

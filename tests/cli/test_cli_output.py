@@ -74,7 +74,7 @@ def test_fitted_columns_have_room(rows: list[tuple[str, str, str]], room: int) -
 def test_a_folded_cell_fits_and_keeps_its_letters(cell: str, width: int) -> None:
     lines = tables.folded(cell, width)
     assert all(cell_len(line) <= width for line in lines)
-    assert "".join(lines).replace(" ", "") == "".join(cell.rstrip().split(" "))
+    assert "".join(lines).replace(" ", "") == cell.replace(" ", "")
 
 
 def test_a_table_is_folded_and_nothing_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,6 +104,23 @@ def test_no_value_controls_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     found = screen.text()
     assert not any(c in found for c in "\x1b\r\x07\x9b\u202e")
     assert "[bold]red[/]" in found
+
+
+@pytest.mark.parametrize("at_terminal", [False, True])
+def test_no_value_forges_a_row(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], at_terminal: bool
+) -> None:
+    evil = "a\nb\tc\r\x0b\x85\u2028d"
+    escaped = r"a\nb\tc\r\x0b\x85\u2028d"
+    screen = terminal(monkeypatch) if at_terminal else None
+    output.write_table(["A", "B"], [[evil, 1]])
+    output.write_fields([("key", evil)])
+    found = screen.text() if screen else capsys.readouterr().out
+    assert [line.split() for line in found.splitlines()] == [
+        ["A", "B"],
+        [escaped, "1"],
+        ["key", escaped],
+    ]
 
 
 def test_json_is_indented_on_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

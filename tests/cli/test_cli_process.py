@@ -26,7 +26,9 @@ def kmslab(*args: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]
     )
 
 
-def at_terminal(args: Sequence[str], typed: Sequence[bytes]) -> tuple[int, str]:
+def at_terminal(
+    args: Sequence[str], typed: Sequence[bytes], prompt: bytes = b": "
+) -> tuple[int, str]:
     """Run at a terminal, typing a line whenever a prompt is there; exit code and screen."""
     controller, terminal = pty.openpty()
     process = subprocess.Popen(
@@ -46,7 +48,7 @@ def at_terminal(args: Sequence[str], typed: Sequence[bytes]) -> tuple[int, str]:
         if not data:
             break
         screen += data
-        if lines and data.endswith(b": "):
+        if lines and screen.endswith(prompt):
             os.write(controller, lines.pop(0) + b"\n")
     os.close(controller)
     return process.wait(timeout=60), screen.decode().replace("\r\n", "\n")
@@ -165,6 +167,17 @@ def test_passphrases_are_typed_unseen(tmp_path: Path, monkeypatch: pytest.Monkey
     code, screen = at_terminal(["lab", "init", "two", "--passphrase"], [secret, b"other"])
     assert code == 2
     assert not (tmp_path / "two").exists()
+
+
+def test_a_terminal_is_told_what_is_waited_for(lab: Lab, lab_path: Path) -> None:
+    args = ["encrypt", "orders", "--lab", str(lab_path)]
+    code, screen = at_terminal(
+        args, [b"secret\x04\x04"], prompt=b"Ctrl-D (twice within a line)\r\n"
+    )
+    assert code == 0
+    assert "reading the plaintext from the terminal; end with Ctrl-D" in screen
+    blob = screen.split()[-1].removeprefix("secret")
+    assert bytes(lab.tencent().decrypt(blob)) == b"secret"
 
 
 @pytest.mark.parametrize(("plaintext", "warned"), [(b"\x00\x01", True), ("订单".encode(), False)])
