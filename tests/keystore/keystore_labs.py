@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import os
 import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -107,19 +112,37 @@ def python(script: str, *args: object, **more: str) -> subprocess.CompletedProce
     )
 
 
+@cache
+def _nursery() -> str:
+    """The socket of a process that has kmslab loaded, and forks a servant for each connection."""
+    place = str(Path(tempfile.mkdtemp()) / "servants")
+    process = subprocess.Popen(
+        [sys.executable, "-W", "error", str(SERVANT), place],
+        env=environment(),
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"ready\n"
+
+    def end() -> None:
+        process.kill()
+        process.communicate()
+        shutil.rmtree(Path(place).parent)
+
+    atexit.register(end)
+    return place
+
+
 class Servant:
     """Another process with the lab open, which does what it is told, line by line."""
 
     def __init__(self, lab: Path) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-W", "error", str(SERVANT), str(lab)],
-            env=environment(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-        assert self.answer() == "ready"
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(120)
+        self._socket.connect(_nursery())
+        self._answers = self._socket.makefile("r", encoding="utf-8")
+        self.tell(str(lab))
+        self._process = int(self.answer())
 
     def ask(self, *words: str) -> str:
         """What it says to a line."""
@@ -128,26 +151,25 @@ class Servant:
 
     def tell(self, *words: str) -> None:
         """Give it a line without waiting for the answer."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(" ".join(words) + "\n")
-        self._process.stdin.flush()
+        self._socket.sendall(("\t".join(words) + "\n").encode())
 
     def answer(self) -> str:
-        """The next line it says."""
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().rstrip("\n")
+        """The next line it says; nothing where it has ended."""
+        try:
+            return self._answers.readline().rstrip("\n")
+        except ConnectionResetError:
+            return ""
 
     def kill(self) -> None:
         """End it at once."""
-        self._process.kill()
-        self._end()
+        os.kill(self._process, signal.SIGKILL)
+        self._wait()
 
-    def _end(self) -> None:
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._process.stdin.close()
-        self._process.wait(60)
-        self._process.stdout.close()
+    def _wait(self) -> None:
+        while self.answer():
+            pass
+        self._answers.close()
+        self._socket.close()
 
     def __enter__(self) -> Self:
         return self
@@ -158,5 +180,7 @@ class Servant:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._process.poll() is None:
-            self._end()
+        if self._answers.closed:
+            return
+        self._socket.shutdown(socket.SHUT_WR)
+        self._wait()

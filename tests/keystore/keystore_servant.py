@@ -1,23 +1,41 @@
-"""Another process on a lab: reads commands, one a line, and says what came of each.
+"""Other processes on a lab: read commands, one a line, and say what came of each.
 
-Ends, closing the lab, where its input ends.
+Listens on a socket, and forks a process for each connection, which is given the lab's path, says
+its own process id, and closes the lab where its input ends.
 """
 
 from __future__ import annotations
 
+import os
+import signal
+import socket
 import sys
 from collections.abc import Callable
 
 from kmslab import Lab
 from kmslab.errors import KmslabError
-from kmslab.keystore.audit import AuditMode
 
 
-def main(path: str) -> None:
-    with Lab.open(path, audit=AuditMode.GROUPED) as lab:
+def main(place: str) -> None:
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
+        listening.bind(place)
+        listening.listen()
         print("ready", flush=True)
-        for line in sys.stdin:
-            print(answer(lab, *line.split()), flush=True)
+        while True:
+            connection, _ = listening.accept()
+            with connection:
+                if os.fork() == 0:
+                    listening.close()
+                    serve(connection)
+                    os._exit(0)
+
+
+def serve(connection: socket.socket) -> None:
+    with connection.makefile("rw", buffering=1) as lines, Lab.open(lines.readline()[:-1]) as lab:
+        lines.write(f"{os.getpid()}\n")
+        for line in lines:
+            lines.write(answer(lab, *line[:-1].split("\t")) + "\n")
 
 
 def answer(lab: Lab, command: str, *args: str) -> str:

@@ -6,25 +6,31 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from keystore_labs import Servant, execute, replace_rows, rows
+from keystore_labs import Servant, copy, execute, replace_rows, rows
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import AliasInUse, KmsError, TamperedLab
 from kmslab.keystore.audit import AuditEntry, AuditMode
 
 
-@pytest.fixture
-def path(lab: Lab, lab_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed lab with ten rows or more in its log."""
-    kms = lab.tencent()
-    key = kms.create_key("orders")
-    for _ in range(4):
-        lab.rotate(key.key_id)
-        kms.encrypt(key.key_id, b"plain")
-    lab.settings.set("balance", 5)
-    lab.close()
-    assert len(rows(lab_path, "audit")) >= 10
-    return lab_path
+    path = tmp_path_factory.mktemp("made") / "lab"
+    with Lab.create(path) as lab:
+        kms = lab.tencent()
+        key = kms.create_key("orders")
+        for _ in range(4):
+            lab.rotate(key.key_id)
+            kms.encrypt(key.key_id, b"plain")
+        lab.settings.set("balance", 5)
+    assert len(rows(path, "audit")) >= 10
+    return path
+
+
+@pytest.fixture
+def path(made: Path, tmp_path: Path) -> Path:
+    return copy(made, tmp_path / "lab")
 
 
 def verified(path: Path) -> int | None:

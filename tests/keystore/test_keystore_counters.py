@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -166,6 +167,16 @@ def test_it_refuses_at_the_limit_until_the_key_is_rotated(lab: Lab, lab_path: Pa
     assert kms.decrypt(kms.re_encrypt(blobs[0]).ciphertext_blob) == b"plain"
 
 
+def until_refused(call: Callable[[], object], most: int) -> int:
+    """How many calls are answered before one is refused."""
+    for made in range(most):
+        try:
+            call()
+        except EncryptionLimitReached:
+            return made
+    return most
+
+
 def test_a_batch_does_not_pass_the_limit(lab: Lab, lab_path: Path) -> None:
     kms = lab.tencent()
     key = kms.create_key("orders").key_id
@@ -183,11 +194,7 @@ def test_two_processes_share_one_limit(lab: Lab, lab_path: Path) -> None:
     set_count(lab, key, LIMIT - 4)
     with Servant(lab_path) as servant:
         assert servant.ask("encrypt", key, "2") != "EncryptionLimitReached"
-        made = 0
-        with pytest.raises(EncryptionLimitReached):
-            while made < 9:
-                kms.encrypt(key, b"plain")
-                made += 1
+        made = until_refused(lambda: kms.encrypt(key, b"plain"), 9)
     assert made <= 2
     assert stored(lab_path) <= LIMIT
 

@@ -105,7 +105,7 @@ def test_a_lab_killed_at_any_write(folder: Path, kill: Kill, torn: bool, soak: b
     (writes,) = said(kill("change", copy(template, path), 0, torn), "writes")
     assert writes > 100
     seen = set()
-    for at in points(writes, 14, soak):
+    for at in points(writes, 6, soak):
         shutil.rmtree(path)
         found = kill("change", copy(template, path), at, torn)
         # How often the log is flushed hangs on the time, and so does which write is the last.
@@ -154,7 +154,7 @@ def check(path: Path, found: dict[str, Any], acknowledged: list[Any], where: str
 def test_a_lab_killed_while_it_is_made(folder: Path, kill: Kill, soak: bool) -> None:
     path = folder / "new"
     (writes,) = said(kill("create", path, 0, False), "writes")
-    for at in points(writes, 9, soak):
+    for at in points(writes, 5, soak):
         shutil.rmtree(path, ignore_errors=True)
         found = kill("create", path, at, False)
         assert found["status"] == KILLED
@@ -177,7 +177,7 @@ def test_a_rekey_to_another_passphrase_killed_at_any_write(
     monkeypatch.undo()
     (writes,) = said(kill("rekey_passphrase", copy(template, path), 0, False), "writes")
     opened_with = set()
-    for at in points(writes, 9, soak):
+    for at in points(writes, 5, soak):
         shutil.rmtree(path)
         found = kill("rekey_passphrase", copy(template, path), at, False)
         acknowledged = int((said(found, "passphrase") or ["0"])[-1])

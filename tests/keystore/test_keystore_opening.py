@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import threading
@@ -9,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from keystore_labs import copy, execute, files, python
+from keystore_labs import copy, execute, files, python, rows
+from keystore_victim import cheap
 
 from kmslab import Lab
 from kmslab.errors import (
@@ -39,9 +41,18 @@ def path(tmp_path: Path) -> Path:
 def sealed_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A closed lab under a passphrase."""
     path = tmp_path_factory.mktemp("sealed") / "lab"
-    with Lab.create(path, passphrase=PASSPHRASE) as lab:
-        lab.tencent().create_key("orders")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmslab.keystore.root.Argon2Parameters", cheap)
+        with Lab.create(path, passphrase=PASSPHRASE) as lab:
+            lab.tencent().create_key("orders")
     return path
+
+
+def test_a_passphrase_costs_what_it_should(tmp_path: Path) -> None:
+    Lab.create(tmp_path / "lab", passphrase=PASSPHRASE).close()
+    cost = json.loads(rows(tmp_path / "lab", "lab")[0]["kdf"])["argon2id"]
+    assert cost == {"iterations": 3, "lanes": 4, "memory_kib": 65536}
+    Lab.open(tmp_path / "lab", passphrase=PASSPHRASE).close()
 
 
 def mode(path: Path) -> int:
@@ -82,7 +93,7 @@ def test_it_opens_with_its_passphrase(sealed_path: Path) -> None:
 
 def test_it_does_not_open_without_its_root_key(path: Path) -> None:
     (path / "root.key").unlink()
-    with pytest.raises(RootKeyError, match="no root key at .*--root-key"):
+    with pytest.raises(RootKeyError, match=r"no root key at .*--root-key"):
         Lab.open(path)
 
 
@@ -148,7 +159,7 @@ def test_a_root_key_that_is_a_folder(path: Path) -> None:
 @pytest.mark.parametrize("wrong", [0o004, 0o040, 0o020, 0o002, 0o001])
 def test_what_others_can_reach_is_refused(path: Path, name: str, wrong: int) -> None:
     (path / name).chmod(mode(path / name) | wrong)
-    with pytest.raises(LabPermissions, match="chmod it to 0[67]00"):
+    with pytest.raises(LabPermissions, match=r"chmod it to 0[67]00"):
         Lab.open(path)
 
 

@@ -14,6 +14,7 @@ import logging
 import pickle
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -239,30 +240,23 @@ def shown(canaries: Canaries) -> dict[str, object]:
 
 def test_no_text_of_anything_holds_a_secret(canaries: Canaries, shown: dict[str, object]) -> None:
     for name, thing in shown.items():
-        texts = [repr(thing), str(thing), f"{thing}", f"{thing!r:>200}", "%s %r" % (thing, thing)]
+        texts = [repr(thing), str(thing), f"{thing}", f"{thing!r:>200}", f"{thing} {thing!r}"]
         for text in texts:
             assert not canaries.seen_in(text), name
 
 
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_no_pickle_holds_a_secret(
-    canaries: Canaries, shown: dict[str, object], protocol: int
-) -> None:
-    for name, thing in shown.items():
-        file = io.BytesIO()
-        try:
-            pickle.Pickler(file, protocol).dump(thing)
-        except (TypeError, pickle.PicklingError, AttributeError):
-            pass
-        # What was written before it was refused counts too.
-        assert not canaries.seen_in(file.getvalue()), name
-
-
-@pytest.mark.parametrize("name", ["secret", "plaintext", "subkeys", "credential", "passphrase"])
-def test_secrets_are_not_copied(shown: dict[str, object], name: str) -> None:
-    for make in (pickle.dumps, copy.deepcopy):
-        with pytest.raises(TypeError):
-            make(shown[name])
+def test_no_pickle_holds_a_secret(canaries: Canaries, shown: dict[str, object]) -> None:
+    for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
+        for name, thing in shown.items():
+            file = io.BytesIO()
+            with suppress(TypeError, pickle.PicklingError, AttributeError):
+                pickle.Pickler(file, protocol).dump(thing)
+            # What was written before it was refused counts too.
+            assert not canaries.seen_in(file.getvalue()), name
+    for name in ("secret", "plaintext", "subkeys", "credential", "passphrase"):
+        for make in (pickle.dumps, copy.deepcopy):
+            with pytest.raises(TypeError):
+                make(shown[name])
 
 
 def shown_traceback(error: BaseException) -> str:

@@ -6,6 +6,7 @@ import random
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,8 +87,10 @@ def test_every_column_is_authenticated(
         found = dict({value is None: (rowid, value) for rowid, value in found.items()}.values())
     seen = 0
     for rowid, value in found.items():
-        nothing = [None] if table.c[column].nullable and value is not None else []
-        for edit in (*edits(value), *nothing):
+        tried = [*edits(value)]
+        if table.c[column].nullable and value is not None:
+            tried.append(None)
+        for edit in tried if soak else tried[::2]:
             (path / "lab.db").write_bytes(untouched)
             try:
                 sql = f"UPDATE {table.name} SET {column} = ? WHERE rowid = {rowid}"
@@ -150,7 +153,7 @@ def test_one_changed_bit_of_the_file_is_refused_or_changes_nothing(
     with Lab.open(copy(made, tmp_path / "untouched")) as lab:
         expected = state(lab)
     data = (made / "lab.db").read_bytes()
-    places = range(len(data)) if soak else random.Random(7).sample(range(len(data)), 120)
+    places = range(len(data)) if soak else random.Random(7).sample(range(len(data)), 80)
     path = copy(made, tmp_path / "lab")
     refused = 0
     for place in places:
@@ -349,10 +352,8 @@ def running(path: Path) -> Iterator[Lab]:
     """A lab that is open while others change its rows."""
     lab = Lab.open(path)
     yield lab
-    try:
+    with suppress(LabError):
         lab.close()
-    except LabError:
-        pass
 
 
 RELOADED: dict[str, Edit] = {
