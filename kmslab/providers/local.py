@@ -154,6 +154,7 @@ class Session:
         "error_for",
         "keystore",
         "latest",
+        "limited",
         "provider",
         "region",
         "who",
@@ -180,6 +181,7 @@ class Session:
         self.who = who
         self._credential = credential
         self._limits = limits
+        self.limited = limits is not None
         self.latest = Latest()
 
     def operation(self, action: str) -> Operation:
@@ -233,11 +235,6 @@ class Session:
             key_id = None if unit is None else unit.row.key_id
             if not credential.allows(action, key_id):
                 raise Unauthorized(f"the credential {credential.name} has no right to {action}")
-
-    @property
-    def limited(self) -> bool:
-        """Whether a rate limit is kept."""
-        return self._limits is not None
 
     def admit(self, action: str) -> None:
         """Throttled where the session is rate-limited and the action's limit is used up."""

@@ -64,7 +64,8 @@ class Blobs:
         lookups = self._lookups.now()
         named = (text[:HEAD_CHARS], action)
         found = lookups.sources.get(named)
-        if found is None or self._must_parse:
+        # A malformed blob is refused as such before a rate is looked at.
+        if found is None or self.session.limited:
             found = self._named(text)
             self.session.authorise(action, found.unit)
             self._check_source(found, text)
@@ -76,7 +77,8 @@ class Blobs:
         lookups = self._lookups.now()
         named = (text[:HEAD_CHARS], destination_key_id)
         found = lookups.routes.get(named)
-        if found is None or self._must_parse:
+        # A malformed blob is refused as such before a rate is looked at.
+        if found is None or self.session.limited:
             source = self._named(text)
             session = self.session
             session.authorise("ReEncrypt", source.unit)
@@ -87,11 +89,6 @@ class Blobs:
             self._check_source(source, text)
             found = lookups.routes[named] = (source, self.destination(destination))
         return found
-
-    @property
-    def _must_parse(self) -> bool:
-        # A malformed blob is refused as such before the rate is looked at.
-        return self.session.limited
 
     def destination(self, unit: Unit) -> Handle:
         """The primary version of a key, with its cipher, ready to encrypt."""

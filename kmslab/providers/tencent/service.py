@@ -275,7 +275,9 @@ class TencentKms:
         """
         with self._session.operation("ReEncrypt") as op:
             before = self._blobs.context(source_context, "SourceEncryptionContext")
-            after = self._blobs.context(destination_context, "DestinationEncryptionContext")
+            after = before
+            if destination_context is not source_context:
+                after = self._blobs.context(destination_context, "DestinationEncryptionContext")
             source, destination = self._blobs.route(blob, destination_key_id or None)
             op.on(destination, source)
             self._session.admit(op.action)
