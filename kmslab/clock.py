@@ -17,11 +17,17 @@ class Clock(Protocol):
     `time()` is in seconds since 1970-01-01 UTC; `now()` is the same instant as an aware datetime.
     """
 
-    def time(self) -> float: ...
+    def time(self) -> float:
+        """Seconds since 1970-01-01 UTC."""
+        ...
 
-    def now(self) -> datetime: ...
+    def now(self) -> datetime:
+        """The same instant as an aware datetime in UTC."""
+        ...
 
-    def sleep(self, seconds: float) -> None: ...
+    def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds."""
+        ...
 
 
 class SystemClock:
@@ -34,12 +40,15 @@ class SystemClock:
     __slots__ = ()
 
     def time(self) -> float:
+        """Seconds since 1970-01-01 UTC."""
         return time.time()
 
     def now(self) -> datetime:
+        """The same instant as an aware datetime in UTC."""
         return datetime.now(UTC)
 
     def sleep(self, seconds: float) -> None:
+        """Wait for so many seconds."""
         time.sleep(seconds)
 
 
@@ -62,12 +71,15 @@ class ManualClock:
         self._now = start.astimezone(UTC)
 
     def time(self) -> float:
+        """Seconds since 1970-01-01 UTC."""
         return self._now.timestamp()
 
     def now(self) -> datetime:
+        """The same instant as an aware datetime in UTC."""
         return self._now
 
     def sleep(self, seconds: float) -> None:
+        """Move the clock forward by so many seconds."""
         self.advance(timedelta(seconds=seconds))
 
     def advance(self, step: timedelta) -> None:

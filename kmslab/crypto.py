@@ -32,9 +32,13 @@ TAG_BYTES = 16
 class Aead(Protocol):
     """Authenticated encryption with a 16-byte tag at the end; `decrypt` raises InvalidTag."""
 
-    def encrypt(self, nonce: bytes, data: bytes, aad: bytes | None, /) -> bytes: ...
+    def encrypt(self, nonce: bytes, data: bytes, aad: bytes | None, /) -> bytes:
+        """Ciphertext and tag of `data`."""
+        ...
 
-    def decrypt(self, nonce: bytes, data: bytes, aad: bytes | None, /) -> bytes: ...
+    def decrypt(self, nonce: bytes, data: bytes, aad: bytes | None, /) -> bytes:
+        """The plaintext of ciphertext and tag; InvalidTag where they are not authentic."""
+        ...
 
 
 class Sm4Gcm:
@@ -46,11 +50,13 @@ class Sm4Gcm:
         self._algorithm = SM4(key)
 
     def encrypt(self, nonce: bytes, data: bytes, aad: bytes | None, /) -> bytes:
+        """Ciphertext and tag of `data`."""
         encryptor = Cipher(self._algorithm, modes.GCM(nonce)).encryptor()
         encryptor.authenticate_additional_data(aad or b"")
         return encryptor.update(data) + encryptor.finalize() + encryptor.tag
 
     def decrypt(self, nonce: bytes, data: bytes, aad: bytes | None, /) -> bytes:
+        """The plaintext of ciphertext and tag; InvalidTag where they are not authentic."""
         if len(data) < TAG_BYTES:
             raise InvalidTag
         mode = modes.GCM(nonce, data[-TAG_BYTES:])
@@ -112,6 +118,7 @@ class Argon2Parameters:
             raise FormatError("Argon2id memory is out of bounds")
 
     def as_dict(self) -> dict[str, int]:
+        """The cost by name, as JSON takes it."""
         return asdict(self)
 
 

@@ -28,6 +28,7 @@ class KeySpec(StrEnum):
 
     @property
     def symmetric(self) -> bool:
+        """Whether the material is one secret key, and no pair."""
         return self is not KeySpec.RSA_2048
 
     @property

@@ -61,13 +61,16 @@ class Root(TyperGroup):
         self.commands = LazyCommands()  # type: ignore[assignment]
 
     def list_commands(self, _ctx: Any) -> list[str]:
+        """The names of every group and command, in the order of the table."""
         return list(COMMANDS)
 
     def format_commands(self, _ctx: Any, formatter: Any) -> None:
+        """Write the table of commands without loading any of them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command, with what stood before it."""
         try:
             result = super().invoke(ctx)
             print(end="", flush=True)
@@ -77,6 +80,7 @@ class Root(TyperGroup):
         return result
 
     def main(self, args: Any = None, **rest: Any) -> Any:  # type: ignore[override]
+        """Run the command line and end with its exit code."""
         words = sys.argv[1:] if args is None else list(args)
         for stream in (sys.stdout, sys.stderr):
             if isinstance(stream, TextIOWrapper):

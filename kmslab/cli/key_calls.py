@@ -26,6 +26,7 @@ def create(
     external: bool,
     rotation_days: int | None,
 ) -> Key:
+    """Make a key at its provider."""
     from kmslab.errors import KmsError, MissingParameter, Unsupported
     from kmslab.model import KeyOrigin
     from kmslab.providers.ctyun.service import CtyunKms
@@ -51,6 +52,7 @@ def create(
 
 
 def set_rotation(kms: LabKms, key_id: str, days: int | None) -> Key:
+    """Turn automatic rotation on, every so many days, or off."""
     from kmslab.providers.ctyun.service import CtyunKms
 
     if isinstance(kms, CtyunKms):
@@ -61,6 +63,7 @@ def set_rotation(kms: LabKms, key_id: str, days: int | None) -> Key:
 
 
 def archive(kms: LabKms, key_id: str, *, cancel: bool) -> Key:
+    """Archive a key, or bring it back."""
     from kmslab.errors import Unsupported
     from kmslab.providers.ctyun.service import CtyunKms
 
@@ -70,6 +73,7 @@ def archive(kms: LabKms, key_id: str, *, cancel: bool) -> Key:
 
 
 def import_material(kms: LabKms, key_id: str, material: bytes, valid_to: datetime | None) -> Key:
+    """Wrap the material for the key, and import it."""
     from kmslab.crypto import load_rsa_public, oaep_encrypt
     from kmslab.encoding import b64
     from kmslab.errors import FormatError, UnreadableMaterial, Unsupported
@@ -88,6 +92,7 @@ def import_material(kms: LabKms, key_id: str, material: bytes, valid_to: datetim
 
 
 def public_key(kms: LabKms, key: Key, version_id: str | None) -> PublicKey:
+    """A pair's public key, of one version."""
     from kmslab.errors import Unsupported
     from kmslab.providers.ctyun.service import CtyunKms
 

@@ -81,6 +81,7 @@ class AuditCheck:
 
     @property
     def intact(self) -> bool:
+        """Whether every row is what was written."""
         return self.broken_at is None
 
 

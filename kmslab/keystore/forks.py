@@ -14,11 +14,17 @@ from typing import Protocol
 class Forkable(Protocol):
     """What is held while the process forks."""
 
-    def hold(self) -> None: ...
+    def hold(self) -> None:
+        """Before a fork, in the parent."""
+        ...
 
-    def release(self) -> None: ...
+    def release(self) -> None:
+        """After a fork, in the parent."""
+        ...
 
-    def begin_child(self) -> None: ...
+    def begin_child(self) -> None:
+        """After a fork, in the child."""
+        ...
 
 
 _watched: weakref.WeakSet[Forkable] = weakref.WeakSet()

@@ -140,6 +140,7 @@ class Handle:
 
     @property
     def version_id(self) -> str:
+        """The version's id."""
         return self.row.version_id
 
     def __repr__(self) -> str:

@@ -96,13 +96,19 @@ class Kms(Protocol):
     """A key management service of one provider in one region, local or remote."""
 
     @property
-    def provider(self) -> str: ...
+    def provider(self) -> str:
+        """`tencent` or `ctyun`."""
+        ...
 
     @property
-    def region(self) -> str: ...
+    def region(self) -> str:
+        """The region that the keys are in."""
+        ...
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What this Kms can do."""
+        ...
 
     def describe_key(self, key_id: str) -> Key:
         """The key; KeyNotFound where there is none of this id."""

@@ -294,7 +294,7 @@ class VersionCipher:
         """
         try:
             body = _read_body(text)
-            if text[:HEAD_CHARS] != self.head:
+            if not text.startswith(self.head):
                 raise InvalidTag
             return self._decrypt(body[:IV_BYTES], body[IV_BYTES:], self._aad)
         except (InvalidTag, ValueError):

@@ -70,14 +70,17 @@ class CtyunKms:
 
     @property
     def provider(self) -> str:
+        """`ctyun`."""
         return CTYUN
 
     @property
     def region(self) -> str:
+        """The region that the keys are in."""
         return self._session.region
 
     @property
     def capabilities(self) -> Capabilities:
+        """What this Kms can do."""
         return CAPABILITIES
 
     # Keys

@@ -281,7 +281,7 @@ class VersionCipher:
         """
         try:
             s2, s3 = _read_tail(text)
-            if text[:_S2] != self.head:
+            if not text.startswith(self.head):
                 raise InvalidTag
             aad = self._aads.get(context) or self._aad(context)
             padded = self._decrypt(s3[:IV_BYTES], s3[IV_BYTES:-CRC_BYTES] + s2, aad)

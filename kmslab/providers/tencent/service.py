@@ -81,14 +81,17 @@ class TencentKms:
 
     @property
     def provider(self) -> str:
+        """`tencent`."""
         return TENCENT
 
     @property
     def region(self) -> str:
+        """The region that the keys are in."""
         return self._session.region
 
     @property
     def capabilities(self) -> Capabilities:
+        """What this Kms can do."""
         return CAPABILITIES
 
     # Keys
