@@ -16,6 +16,7 @@ from hypothesis import HealthCheck, settings
 
 from kmslab import Lab, ManualClock
 
+START = datetime(2026, 1, 1, tzinfo=UTC)
 SOAK = os.environ.get("KMSLAB_SOAK") == "1"
 PACKAGES = {"openssl": "openssl", "gcc": "gcc", "mount": "mount"}
 
@@ -51,7 +52,7 @@ def require() -> Callable[[str], str]:
 @pytest.fixture
 def manual_clock() -> ManualClock:
     """A clock that moves only when told to."""
-    return ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+    return ManualClock(START)
 
 
 @pytest.fixture
@@ -60,11 +61,20 @@ def lab_path(tmp_path: Path) -> Path:
     return tmp_path / "lab"
 
 
+@pytest.fixture(scope="session")
+def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lab that was made and closed, to be copied."""
+    path = tmp_path_factory.mktemp("new") / "lab"
+    Lab.create(path, clock=ManualClock(START)).close()
+    return path
+
+
 @pytest.fixture
-def lab(lab_path: Path, manual_clock: ManualClock) -> Iterator[Lab]:
+def lab(lab_path: Path, new_lab: Path, manual_clock: ManualClock) -> Iterator[Lab]:
     """A lab on disk, on the manual clock."""
-    with Lab.create(lab_path, clock=manual_clock) as made:
-        yield made
+    shutil.copytree(new_lab, lab_path)
+    with Lab.open(lab_path, clock=manual_clock) as opened:
+        yield opened
 
 
 @pytest.fixture

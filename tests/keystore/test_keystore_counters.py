@@ -105,6 +105,8 @@ def test_killed_in_the_middle_of_it(lab: Lab, lab_path: Path, soak: bool) -> Non
 
 
 FORK = """
+import warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads
 import os, sys
 from kmslab import Lab
 lab = Lab.open(sys.argv[1])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from keystore_labs import Servant, copy, files, key_of, rows
+from keystore_victim import cheap
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import KeyNotFound, KeyPendingDeletion, KmsError
@@ -17,6 +18,11 @@ from kmslab.model import KeySpec, KeyState
 
 WEEK = timedelta(days=7)
 PASSPHRASE = "correct horse"
+
+
+@pytest.fixture(autouse=True)
+def cheap_passphrases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmslab.keystore.bundle.Argon2Parameters", cheap)
 
 
 @pytest.fixture
@@ -115,7 +121,7 @@ def test_nothing_of_it_is_in_any_file(
     material += sealed(lab_path, key.key_id)
     for number in range(20):
         kms.create_key(alias=f"other{number}")
-    for _ in range(5):
+    for _ in range(2):
         lab.rotate(key.key_id)
         material += sealed(lab_path, key.key_id)
     lab.close()
@@ -180,7 +186,7 @@ def test_a_reader_does_not_make_the_log_grow(
         manual_clock.advance(WEEK)
         lab.keys()
         before = (lab_path / "lab.db-wal").stat().st_size
-        for _ in range(5):
+        for _ in range(3):
             manual_clock.advance(timedelta(seconds=2))
             lab.keys()
         assert (lab_path / "lab.db-wal").stat().st_size <= before

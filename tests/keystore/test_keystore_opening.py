@@ -29,12 +29,18 @@ from kmslab.errors import (
 PASSPHRASE = "correct horse"
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """A closed lab with one key."""
-    with Lab.create(tmp_path / "lab") as lab:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("made") / "lab"
+    with Lab.create(path) as lab:
         lab.tencent().create_key("orders")
-    return tmp_path / "lab"
+    return path
+
+
+@pytest.fixture
+def path(made: Path, tmp_path: Path) -> Path:
+    """A closed lab with one key."""
+    return copy(made, tmp_path / "lab")
 
 
 @pytest.fixture(scope="module")

@@ -90,7 +90,7 @@ def test_every_column_is_authenticated(
         tried = [*edits(value)]
         if table.c[column].nullable and value is not None:
             tried.append(None)
-        for edit in tried if soak else tried[::2]:
+        for edit in tried if soak else tried[::3]:
             (path / "lab.db").write_bytes(untouched)
             try:
                 sql = f"UPDATE {table.name} SET {column} = ? WHERE rowid = {rowid}"
@@ -104,7 +104,7 @@ def test_every_column_is_authenticated(
                 Lab.open(path)
             # An edit of the lab row may also name another root key or a newer schema.
             assert table is lab_table or type(refused.value) is TamperedLab, (value, edit)
-    assert seen >= 2
+    assert seen
 
 
 @pytest.mark.parametrize("column", ["alias", "description", "provider"])
@@ -153,7 +153,7 @@ def test_one_changed_bit_of_the_file_is_refused_or_changes_nothing(
     with Lab.open(copy(made, tmp_path / "untouched")) as lab:
         expected = state(lab)
     data = (made / "lab.db").read_bytes()
-    places = range(len(data)) if soak else random.Random(7).sample(range(len(data)), 80)
+    places = random.Random(7).sample(range(len(data)), 5000 if soak else 50)
     path = copy(made, tmp_path / "lab")
     refused = 0
     for place in places:
