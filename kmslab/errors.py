@@ -57,7 +57,15 @@ KmslabError
 │   └── SeedError
 ├── FormatError (ValueError)      a text that is not what it should be; has .offset
 │   └── ContextError
-└── SourceError                   records cannot be read; has .source and .row
+├── SourceError                   records cannot be read or written; has .source and .row
+│   ├── SourceChanged             it is not what it was any more
+│   └── SourceBusy                another campaign is at work on it
+└── CampaignError                 a campaign cannot be planned, run, resumed or undone
+    ├── CampaignNotFound
+    ├── CampaignState             it is not at the point where this can be done
+    ├── PlanOutdated              keys or source have changed since the plan was made
+    ├── RetireRefused             something is left on the key or version
+    └── StateError                the state folder cannot be used
 
 An error names what was wrong, where, and what to do. None holds key or plaintext bytes.
 """
@@ -323,12 +331,44 @@ class ContextError(FormatError):
 
 
 class SourceError(KmslabError):
-    """Records cannot be read; `source` names where from, `row` the row (from 1) if one did it."""
+    """Records cannot be read or written; `source` names them, `row` the row (from 1) if one did."""
 
     def __init__(self, message: str, *, source: str = "", row: int | None = None) -> None:
         super().__init__(message)
         self.source = source
         self.row = row
+
+
+class SourceChanged(SourceError):
+    """A source is not what it was when it was read; it has been left as it is."""
+
+
+class SourceBusy(SourceError):
+    """Another campaign is at work on the source."""
+
+
+class CampaignError(KmslabError):
+    """A campaign cannot be planned, run, resumed or undone."""
+
+
+class CampaignNotFound(CampaignError):
+    """There is no campaign of this id in the state folder."""
+
+
+class CampaignState(CampaignError):
+    """The campaign is not at the point where this can be done: unfinished, undone or closed."""
+
+
+class PlanOutdated(CampaignError):
+    """Keys or source are not what they were when the plan was made. Plan again."""
+
+
+class RetireRefused(CampaignError):
+    """Something is left on the key or version that was to be retired, or a hold stands."""
+
+
+class StateError(CampaignError):
+    """The state folder, or a file in it, cannot be used."""
 
 
 class EncryptionCountWarning(UserWarning):

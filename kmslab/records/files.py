@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import Counter
-from collections.abc import Callable, Iterator
-from dataclasses import astuple, dataclass, fields
-from operator import itemgetter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from kmslab.errors import FormatError, SourceError
 from kmslab.model import Record
-from kmslab.records.columns import DEFAULT_COLUMNS, Columns, ContextTemplate, parse_time
+from kmslab.records.columns import DEFAULT_COLUMNS, Columns, ContextTemplate
+from kmslab.records.layout import Layout
 
 MAX_ROW_BYTES: Final = 16 * 1024 * 1024
 """The longest row that is read; what bounds the memory of a reader (lab's choice)."""
@@ -65,7 +63,7 @@ def _records(
             if header is None:
                 raise place.error("the file is empty; its first row names the columns")
             try:
-                layout = _layout(header, columns, provider, template)
+                layout = Layout.of(header, columns, provider, template)
             except FormatError as error:
                 raise place.error(str(error)) from None
             for cells in rows:
@@ -153,85 +151,10 @@ def _why_malformed(error: csv.Error) -> str:
     return f"malformed CSV: {text}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
-    """Where in a row the cells of a record are.
-
-    `pick` takes them in the order of `Columns`; one that is not there is at `width`, one past the
-    last. `provider` and `template`, where given, stand for their columns.
-    """
-
-    width: int
-    pick: Callable[[list[str]], tuple[str, ...]]
-    provider: str | None
-    template: ContextTemplate | None
-    template_at: tuple[int, ...]
-
-
-def _layout(
-    header: list[str], columns: Columns, provider: str | None, template: ContextTemplate | None
-) -> _Layout:
-    if double := next((name for name, count in Counter(header).items() if count > 1), None):
-        raise FormatError(f"column {double!r} is there twice; found: {_listed(header)}")
-    required = _required(columns, provider, template)
-    if missing := [name for name in required if name not in header]:
-        hint = "; or say of which provider all records are" if columns.provider in missing else ""
-        raise FormatError(f"no column {_listed(missing)}; found: {_listed(header)}{hint}")
-    position = {name: index for index, name in enumerate(header)}
-    return _Layout(
-        width=len(header),
-        pick=itemgetter(*(position.get(name, len(header)) for name in astuple(columns))),
-        provider=provider,
-        template=template,
-        template_at=() if template is None else tuple(position[name] for name in template.columns),
-    )
-
-
-def _required(
-    columns: Columns, provider: str | None, template: ContextTemplate | None
-) -> list[str]:
-    """The columns that must be there: see `Columns`."""
-    always = {"record_id", "ciphertext_blob", "provider"}
-    unread = set() if provider is None else {"provider"}
-    unread |= set() if template is None else {"context"}
-    required = []
-    for field, name, default in zip(
-        fields(columns), astuple(columns), astuple(DEFAULT_COLUMNS), strict=True
-    ):
-        if field.name not in unread and (field.name in always or name != default):
-            required.append(name)
-    return required + ([] if template is None else list(template.columns))
-
-
-def _listed(names: list[str]) -> str:
-    """Names for an error, a few of them: what is not a CSV file may seem to have very many."""
-    shown = ", ".join(repr(name[:60]) for name in names[:30])
-    return shown if len(names) <= 30 else f"{shown} and {len(names) - 30:,} more"
-
-
-def _record(rows: _Rows, layout: _Layout, cells: list[str]) -> Record:
+def _record(rows: _Rows, layout: Layout, cells: list[str]) -> Record:
     if len(cells) != layout.width:
         raise rows.error(f"{len(cells)} cells where the header has {layout.width}")
-    cells.append("")  # what a column that is not there holds
-    record_id, blob, provider, context, key_id, created, owner, *source = layout.pick(cells)
-    if layout.provider is not None:
-        provider = layout.provider
-    if layout.template is not None:
-        context = layout.template.fill(cells[at] for at in layout.template_at)
     try:
-        created_at = parse_time(created) if created else None
+        return layout.record(cells, rows.row)
     except FormatError as error:
-        raise rows.error(f"created_at: {error}") from None
-    return Record(
-        record_id=record_id,
-        provider=provider,
-        ciphertext_blob=blob,
-        row=rows.row,
-        context=context or None,
-        key_id=key_id or None,
-        created_at=created_at,
-        owner=owner or None,
-        source_key_id=source[0] or None,
-        source_key_version_id=source[1] or None,
-        source_encryption_algorithm=source[2] or None,
-    )
+        raise rows.error(str(error)) from None

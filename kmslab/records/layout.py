@@ -1,0 +1,137 @@
+"""From the cells of a row to a record: which column of a source holds which field."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, dataclass, fields
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Final
+
+from kmslab.errors import FormatError
+from kmslab.model import Record
+from kmslab.records.columns import DEFAULT_COLUMNS, Columns, ContextTemplate, parse_time
+
+Cell = str | int | datetime | None
+"""What a source holds: text, an id that is a number, a time that is one; None for nothing."""
+
+_NOWHERE: Final = ""  # one past the last cell: what a column that is not there holds
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Where in a row the fields of a record are.
+
+    `at` gives the position of each field that has a column, by the names of `Columns`. The cells
+    of a row are those of the header, in its order; what is empty, or not there, is None in the
+    record where it need not be there.
+
+    >>> layout = Layout.of(["record_id", "secret"], Columns(ciphertext_blob="secret"), "ctyun")
+    >>> layout.record(["订单-1", "a21z"], row=1).ciphertext_blob
+    'a21z'
+    """
+
+    at: dict[str, int]
+    width: int
+    _pick: Callable[[Sequence[Cell]], tuple[Cell, ...]]
+    _provider: str | None
+    _template: ContextTemplate | None
+    _template_at: tuple[int, ...]
+
+    @classmethod
+    def of(
+        cls,
+        header: Sequence[str],
+        columns: Columns = DEFAULT_COLUMNS,
+        provider: str | None = None,
+        template: ContextTemplate | None = None,
+    ) -> Layout:
+        """The layout of rows with this header.
+
+        FormatError for a column that is there twice, or is needed and not there: see `Columns`.
+        """
+        if double := next((name for name, count in Counter(header).items() if count > 1), None):
+            raise FormatError(f"column {double!r} is there twice; found: {_listed(header)}")
+        if missing := [n for n in _required(columns, provider, template) if n not in header]:
+            hint = ""
+            if columns.provider in missing:
+                hint = "; or say of which provider all records are"
+            raise FormatError(f"no column {_listed(missing)}; found: {_listed(header)}{hint}")
+        position = {name: index for index, name in enumerate(header)}
+        names = {field.name: getattr(columns, field.name) for field in fields(columns)}
+        unread = _unread(provider, template)
+        return cls(
+            at={f: position[n] for f, n in names.items() if n in position and f not in unread},
+            width=len(header),
+            _pick=itemgetter(*(position.get(name, len(header)) for name in astuple(columns))),
+            _provider=provider,
+            _template=template,
+            _template_at=tuple(position[name] for name in template.columns) if template else (),
+        )
+
+    def record(self, cells: Sequence[Cell], row: int) -> Record:
+        """The record of a row. FormatError for a time that is none."""
+        record_id, blob, provider, context, key_id, created, owner, *source = self._pick(
+            (*cells, _NOWHERE)
+        )
+        if self._provider is not None:
+            provider = self._provider
+        if self._template is not None:
+            context = self._template.fill(_text(cells[at]) for at in self._template_at)
+        return Record(
+            record_id=_text(record_id),
+            provider=_text(provider),
+            ciphertext_blob=_text(blob),
+            row=row,
+            context=_text(context) or None,
+            key_id=_text(key_id) or None,
+            created_at=_time(created),
+            owner=_text(owner) or None,
+            source_key_id=_text(source[0]) or None,
+            source_key_version_id=_text(source[1]) or None,
+            source_encryption_algorithm=_text(source[2]) or None,
+        )
+
+
+def _text(cell: Cell) -> str:
+    return cell if isinstance(cell, str) else "" if cell is None else str(cell)
+
+
+def _time(cell: Cell) -> datetime | None:
+    if not cell:
+        return None
+    if isinstance(cell, datetime):
+        return cell.replace(tzinfo=UTC) if cell.tzinfo is None else cell.astimezone(UTC)
+    try:
+        return parse_time(_text(cell))
+    except FormatError as error:
+        raise FormatError(f"created_at: {error}") from None
+
+
+def _unread(provider: str | None, template: ContextTemplate | None) -> set[str]:
+    """The fields that something else stands for."""
+    return {
+        name for name, given in (("provider", provider), ("context", template)) if given is not None
+    }
+
+
+def _required(
+    columns: Columns, provider: str | None, template: ContextTemplate | None
+) -> list[str]:
+    """The columns that must be there: see `Columns`."""
+    always = {"record_id", "ciphertext_blob", "provider"}
+    unread = _unread(provider, template)
+    required = []
+    for field, name, default in zip(
+        fields(columns), astuple(columns), astuple(DEFAULT_COLUMNS), strict=True
+    ):
+        if field.name not in unread and (field.name in always or name != default):
+            required.append(name)
+    return required + ([] if template is None else list(template.columns))
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Names for an error, a few of them: what is not a table may seem to have very many."""
+    shown = ", ".join(repr(name[:60]) for name in names[:30])
+    return shown if len(names) <= 30 else f"{shown} and {len(names) - 30:,} more"

@@ -1,0 +1,148 @@
+"""What a source of records is to the rest of kmslab: read in chunks, changed in one pass.
+
+A source has parts: the files of a directory, or the one table. Each part is read and changed on its
+own. Two disciplines stand behind one protocol: a file is written anew beside the old one and takes
+its place when the pass is finished; a table is changed chunk by chunk, row by row only where it
+still holds what was read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Protocol
+
+from kmslab.model import Record
+
+CHUNK_ROWS: Final = 1_000
+"""The most records in a chunk: what a batch looks at the keys again for (design, section 5)."""
+
+Place = int | str
+"""Where in a part a record is: the row of a file (from 1), the unique id in a table, as stored."""
+
+MOVED_FIELDS: Final = (
+    "provider",
+    "key_id",
+    "context",
+    "source_key_id",
+    "source_key_version_id",
+    "source_encryption_algorithm",
+)
+"""The fields of a `Record` that move with its blob, where the source has a column for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """New values for one record; they are stored together or not at all.
+
+    `others` gives, for fields of MOVED_FIELDS that change and have a column, the value before and
+    after; None is an empty cell, or NULL. A change is made only where everything in it still has
+    its value of before.
+    """
+
+    place: Place
+    record_id: str
+    old_blob: str
+    new_blob: str
+    others: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+
+    def undone(self) -> Change:
+        """The change that takes this one back."""
+        others = {name: (new, old) for name, (old, new) in self.others.items()}
+        return Change(self.place, self.record_id, self.new_blob, self.old_blob, others)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """At most CHUNK_ROWS records of one part in the source's order, and the place of each."""
+
+    records: Sequence[Record]
+    places: Sequence[Place]
+
+
+class Edit(Protocol):
+    """One pass over a part that may change its records.
+
+    Take a chunk, `write` what changes in it (once for every chunk, also with nothing to change),
+    take the next; `finish` when there is none left.
+    """
+
+    @property
+    def immediate(self) -> bool:
+        """Whether a change is stored when `write` returns, and not only when `finish` does."""
+        ...
+
+    def __iter__(self) -> Iterator[Chunk]:
+        """The chunks of the part, once."""
+        ...
+
+    def write(self, changes: Sequence[Change]) -> Sequence[Place]:
+        """Change records of the chunk that was taken last.
+
+        The places that were not changed because somebody else has changed them since they were
+        read; of a file always none, since all of it is looked at again when it is finished.
+        """
+        ...
+
+    def finish(self) -> None:
+        """Store everything. Where nothing was changed, the part is left as it was.
+
+        SourceChanged where a file is not the one that was read any more: it is left as it is then.
+        """
+        ...
+
+
+class Part(Protocol):
+    """One file or table of a source."""
+
+    @property
+    def name(self) -> str:
+        """What to call it: the path of a file, the table of a database."""
+        ...
+
+    def fingerprint(self) -> str:
+        """What is other when the part is another one.
+
+        Of a file the digest of its bytes; of a table its columns, since its rows live.
+        """
+        ...
+
+    def read(self) -> Iterator[Chunk]:
+        """All its records."""
+        ...
+
+    def edit(
+        self, *, output: Path | None = None, atomic: bool = False
+    ) -> AbstractContextManager[Edit]:
+        """A pass that may change it; leaving it without `finish` stores nothing that is not yet.
+
+        With `output` the changed part is written there, and this one is left as it is. `atomic`
+        stores nothing before `finish`. SourceBusy while another edit of it is open.
+        """
+        ...
+
+
+class Source(Protocol):
+    """Records, wherever they live."""
+
+    @property
+    def name(self) -> str:
+        """What tells it from all others: an absolute path, or a URL (no password) and a table."""
+        ...
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields of a `Record` that have a column here."""
+        ...
+
+    @property
+    def parts(self) -> Sequence[Part]:
+        """Its parts in a fixed order."""
+        ...
+
+    @property
+    def blob_capacity(self) -> int | None:
+        """The greatest length of a blob that it can hold, in characters; None for any."""
+        ...
