@@ -63,6 +63,7 @@ KmslabError
 └── CampaignError                 a campaign cannot be planned, run, resumed or undone
     ├── CampaignNotFound
     ├── CampaignState             it is not at the point where this can be done
+    ├── CampaignInterrupted       stopped on the way, and can be resumed; has .campaign_id
     ├── PlanOutdated              keys or source have changed since the plan was made
     ├── RetireRefused             something is left on the key or version
     └── StateError                the state folder cannot be used
@@ -357,6 +358,20 @@ class CampaignNotFound(CampaignError):
 
 class CampaignState(CampaignError):
     """The campaign is not at the point where this can be done: unfinished, undone or closed."""
+
+
+class CampaignInterrupted(CampaignError):
+    """A campaign was stopped on the way; what is done is kept, and `campaign_id` can be resumed.
+
+    `error` is what stopped it: the provider's answer, or None where somebody asked it to stop.
+    """
+
+    def __init__(
+        self, message: str, *, campaign_id: str = "", error: KmsError | None = None
+    ) -> None:
+        super().__init__(message)
+        self.campaign_id = campaign_id
+        self.error = error
 
 
 class PlanOutdated(CampaignError):

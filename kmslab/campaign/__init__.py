@@ -1,0 +1,1 @@
+"""Plan, run, verify, resume, undo: re-encrypt everything that a source holds."""

@@ -1,0 +1,445 @@
+"""The journal of one campaign: what is intended, what is stored, what was refused.
+
+A journal is an SQLite file of its own, 0600. A change is written here, and is on the disk, before
+it is written to the source; so a campaign that was killed anywhere can be taken up again, and one
+that is finished can be undone. It holds blobs, ids, and contexts where they change; never a key or
+a plaintext.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from kmslab.errors import CampaignNotFound, StateError
+from kmslab.records.source import Change, Place
+
+FORMAT: Final = 1
+"""The format of the journals that this version writes; those of a later one are refused."""
+
+_PAGE: Final = 1_000
+_LOOKUP: Final = 500  # ids in one query; SQLite takes many more, old ones 999
+
+# Steps are kept as spans of entries, so that a step costs one row for a chunk and not one for each
+# of its records.
+_SCHEMA: Final = """
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE part (
+  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rows INTEGER, unchanged INTEGER);
+CREATE TABLE entry (
+  id INTEGER PRIMARY KEY, part INTEGER NOT NULL, place NOT NULL, record_id TEXT NOT NULL,
+  old_blob TEXT, new_blob TEXT, others TEXT);
+CREATE INDEX entry_record ON entry (part, record_id);
+CREATE TABLE span (step TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL);
+CREATE INDEX span_last ON span (step, last);
+CREATE TABLE lost (
+  entry INTEGER NOT NULL, step TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (entry, step));
+CREATE TABLE failure (
+  part INTEGER NOT NULL, place NOT NULL, record_id TEXT NOT NULL, provider TEXT NOT NULL,
+  code TEXT NOT NULL, message TEXT NOT NULL, request_id TEXT NOT NULL,
+  PRIMARY KEY (part, place)) WITHOUT ROWID;
+"""
+
+
+Span = tuple[int, int]
+"""Entries in a row: the numbers of the first and the last."""
+
+
+class Step(StrEnum):
+    """What has been done with an entry."""
+
+    APPLIED = "applied"
+    UNDONE = "undone"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A change as it was intended, with its number in the journal."""
+
+    number: int
+    part: int
+    change: Change
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A record that was not re-encrypted: the provider's code, and the request that says so."""
+
+    record_id: str
+    provider: str
+    code: str
+    message: str
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """A record that somebody else has changed, and that was left as it is."""
+
+    record_id: str
+    reason: str
+
+
+class Journal:
+    """An open journal. `campaign_id` is what it is called.
+
+    >>> from kmslab.records.source import Change
+    >>> path = getfixture("tmp_path") / "20260101-120000-0000.db"
+    >>> with Journal.create(path, {"state": "running"}) as journal:
+    ...     part = journal.part("orders.csv")
+    ...     entries = journal.intend(part, [Change(1, "order-1", "old", "new")])
+    ...     journal.done(Step.APPLIED, spans(entries))
+    ...     journal.count(Step.APPLIED)
+    1
+    """
+
+    def __init__(self, path: Path, database: sqlite3.Connection) -> None:
+        self.path = path
+        self._database = database
+
+    @classmethod
+    def create(cls, path: Path, facts: Mapping[str, Any]) -> Self:
+        """A new journal with these facts. It is there whole, or not at all."""
+        fresh = path.with_suffix(".new")
+        try:
+            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+            with closing(_connect(fresh)) as database:
+                database.executescript(_SCHEMA)
+                database.execute(f"PRAGMA user_version = {FORMAT}")
+                _put_facts(database, facts)
+            fresh.rename(path)
+        except (OSError, sqlite3.Error) as error:
+            fresh.unlink(missing_ok=True)
+            raise StateError(f"{path}: the journal cannot be made: {error}") from error
+        return cls(path, _prepared(_connect(path)))
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """A journal that is there. CampaignNotFound, or StateError where it cannot be read."""
+        if not path.is_file():
+            raise CampaignNotFound(f"no campaign {path.stem} in {path.parent}")
+        try:
+            database = _connect(path)
+            found = database.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error as error:
+            raise StateError(f"{path}: this journal cannot be read: {error}") from error
+        if found != FORMAT:
+            database.close()
+            raise StateError(f"{path}: a journal of format {found}; this kmslab reads {FORMAT}")
+        return cls(path, _prepared(database))
+
+    @property
+    def campaign_id(self) -> str:
+        """The id of the campaign."""
+        return self.path.stem
+
+    def close(self) -> None:
+        """Let go of the file. What was told so far is kept."""
+        self._commit()
+        self._database.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    # Facts
+
+    def facts(self) -> dict[str, Any]:
+        """Everything that is known of the campaign as a whole."""
+        rows = self._query("SELECT name, value FROM fact")
+        return {name: json.loads(value) for name, value in rows}
+
+    def note(self, **facts: Any) -> None:
+        """Set facts; they are on the disk when this returns."""
+        self._begin()
+        _put_facts(self._database, facts)
+        self._commit()
+
+    # What is intended
+
+    def part(self, name: str) -> int:
+        """The number of a part of the source, by its name."""
+        self._begin()
+        self._run("INSERT OR IGNORE INTO part (name) VALUES (?)", name)
+        return int(self._query("SELECT id FROM part WHERE name = ?", name)[0][0])
+
+    def intend(self, part: int, changes: Sequence[Change]) -> range:
+        """Write down changes before they are made; they are on the disk when this returns."""
+        self._begin()
+        last = self._query("SELECT max(id) FROM entry")[0][0] or 0
+        self._many(
+            "INSERT INTO entry (part, place, record_id, old_blob, new_blob, others)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                (part, c.place, c.record_id, c.old_blob, c.new_blob, _others_text(c))
+                for c in changes
+            ),
+        )
+        self._commit()
+        return range(last + 1, last + 1 + len(changes))
+
+    def find(self, part: int, record_ids: Sequence[str]) -> dict[str, list[Entry]]:
+        """The entries of records of a part, by record id, in the order they were made."""
+        found: dict[str, list[Entry]] = {}
+        for at in range(0, len(record_ids), _LOOKUP):
+            ids = record_ids[at : at + _LOOKUP]
+            rows = self._query(
+                f"{_ENTRIES} WHERE part = ? AND record_id IN ({','.join('?' * len(ids))})"
+                " ORDER BY id",
+                part,
+                *ids,
+            )
+            for row in rows:
+                found.setdefault(row[3], []).append(_entry(row))
+        return found
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries, in the order they were made."""
+        after = 0
+        while rows := self._query(f"{_ENTRIES} WHERE id > ? ORDER BY id LIMIT ?", after, _PAGE):
+            yield from map(_entry, rows)
+            after = rows[-1][0]
+
+    def has_entries(self, part: int) -> bool:
+        """Whether anything was ever intended for a part."""
+        return bool(self._query("SELECT 1 FROM entry WHERE part = ? LIMIT 1", part))
+
+    # What has become of it
+
+    def done(self, step: Step, spans: Sequence[Span]) -> None:
+        """Entries that are stored in the source. On the disk with what is told next.
+
+        Whoever is killed before finds the source as it is: the new values are there, and are known.
+        """
+        self._begin()
+        self._many(
+            "INSERT INTO span VALUES (?, ?, ?)",
+            [(step.value, first, last) for first, last in spans],
+        )
+
+    def lose(self, step: Step, numbers: Iterable[int], reason: str) -> None:
+        """Entries that were not stored, since somebody else has changed the record."""
+        self._begin()
+        self._many(
+            "INSERT OR REPLACE INTO lost VALUES (?, ?, ?)",
+            ((number, step.value, reason) for number in numbers),
+        )
+
+    def forget_lost(self, step: Step) -> None:
+        """Nothing is lost in a step any more: it is tried again."""
+        self._begin()
+        self._run("DELETE FROM lost WHERE step = ?", step.value)
+
+    def standing(self, step: Step, first: int, last: int) -> set[int]:
+        """The entries from `first` to `last` for which a step is done."""
+        rows = self._query(
+            "SELECT max(first, ?), min(last, ?) FROM span"
+            " WHERE step = ? AND first <= ? AND last >= ?",
+            first,
+            last,
+            step.value,
+            last,
+            first,
+        )
+        return {number for start, end in rows for number in range(start, end + 1)}
+
+    def open_entries(self, part: int, step: Step) -> list[int]:
+        """The entries of a part for which a step is neither done nor lost."""
+        rows = self._query(
+            "SELECT id FROM entry WHERE part = ? AND id NOT IN"
+            " (SELECT entry FROM lost WHERE step = ?) AND NOT EXISTS"
+            " (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)",
+            part,
+            step.value,
+            step.value,
+        )
+        return [number for (number,) in rows]
+
+    def applied_but_not_undone(self, part: int) -> list[int]:
+        """The entries of a part that are stored, and were neither undone nor left in an undo."""
+        rows = self._query(
+            "SELECT id FROM entry WHERE part = ?"
+            " AND EXISTS (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)"
+            " AND NOT EXISTS (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)"
+            " AND id NOT IN (SELECT entry FROM lost WHERE step = ?)",
+            part,
+            Step.APPLIED.value,
+            Step.UNDONE.value,
+            Step.UNDONE.value,
+        )
+        return [number for (number,) in rows]
+
+    def fail(self, part: int, failures: Sequence[tuple[Place, Failure]]) -> None:
+        """Records that were refused. On the disk with what is told next."""
+        if not failures:
+            return
+        self._begin()
+        self._many(
+            "INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (
+                (part, place, f.record_id, f.provider, f.code, f.message, f.request_id)
+                for place, f in failures
+            ),
+        )
+
+    def begin_part(self, part: int) -> None:
+        """A part is being gone over, from its start: what failed before may not fail now."""
+        self._begin()
+        self._run("DELETE FROM failure WHERE part = ?", part)
+
+    def finish_part(self, part: int, rows: int, unchanged: int) -> None:
+        """A part is finished; it had so many records, of which so many were left as they are."""
+        self._begin()
+        self._run("UPDATE part SET rows = ?, unchanged = ? WHERE id = ?", rows, unchanged, part)
+        self._commit()
+
+    def finished_parts(self) -> frozenset[str]:
+        """The names of the parts that are finished."""
+        return frozenset(
+            name for (name,) in self._query("SELECT name FROM part WHERE rows IS NOT NULL")
+        )
+
+    # Counts and lists
+
+    def part_names(self) -> dict[str, int]:
+        """The parts, by name."""
+        return {name: int(number) for name, number in self._query("SELECT name, id FROM part")}
+
+    def unchanged(self) -> int:
+        """The records of all finished parts that were left as they are, and did not fail."""
+        return int(self._query("SELECT total(unchanged) FROM part")[0][0])
+
+    def count(self, step: Step) -> int:
+        """The entries for which a step is done."""
+        sums = self._query("SELECT total(last - first + 1) FROM span WHERE step = ?", step.value)
+        return int(sums[0][0])
+
+    def count_lost(self, step: Step) -> int:
+        """The entries for which a step was lost."""
+        return int(self._query("SELECT count(*) FROM lost WHERE step = ?", step.value)[0][0])
+
+    def failure_codes(self) -> Counter[str]:
+        """The failures, counted by code."""
+        return Counter(dict(self._query("SELECT code, count(*) FROM failure GROUP BY code")))
+
+    def failures(self, limit: int | None = None) -> list[Failure]:
+        """The failures in the source's order, at most `limit` of them."""
+        rows = self._query(
+            "SELECT record_id, provider, code, message, request_id FROM failure"
+            " ORDER BY part, place LIMIT ?",
+            -1 if limit is None else limit,
+        )
+        return [Failure(*row) for row in rows]
+
+    def lost(self, step: Step, limit: int | None = None) -> list[Lost]:
+        """The records that were lost in a step, at most `limit` of them."""
+        rows = self._query(
+            "SELECT record_id, reason FROM lost JOIN entry ON id = entry WHERE step = ?"
+            " ORDER BY entry LIMIT ?",
+            step.value,
+            -1 if limit is None else limit,
+        )
+        return [Lost(*row) for row in rows]
+
+    def erase(self) -> None:
+        """Take every blob out of the file; counts, ids and failures stay."""
+        self._begin()
+        self._run("UPDATE entry SET old_blob = NULL, new_blob = NULL, others = NULL")
+        self._commit()
+        self._run("VACUUM")
+        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    # The database
+
+    def _begin(self) -> None:
+        if not self._database.in_transaction:
+            self._run("BEGIN IMMEDIATE")
+
+    def _commit(self) -> None:
+        if self._database.in_transaction:
+            self._run("COMMIT")
+
+    def _run(self, sql: str, *values: Any) -> None:
+        try:
+            self._database.execute(sql, values)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        try:
+            self._database.executemany(sql, rows)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _query(self, sql: str, *values: Any) -> list[Any]:
+        try:
+            return self._database.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: sqlite3.Error) -> StateError:
+        return StateError(f"{self.path}: the journal cannot be used: {error}")
+
+
+_ENTRIES: Final = "SELECT id, part, place, record_id, old_blob, new_blob, others FROM entry"
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=30, isolation_level=None)
+    database.execute("PRAGMA secure_delete = ON")
+    database.execute("PRAGMA synchronous = FULL")
+    return database
+
+
+def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
+    database.execute("PRAGMA journal_mode = WAL")
+    return database
+
+
+def _put_facts(database: sqlite3.Connection, facts: Mapping[str, Any]) -> None:
+    rows = [(name, json.dumps(value, ensure_ascii=False)) for name, value in facts.items()]
+    database.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", rows)
+
+
+def _others_text(change: Change) -> str | None:
+    return json.dumps(dict(change.others), ensure_ascii=False) if change.others else None
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    number, part, place, record_id, old_blob, new_blob, others = row
+    moved = {} if others is None else {k: (v[0], v[1]) for k, v in json.loads(others).items()}
+    change = Change(place, record_id, old_blob or "", new_blob or "", moved)
+    return Entry(number, part, change)
+
+
+def spans(numbers: Sequence[int]) -> list[Span]:
+    """Numbers as runs of neighbours, each as its first and last.
+
+    >>> spans([4, 2, 3, 9])
+    [(2, 4), (9, 9)]
+    """
+    if isinstance(numbers, range):
+        return [(numbers[0], numbers[-1])] if numbers else []
+    found: list[Span] = []
+    for number in sorted(numbers):
+        if found and number == found[-1][1] + 1:
+            found[-1] = found[-1][0], number
+        else:
+            found.append((number, number))
+    return found

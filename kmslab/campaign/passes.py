@@ -1,0 +1,187 @@
+"""One pass over one part of a source: what happens to a chunk of records, in which order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+from kmslab.analysis.classify import Classifier, Target
+from kmslab.campaign.changes import change
+from kmslab.campaign.journal import Entry, Failure, Journal, Span, Step, spans
+from kmslab.campaign.sending import Answer, Sender
+from kmslab.errors import KmsError, Retryable
+from kmslab.model import Record
+from kmslab.records.source import Change, Chunk, Edit, Place
+
+RE_ENCRYPTED: Final = "re_encrypted"
+UNCHANGED: Final = "unchanged"
+FAILED: Final = "failed"
+LOST: Final = "lost"
+
+CHANGED_MEANWHILE: Final = "changed by somebody else meanwhile"
+GONE: Final = "not there any more"
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What every pass of a campaign works with. `counts` grows with each chunk."""
+
+    journal: Journal
+    classifier: Classifier
+    sender: Sender
+    target: Target
+    fields: frozenset[str]
+    counts: Counter[str]
+
+
+@dataclass(slots=True)
+class _Work:
+    """What is to be stored of one chunk: the changes, and their numbers in the journal."""
+
+    changes: list[Change] = field(default_factory=list)
+    numbers: list[int] = field(default_factory=list)
+
+
+class Pass:
+    """One pass over one part.
+
+    `rows` and `unchanged` count its records. `unsent` counts those whose turn did not come, since
+    somebody asked to stop; `stalled` is what a provider answered for too long.
+    """
+
+    def __init__(self, tools: Tools, part: int) -> None:
+        self.rows = 0
+        self.unchanged = 0
+        self.unsent = 0
+        self.stalled: KmsError | None = None
+        self._tools = tools
+        self._part = part
+        self._journal = tools.journal
+        self._resumes = tools.journal.has_entries(part)
+        self._stored: list[Span] = []
+        self._journal.begin_part(part)
+
+    def take(self, chunk: Chunk, edit: Edit) -> None:
+        """Re-encrypt what is to be re-encrypted of a chunk, and store it.
+
+        The journal is on the disk before the source is touched.
+        """
+        self.rows += len(chunk.records)
+        known = self._known(chunk) if self._resumes else {}
+        work = _Work()
+        for row, entry in known.items():
+            if entry is not None:
+                work.changes.append(replace(entry.change, place=chunk.places[row]))
+                work.numbers.append(entry.number)
+        fresh = self._re_encrypt(chunk, known.keys())
+        work.changes += fresh
+        work.numbers += self._journal.intend(self._part, fresh)
+        self._settle(edit, work, edit.write(work.changes))
+
+    def finish(self) -> None:
+        """The part is stored: what was intended and never met is lost."""
+        self._journal.done(Step.APPLIED, self._stored)
+        rest = self._journal.open_entries(self._part, Step.APPLIED)
+        self._journal.lose(Step.APPLIED, rest, GONE)
+        self._tools.counts[LOST] += len(rest)
+        self._journal.finish_part(self._part, self.rows, self.unchanged)
+
+    def _settle(self, edit: Edit, work: _Work, lost: Sequence[Place]) -> None:
+        gone = set(lost)
+        stored = [n for n, c in zip(work.numbers, work.changes, strict=True) if c.place not in gone]
+        if lost:
+            lose = [n for n, c in zip(work.numbers, work.changes, strict=True) if c.place in gone]
+            self._journal.lose(Step.APPLIED, lose, CHANGED_MEANWHILE)
+        if edit.immediate:
+            self._journal.done(Step.APPLIED, spans(stored))
+        else:
+            self._stored += spans(stored)
+        self._tools.counts[RE_ENCRYPTED] += len(stored)
+        self._tools.counts[LOST] += len(lost)
+
+    # What is in the journal already
+
+    def _known(self, chunk: Chunk) -> dict[int, Entry | None]:
+        """The rows that the journal knows: with the entry that is still to be stored, or None.
+
+        What holds its new blob is done. What holds the old one gets the new one that the journal
+        has. What holds another is somebody else's now, and lost.
+        """
+        found = self._journal.find(self._part, [record.record_id for record in chunk.records])
+        if not found:
+            return {}
+        numbers = [entry.number for entries in found.values() for entry in entries]
+        applied = self._journal.standing(Step.APPLIED, min(numbers), max(numbers))
+        known: dict[int, Entry | None] = {}
+        done: list[int] = []
+        for row, (record, place) in enumerate(zip(chunk.records, chunk.places, strict=True)):
+            entry = _entry_of(record, place, found.get(record.record_id, []))
+            if entry is None:
+                continue
+            known[row] = None
+            blob = record.ciphertext_blob
+            if entry.number in applied:
+                # Stored by an earlier run; whatever is there now is somebody else's business.
+                self._tools.counts[RE_ENCRYPTED] += 1
+            elif blob == entry.change.new_blob:
+                done.append(entry.number)
+                self._tools.counts[RE_ENCRYPTED] += 1
+            elif blob == entry.change.old_blob:
+                known[row] = entry
+            else:
+                self._journal.lose(Step.APPLIED, [entry.number], CHANGED_MEANWHILE)
+                self._tools.counts[LOST] += 1
+            found[record.record_id].remove(entry)
+        self._journal.done(Step.APPLIED, spans(done))
+        return known
+
+    # What is new
+
+    def _re_encrypt(self, chunk: Chunk, known: Sequence[int] | set[int]) -> list[Change]:
+        """The changes of the rows that the journal does not know; what was refused is told it."""
+        rows = [row for row in range(len(chunk.records)) if row not in known]
+        records = [chunk.records[row] for row in rows]
+        verdicts = [self._tools.classifier.classify(record) for record in records]
+        answers = self._tools.sender.send(records, verdicts)
+        changes: list[Change] = []
+        failures: list[tuple[Place, Failure]] = []
+        unchanged = 0
+        for row, record, verdict, answer in zip(rows, records, verdicts, answers, strict=True):
+            if answer is None:
+                self.unsent += verdict.outcome.sent
+                unchanged += not verdict.outcome.sent
+            elif answer.error is not None:
+                failures.append((chunk.places[row], self._failure(record, answer, answer.error)))
+            elif made := change(
+                record, chunk.places[row], answer, self._tools.target, self._tools.fields
+            ):
+                changes.append(made)
+            else:
+                unchanged += 1
+        self._journal.fail(self._part, failures)
+        self.unchanged += unchanged
+        self._tools.counts[UNCHANGED] += unchanged
+        self._tools.counts[FAILED] += len(failures)
+        return changes
+
+    def _failure(self, record: Record, answer: Answer, error: KmsError) -> Failure:
+        if isinstance(error, Retryable):
+            self.stalled = error
+        return Failure(record.record_id, record.provider, answer.code, str(error), error.request_id)
+
+
+def _entry_of(record: Record, place: Place, entries: Sequence[Entry]) -> Entry | None:
+    """The entry that is about this record: by its blob, else by its place.
+
+    Ids of a file may be there twice, and its rows may have moved since.
+    """
+    blob = record.ciphertext_blob
+    matching = [e for e in entries if blob in (e.change.new_blob, e.change.old_blob)]
+    for entry in matching:
+        if entry.change.place == place:
+            return entry
+    if matching:
+        return matching[0]
+    return next((entry for entry in entries if entry.change.place == place), None)

@@ -1,0 +1,275 @@
+"""Run a campaign, and take up one that was interrupted.
+
+Chunk by chunk: judge, re-encrypt, verify, write the changes into the journal, then into the source.
+Wherever a campaign is killed, the journal has the new blob of every record that may have it.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Final
+
+from kmslab.analysis.census import Census
+from kmslab.analysis.classify import STAY, Classifier, Outcome, Target
+from kmslab.campaign.journal import Journal, Step
+from kmslab.campaign.passes import FAILED, GONE, LOST, RE_ENCRYPTED, UNCHANGED, Pass, Tools
+from kmslab.campaign.plan import (
+    QUIET,
+    Options,
+    Plan,
+    Progress,
+    Watch,
+    check_current,
+    make_plan,
+    target_as_dict,
+    target_from_dict,
+)
+from kmslab.campaign.report import Report, read_report
+from kmslab.campaign.sending import Sender, Verify
+from kmslab.campaign.state import State
+from kmslab.clock import Clock
+from kmslab.errors import CampaignInterrupted, CampaignState
+from kmslab.providers.base import Providers
+from kmslab.records.opening import open_source
+from kmslab.records.source import Part, Source
+from kmslab.records.spec import SourceSpec
+
+UNFINISHED: Final = frozenset({"planning", "running", "undoing"})
+"""The states in which a campaign still wants something of its source."""
+
+_COUNTS: Final = (RE_ENCRYPTED, UNCHANGED, FAILED, LOST)
+_NEVER: Final = (
+    Outcome.FOREIGN,
+    Outcome.BLOCKED,
+    Outcome.INVALID,
+    Outcome.NEEDS_CONTEXT,
+    Outcome.NEEDS_PUBLIC_KEY_INFO,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ground:
+    """What a campaign stands on: whom to ask, where to remember, what time it is."""
+
+    providers: Providers
+    state: State
+    clock: Clock
+    jitter: Callable[[], float] = random.random
+    open_source: Callable[[SourceSpec], Source] = open_source
+
+
+def run(
+    ground: Ground,
+    spec: SourceSpec,
+    target: Target = STAY,
+    *,
+    options: Options | None = None,
+    plan: Plan | None = None,
+    watch: Watch = QUIET,
+) -> Report:
+    """Re-encrypt what a source holds, after a plan that is made now or was made before.
+
+    A plan brings its own target and options. CampaignState where another campaign on the source is
+    not finished; PlanOutdated where keys or source are not what they were. CampaignInterrupted,
+    with what is done kept, where `watch` says stop or a provider does not answer for long:
+    `resume` goes on.
+    """
+    source = ground.open_source(spec)
+    with ground.state.lock(source.name):
+        refuse_second(ground.state, source)
+        if plan is not None:
+            check_current(plan, source, ground.providers)
+            target, options = plan.target, plan.options
+        facts = {
+            "state": "planning",
+            "source": source.name,
+            "spec": spec.as_dict(),
+            "target": target_as_dict(target),
+            "options": asdict(options or Options()),
+            "started_at": ground.clock.now().isoformat(),
+            "plan": None if plan is None else plan.as_dict(),
+        }
+        path = ground.state.journal_path(ground.state.new_id(ground.clock))
+        with Journal.create(path, facts) as journal:
+            return _go_on(ground, journal, source, watch)
+
+
+def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
+    """Take up a campaign where it was interrupted; of a finished one, give the report.
+
+    One that was interrupted while planning plans again.
+    """
+    with Journal.open(ground.state.journal_path(campaign_id)) as journal:
+        facts = journal.facts()
+        if facts["state"] == "undoing":
+            raise CampaignState(
+                f"campaign {campaign_id} is being undone; campaign undo {campaign_id} goes on"
+            )
+        if facts["state"] not in UNFINISHED:
+            return read_report(journal)
+        source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
+        with ground.state.lock(source.name):
+            return _go_on(ground, journal, source, watch)
+
+
+def refuse_second(state: State, source: Source) -> None:
+    """CampaignState where a campaign on the source is not finished."""
+    for path in state.journals():
+        with Journal.open(path) as journal:
+            facts = journal.facts()
+        if facts["source"] == source.name and facts["state"] in UNFINISHED:
+            raise CampaignState(
+                f"campaign {path.stem} on {source.name} is not finished: resume it, undo it, "
+                "or close it with --abandon"
+            )
+
+
+def _go_on(ground: Ground, journal: Journal, source: Source, watch: Watch) -> Report:
+    facts = journal.facts()
+    if facts["plan"] is None:
+        plan = make_plan(
+            source,
+            SourceSpec.from_dict(facts["spec"]),
+            ground.providers,
+            target_from_dict(facts["target"]),
+            clock=ground.clock,
+            options=Options(**facts["options"]),
+            watch=watch,
+        )
+        journal.note(plan=plan.as_dict())
+    else:
+        plan = Plan.from_dict(facts["plan"])
+    journal.note(state="running")
+    if plan.options.atomic and sum(plan.outcomes.get(outcome, 0) for outcome in _NEVER):
+        _abort(ground, journal)
+    else:
+        _Run(ground, journal, source, plan, watch).over_all_parts()
+    return read_report(journal)
+
+
+def _abort(ground: Ground, journal: Journal) -> None:
+    journal.note(state="aborted", finished_at=ground.clock.now().isoformat())
+
+
+class _Run:
+    """One run, or the rest of one, over all parts of a source."""
+
+    def __init__(
+        self, ground: Ground, journal: Journal, source: Source, plan: Plan, watch: Watch
+    ) -> None:
+        self._ground = ground
+        self._journal = journal
+        self._source = source
+        self._plan = plan
+        self._watch = watch
+        self._before = 0  # rows of the parts that are behind
+        self._tools = Tools(
+            journal=journal,
+            classifier=Classifier(ground.providers, plan.target),
+            sender=Sender(
+                ground.providers,
+                plan.target,
+                verify=Verify.parse(plan.options.verify),
+                rates=plan.options.rates,
+                clock=ground.clock,
+                jitter=ground.jitter,
+                stop=watch.stop,
+            ),
+            target=plan.target,
+            fields=source.fields,
+            counts=Counter(dict.fromkeys(_COUNTS, 0)),
+        )
+
+    def over_all_parts(self) -> None:
+        """All parts that are not finished, then the census of what is there."""
+        finished = self._journal.finished_parts()
+        for part in self._source.parts:
+            if part.name not in finished and not self._over(part):
+                _abort(self._ground, self._journal)
+                return
+        self._lose_parts_that_went()
+        self._journal.note(
+            state="finished",
+            finished_at=self._ground.clock.now().isoformat(),
+            calls=dict(self._tools.sender.calls),
+            after=_after(self._ground, self._plan, self._source),
+        )
+
+    def _over(self, part: Part) -> bool:
+        """One pass over a part; False where an atomic campaign has to leave it as it is."""
+        options = self._plan.options
+        pass_ = Pass(self._tools, self._journal.part(part.name))
+        output = output_path(options, self._source, part)
+        with part.edit(output=output, atomic=options.atomic) as edit:
+            for chunk in edit:
+                pass_.take(chunk, edit)
+                self._tell(pass_)
+                if options.atomic and (self._tools.counts[FAILED] or self._tools.counts[LOST]):
+                    return False
+                self._stop_here(pass_)
+            edit.finish()
+        pass_.finish()
+        self._before += pass_.rows
+        return True
+
+    def _tell(self, pass_: Pass) -> None:
+        rows = self._before + pass_.rows
+        counts = dict(self._tools.counts)
+        self._watch.progress(Progress("re-encrypting", rows, self._plan.total, counts))
+
+    def _stop_here(self, pass_: Pass) -> None:
+        campaign_id = self._journal.campaign_id
+        done = f"campaign {campaign_id} stopped after {self._before + pass_.rows:,} records"
+        if pass_.stalled is not None:
+            raise CampaignInterrupted(
+                f"{done}, since a provider does not answer: {pass_.stalled}",
+                campaign_id=campaign_id,
+                error=pass_.stalled,
+            )
+        if pass_.unsent or self._watch.stop():
+            raise CampaignInterrupted(done, campaign_id=campaign_id)
+
+    def _lose_parts_that_went(self) -> None:
+        """Files that were there when the campaign began, and are not any more."""
+        there = {part.name for part in self._source.parts}
+        for name, number in self._journal.part_names().items():
+            if name not in there:
+                rest = self._journal.open_entries(number, Step.APPLIED)
+                self._journal.lose(Step.APPLIED, rest, GONE)
+
+
+def _after(ground: Ground, plan: Plan, source: Source) -> dict[str, Any]:
+    """What is in the source now, read anew: outcomes and census."""
+    if plan.options.output is not None:
+        source = ground.open_source(replace(plan.spec, location=plan.options.output))
+    classifier, census, outcomes = (
+        Classifier(ground.providers, plan.target),
+        Census(),
+        Counter[str](),
+    )
+    for part in source.parts:
+        for chunk in part.read():
+            verdicts = [classifier.classify(record) for record in chunk.records]
+            outcomes.update(verdict.outcome.value for verdict in verdicts)
+            for record, verdict in zip(chunk.records, verdicts, strict=True):
+                census.add(record, verdict)
+    return {
+        "outcomes": {outcome.value: outcomes[outcome.value] for outcome in Outcome},
+        "census": [asdict(row) for row in census.rows()],
+    }
+
+
+def output_path(options: Options, source: Source, part: Part) -> Path | None:
+    """Where the changed copy of a part goes; None where the part itself is changed."""
+    if options.output is None:
+        return None
+    output = Path(options.output)
+    if len(source.parts) == 1:
+        return output
+    root = os.path.commonpath([Path(each.name).parent for each in source.parts])
+    return output / Path(part.name).relative_to(root)
