@@ -1,0 +1,1 @@
+"""Campaigns: plan, run, verify, report and undo over what is stored."""
