@@ -16,7 +16,7 @@ from kmslab.records.replacing import explained
 from kmslab.records.source import Change
 from kmslab.records.text import MAX_ROW_BYTES, Lines
 
-_CELL: Final = re.compile(r'"[^"]*(?:""[^"]*)*"|[^,\r\n]*')
+_QUOTED: Final = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _NEEDS_QUOTES: Final = re.compile(r'[",\r\n]')
 
 
@@ -121,15 +121,21 @@ def csv_fields(path: Path, reading: Reading) -> frozenset[str]:
 
 def _with_cells(text: str, new: dict[int, str]) -> str:
     """A row with other texts in some of its cells."""
-    pieces, end, position = [], 0, 0
+    pieces, kept, start = [], 0, 0
     for index in range(max(new) + 1):
-        match = _CELL.match(text, position)
-        assert match is not None  # noqa: S101  # the pattern takes the empty text too
+        end = _cell_end(text, start)
         if index in new:
-            pieces += [text[end : match.start()], _written(new[index], match[0])]
-            end = match.end()
-        position = match.end() + 1  # past the comma
-    return "".join([*pieces, text[end:]])
+            pieces += [text[kept:start], _written(new[index], text[start:end])]
+            kept = end
+        start = end + 1  # past the comma
+    return "".join([*pieces, text[kept:]])
+
+
+def _cell_end(text: str, start: int) -> int:
+    if quoted := _QUOTED.match(text, start):
+        return quoted.end()
+    comma = text.find(",", start)
+    return len(text.rstrip("\r\n")) if comma < 0 else comma
 
 
 def _written(value: str, before: str) -> str:

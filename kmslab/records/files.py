@@ -5,13 +5,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
-from kmslab.errors import SourceError
+from kmslab.errors import FormatError, SourceError
 from kmslab.model import Record
 from kmslab.records.columns import DEFAULT_COLUMNS, Columns, ContextTemplate
 from kmslab.records.csv_file import CsvRows, csv_fields
-from kmslab.records.finding import find
+from kmslab.records.finding import Found, find
+from kmslab.records.jsonl import JsonRows, jsonl_names
 from kmslab.records.layout import Reading
 from kmslab.records.replacing import explained
 from kmslab.records.source import Part
@@ -95,10 +97,28 @@ def open_files(spec: SourceSpec) -> FileSource:
         None if spec.context_template is None else ContextTemplate.parse(spec.context_template)
     )
     reading = Reading(spec.columns, spec.provider, template)
-    name, _, files = find(spec.location)
-    paths = [file.path for file in files]
-    fields = _same_fields({path: csv_fields(path, reading) for path in paths})
-    return FileSource(name, fields, tuple(TextPart(path, CsvRows, reading) for path in paths))
+    name, kind, files = find(spec.location)
+    match kind:
+        case "CSV":
+            fields = _same_fields({file.path: csv_fields(file.path, reading) for file in files})
+            parts: Sequence[Part] = [TextPart(file.path, CsvRows, reading) for file in files]
+        case _:
+            fields = _jsonl_fields(name, files, reading)
+            parts = [TextPart(file.path, JsonRows, reading) for file in files]
+    return FileSource(name, fields, tuple(parts))
+
+
+def _jsonl_fields(name: str, files: Sequence[Found], reading: Reading) -> frozenset[str]:
+    """The fields of all parts together: a member can be put into any object that has none."""
+    names = frozenset(chain.from_iterable(jsonl_names(file.path, reading) for file in files))
+    if not names:
+        return names  # no objects, or empty ones: there is nothing that a column could be missed in
+    try:
+        return frozenset(reading.layout(sorted(names)).at)
+    except FormatError as error:
+        raise SourceError(
+            f"{name}: {error} (members of the first 1,000 objects of each file)", source=name
+        ) from None
 
 
 def _same_fields(of: Mapping[Path, frozenset[str]]) -> frozenset[str]:
