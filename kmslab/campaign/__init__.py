@@ -1,0 +1,1 @@
+"""Re-encrypting all that a source holds, safely: planned, journalled, resumable, undone."""
