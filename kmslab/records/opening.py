@@ -1,0 +1,47 @@
+"""From what names a source to the source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from kmslab.records.source import Source
+from kmslab.records.spec import SourceSpec
+
+
+def is_url(location: str) -> bool:
+    """Whether a location is a database URL, and no path.
+
+    >>> is_url("sqlite:///orders.db"), is_url("orders.db")
+    (True, False)
+    """
+    return "://" in location
+
+
+def open_source(spec: SourceSpec, *, password: str | None = None) -> Source:
+    """The source that a spec names: a table where it names a URL, files otherwise.
+
+    `password` is that of a database URL, which must not hold it: see `open_table`. SourceError
+    where the source cannot be read.
+    """
+    # Either loads a large library, and nobody needs both.
+    if is_url(spec.location):
+        from kmslab.records.sql import open_table
+
+        return open_table(spec, password=password)
+    from kmslab.records.files import open_files
+
+    return open_files(spec)
+
+
+def absolute(spec: SourceSpec) -> SourceSpec:
+    """The spec of the same source, to be kept: it means the same wherever this process stands.
+
+    >>> absolute(SourceSpec("/data/orders.csv")).location
+    '/data/orders.csv'
+    """
+    if is_url(spec.location):
+        from kmslab.records.sql_database import absolute_url
+
+        return replace(spec, location=absolute_url(spec.location))
+    return replace(spec, location=str(Path(spec.location).absolute()))

@@ -1,0 +1,210 @@
+"""A table of a database as a source of records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from kmslab.errors import FormatError, SourceError
+from kmslab.records.columns import ContextTemplate
+from kmslab.records.layout import Layout
+from kmslab.records.source import Chunk, Edit
+from kmslab.records.spec import SourceSpec
+from kmslab.records.sql_database import Database, database_errors
+from kmslab.records.sql_database import without_password as without_password
+from kmslab.records.sql_edit import Pages, TableEdit
+from kmslab.records.sql_rows import Rows
+from kmslab.records.sql_shape import (
+    Column,
+    Shape,
+    can_be_id,
+    find_table,
+    is_text,
+    shape_of,
+)
+
+
+def open_table(spec: SourceSpec, *, password: str | None = None) -> TableSource:
+    """The table that a spec names, which is there: no database is ever made.
+
+    Its id column must be unique: the primary key, or under a unique index of its own. A `password`
+    is kept in memory only, and is never in the spec; without it the driver finds one by its own
+    means, such as PGPASSWORD or ~/.pgpass.
+
+    SourceError where the table cannot be read or is not fit: it says what to do. ContextError for
+    a context template that is none.
+
+    >>> import sqlite3
+    >>> path = getfixture("tmp_path") / "orders.db"
+    >>> with sqlite3.connect(path) as database:
+    ...     _ = database.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, blob TEXT)")
+    ...     _ = database.execute("INSERT INTO orders VALUES (-7, 'a21z')")
+    >>> database.close()
+    >>> from kmslab.records import Columns
+    >>> columns = Columns(record_id="id", ciphertext_blob="blob")
+    >>> source = open_table(SourceSpec(f"sqlite:///{path}", "orders", columns, "ctyun"))
+    >>> for chunk in source.parts[0].read():
+    ...     print(chunk.places, chunk.records[0].ciphertext_blob)
+    (-7,) a21z
+    """
+    given = spec.context_template
+    template = None if given is None else ContextTemplate.parse(given)
+    database = Database.of(spec.location, password)
+    if not spec.table:
+        raise SourceError(
+            f"{database.name}: a database has tables; name one with --table", source=database.name
+        )
+    name = f"{database.name}#{spec.table}"
+    with database_errors(name), database.connected() as connection:
+        schema, table = find_table(connection, spec.table, name)
+        shape = shape_of(connection, schema, table)
+    if shape is None:
+        raise SourceError(f"{name}: the table is not there any more", source=name)
+    name = f"{database.name}#{shape.name}"
+    try:
+        layout, names = _layout(shape, spec, template)
+    except FormatError as error:
+        raise SourceError(f"{name}: {error}", source=name) from None
+    _check_columns(name, shape, names, layout)
+    rows = Rows.of(shape, names, layout, database.exact_collation)
+    return TableSource(TablePart(name, database, shape, rows, layout))
+
+
+def _layout(
+    shape: Shape, spec: SourceSpec, template: ContextTemplate | None
+) -> tuple[Layout, list[str]]:
+    """The layout of the columns that are wanted, and their names in order."""
+    every = [column.name for column in shape.columns]
+    whole = Layout.of(every, spec.columns, spec.provider, template)
+    wanted = {every[at] for at in whole.at.values()} | set(template.columns if template else ())
+    names = [name for name in every if name in wanted]
+    return Layout.of(names, spec.columns, spec.provider, template), names
+
+
+def _check_columns(name: str, shape: Shape, names: Sequence[str], layout: Layout) -> None:
+    identity = shape.column(names[layout.at["record_id"]])
+    if identity.name not in shape.unique:
+        fit = ", ".join(repr(column) for column in shape.unique) or "none"
+        raise SourceError(
+            f"{name}: the id column {identity.name!r} is not unique; make it the primary key or "
+            f"put a unique index on it alone, or name another with --id-column (unique: {fit})",
+            source=name,
+        )
+    if not can_be_id(identity):
+        raise _unfit(name, identity, "ids must be whole numbers, text or UUIDs")
+    blob = shape.column(names[layout.at["ciphertext_blob"]])
+    if not is_text(blob):
+        raise _unfit(name, blob, "blobs are stored as text, in base64")
+    if "context" in layout.at:
+        context = shape.column(names[layout.at["context"]])
+        if not is_text(context):
+            raise _unfit(name, context, "of a context every character counts: store it as text")
+
+
+def _unfit(name: str, column: Column, why: str) -> SourceError:
+    return SourceError(
+        f"{name}: column {column.name!r} is of type {column.declared}; {why}", source=name
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TablePart:
+    """The one part of a table: see `kmslab.records.source.Part`."""
+
+    source: str
+    _database: Database
+    _shape: Shape
+    _rows: Rows = field(repr=False)
+    _layout: Layout = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """The table."""
+        return self._shape.name
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields of a `Record` that have a column."""
+        return frozenset(self._layout.at)
+
+    @property
+    def blob_capacity(self) -> int | None:
+        """The length of the blob column; None where it has none, or where it binds nobody."""
+        return None if self._database.is_sqlite else getattr(self._rows.blob.type, "length", None)
+
+    def fingerprint(self) -> str:
+        """A digest of the table's name and columns, as they are now."""
+        with database_errors(self.source), self._database.connected() as connection:
+            shape = shape_of(connection, self._shape.schema, self._shape.table)
+        if shape is None:
+            raise SourceError(f"{self.source}: the table is not there any more", source=self.source)
+        return shape.fingerprint
+
+    def read(self) -> Iterator[Chunk]:
+        """All records in the order of their ids. No transaction is open between two chunks."""
+        with self._connected() as connection:
+            yield from self._pages(connection)
+
+    def edit(
+        self, *, output: Path | None = None, atomic: bool = False
+    ) -> AbstractContextManager[Edit]:
+        """A pass that changes rows where they are: see `TableEdit`.
+
+        It locks nothing between two chunks, unless it is atomic: one campaign at a time works on a
+        source because it has locked it (`kmslab.campaign.state.State.lock`).
+        """
+        if output is not None:
+            raise SourceError(
+                f"{self.source}: a table is changed where it is, and not written to {output}; "
+                "leave out --output, or export the table to a file first",
+                source=self.source,
+            )
+        return self._edit(atomic=atomic)
+
+    @contextmanager
+    def _edit(self, *, atomic: bool) -> Iterator[Edit]:
+        with self._connected() as connection:
+            pages = self._pages(connection)
+            yield TableEdit(connection, self._database, self.source, pages, atomic=atomic)
+
+    def _pages(self, connection: Connection) -> Pages:
+        return Pages(connection, self._database, self.source, self._shape, self._rows, self._layout)
+
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection for one pass; only its opening is looked after here, not the pass."""
+        with ExitStack() as stack:
+            with database_errors(self.source):
+                connection = stack.enter_context(self._database.connected())
+            yield connection
+
+
+@dataclass(frozen=True, slots=True)
+class TableSource:
+    """A table as a source: see `kmslab.records.source.Source`."""
+
+    _part: TablePart
+
+    @property
+    def name(self) -> str:
+        """The database's URL without a password, and the table."""
+        return self._part.source
+
+    @property
+    def fields(self) -> frozenset[str]:
+        """The fields of a `Record` that have a column here."""
+        return self._part.fields
+
+    @property
+    def parts(self) -> Sequence[TablePart]:
+        """The table."""
+        return (self._part,)
+
+    @property
+    def blob_capacity(self) -> int | None:
+        """The greatest length of a blob that the column takes; None for any."""
+        return self._part.blob_capacity

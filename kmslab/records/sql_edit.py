@@ -1,0 +1,239 @@
+"""One pass over a table: its pages, and the changes that are made in them row by row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import Connection
+
+from kmslab.errors import FormatError, SourceChanged, SourceError
+from kmslab.model import Record
+from kmslab.records.layout import Layout
+from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Place
+from kmslab.records.sql_database import Database, database_errors
+from kmslab.records.sql_rows import Rows, Swap
+from kmslab.records.sql_shape import Shape, shape_of
+
+
+class Pages:
+    """The pages of a table, each read in a short transaction of its own.
+
+    SourceChanged, at the page or change that sees it, where the table is not of its shape any more.
+    """
+
+    __slots__ = ("_connection", "_database", "_file", "_name", "_shape", "_token", "layout", "rows")
+
+    def __init__(
+        self,
+        connection: Connection,
+        database: Database,
+        name: str,
+        shape: Shape,
+        rows: Rows,
+        layout: Layout,
+    ) -> None:
+        self._connection = connection
+        self._database = database
+        self._name = name
+        self._shape = shape
+        self._file = database.file_identity()
+        self._token: int | None = None
+        self.rows = rows
+        self.layout = layout
+
+    def __iter__(self) -> Iterator[Chunk]:
+        rows, statement = 0, self.rows.first()
+        parameters: dict[str, Place] = {}
+        while True:
+            with database_errors(self._name), self._database.reading(self._connection):
+                self.check()
+                if not rows:
+                    self._check_ids()
+                page = self._connection.execute(statement, parameters).all()
+            if not page:
+                return
+            yield self._chunk(page, rows)
+            rows += len(page)
+            statement, parameters = self.rows.after(), {"last": page[-1][self._id_at]}
+
+    def check(self) -> None:
+        """See that the table is what it was; in the transaction that is open."""
+        if self._database.file_identity() != self._file:
+            raise self._changed("its file has been replaced")
+        token = self._database.schema_token(self._connection)
+        if token is not None and token == self._token:
+            return
+        shape = shape_of(self._connection, self._shape.schema, self._shape.table)
+        if shape is None:
+            raise self._changed("the table is not there any more")
+        if shape != self._shape:
+            raise self._changed("the columns of the table are not what they were")
+        self._token = token
+
+    def _changed(self, what: str) -> SourceChanged:
+        return SourceChanged(
+            f"{self._name}: {what}; what has been stored stays, and nothing more is; "
+            "look at it, then plan again",
+            source=self._name,
+        )
+
+    @property
+    def _id_at(self) -> int:
+        return self.layout.at["record_id"]
+
+    def _check_ids(self) -> None:
+        if not self.rows.id.nullable:
+            return
+        if self._connection.execute(self.rows.without_id()).first() is not None:
+            raise SourceError(
+                f"{self._name}: a row has no {self.rows.id.name}, so that nothing tells it from "
+                "others; give every row one",
+                source=self._name,
+            )
+
+    def _chunk(self, page: Sequence[Sequence[Any]], before: int) -> Chunk:
+        """The page as records; SourceError where a cell is nothing that a record can have."""
+        columns = list(zip(*page, strict=True))
+        for column, cells in zip(self.rows.columns, columns, strict=True):
+            kinds = set(map(type, cells))
+            wrong = kinds - {int, str} if column is self.rows.id else kinds & {bytes, memoryview}
+            if wrong:
+                at = next(at for at, cell in enumerate(cells) if type(cell) in wrong)
+                raise self._unusable(before + at + 1, column.name, cells[at])
+        places = columns[self._id_at]
+        return Chunk(self._records(page, before), places)
+
+    def _records(self, page: Sequence[Sequence[Any]], before: int) -> list[Record]:
+        record, found = self.layout.record, list[Record]()
+        try:
+            for number, cells in enumerate(page, before + 1):
+                found.append(record(cells, number))
+        except FormatError as error:
+            place = page[len(found)][self._id_at]
+            raise SourceError(
+                f"{self._name}, id {place!r}: {error}",
+                source=self._name,
+                row=before + len(found) + 1,
+            ) from None
+        return found
+
+    def _unusable(self, row: int, column: str, cell: object) -> SourceError:
+        needs = "a whole number or text" if column == self.rows.id.name else "text"
+        return SourceError(
+            f"{self._name}, row {row}: column {column!r} holds {type(cell).__name__}; "
+            f"it must hold {needs}, a blob as base64",
+            source=self._name,
+            row=row,
+        )
+
+
+class TableEdit:
+    """A pass over a table that may change it: see `kmslab.records.source.Edit`.
+
+    A change is a compare-and-swap. Those of one `write` are one transaction, in which they are
+    read back; of an atomic pass all of them are.
+    """
+
+    __slots__ = ("_atomic", "_connection", "_database", "_ends", "_name", "_pages", "_swaps")
+
+    def __init__(
+        self, connection: Connection, database: Database, name: str, pages: Pages, *, atomic: bool
+    ) -> None:
+        self._connection = connection
+        self._database = database
+        self._name = name
+        self._pages = pages
+        self._atomic = atomic
+        self._ends: tuple[Place, Place] | None = None
+        self._swaps: dict[tuple[str, ...], Swap] = {}
+
+    @property
+    def immediate(self) -> bool:
+        """Whether a change is stored when `write` returns, and not only when `finish` does."""
+        return not self._atomic
+
+    def __iter__(self) -> Iterator[Chunk]:
+        for chunk in self._pages:
+            self._ends = (chunk.places[0], chunk.places[-1])
+            yield chunk
+
+    def write(self, changes: Sequence[Change]) -> Sequence[Place]:
+        """Change rows of the chunk that was taken last; the places of those that were lost."""
+        if not changes:
+            return ()
+        with database_errors(self._name), self._writing():
+            self._pages.check()
+            made = self._swap(changes)
+            lost = self._not_as_meant(changes)
+            if made > len(changes) - len(lost):
+                raise SourceError(
+                    f"{self._name}: what was written does not read back as it was; a trigger or "
+                    "the type of a column changes it. Nothing of this chunk was stored",
+                    source=self._name,
+                )
+        return lost
+
+    def finish(self) -> None:
+        """Commit what an atomic pass has changed."""
+        with database_errors(self._name):
+            if self._connection.in_transaction():
+                self._pages.check()
+                self._connection.commit()
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        if not self._atomic:
+            with self._database.writing(self._connection):
+                yield
+            return
+        if not self._connection.in_transaction():
+            self._database.begin_writing(self._connection)
+        yield
+
+    def _swap(self, changes: Sequence[Change]) -> int:
+        """Make the changes that can be made; how many."""
+        made = 0
+        for fields, group in groupby(sorted(changes, key=_fields), key=_fields):
+            swap = self._swaps.get(fields)
+            if swap is None:
+                swap = self._swaps[fields] = self._pages.rows.swap(self._connection, fields)
+            made += max(0, swap.run(self._connection, self._pages.rows, list(group)))
+        return made
+
+    def _not_as_meant(self, changes: Sequence[Change]) -> list[Place]:
+        """The places of the changes whose new values are not what is stored."""
+        fields = sorted({name for change in changes for name in change.others})
+        meant = {change.place: _meant(change, fields) for change in changes}
+        first, last = self._ends or (changes[0].place, changes[-1].place)
+        # The whole page is read again: that is faster than to ask for a thousand ids.
+        found = self._connection.execute(
+            self._pages.rows.between(fields), {"first": first, "last": last}
+        )
+        kept = set[Place]()
+        for page in found.partitions(CHUNK_ROWS):  # others may have put many rows in between
+            if fields:
+                kept.update(row[0] for row in page if _holds(meant.get(row[0]), row[1:]))
+            else:
+                kept.update(place for place, *blob in page if meant.get(place) == blob)
+        return [change.place for change in changes if change.place not in kept]
+
+
+def _fields(change: Change) -> tuple[str, ...]:
+    return tuple(sorted(change.others))
+
+
+def _meant(change: Change, fields: Sequence[str]) -> list[str | None]:
+    """The blob and these fields as they are to be stored; None for what is not changed."""
+    others = [change.others[name][1] or "" if name in change.others else None for name in fields]
+    return [change.new_blob, *others]
+
+
+def _holds(meant: Sequence[str | None] | None, cells: Sequence[object]) -> bool:
+    """Whether the cells are what was meant, as the text that a `Record` has."""
+    return meant is not None and all(
+        wanted is None or wanted == ("" if cell is None else str(cell))
+        for wanted, cell in zip(meant, cells, strict=True)
+    )

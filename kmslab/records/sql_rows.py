@@ -1,0 +1,144 @@
+"""The statements that read and change the rows of one table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from operator import itemgetter
+from typing import Any, Final
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    MetaData,
+    Select,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    collate,
+    func,
+    literal_column,
+    select,
+    update,
+)
+
+from kmslab.records.layout import Layout
+from kmslab.records.source import CHUNK_ROWS, MOVED_FIELDS, Change
+from kmslab.records.sql_shape import Shape
+
+_BLOB: Final = "ciphertext_blob"
+_PREFIX: Final = "kmslab_swap_"  # such as no column begins with
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a table, in the order of their ids.
+
+    `columns` are the wanted ones by their names, `moved` those of MOVED_FIELDS that have one, by
+    field. Cells are compared as the text that a `Record` has: NULL is an empty one.
+    """
+
+    table: Table
+    columns: tuple[Column[Any], ...]
+    id: Column[Any]
+    blob: Column[Any]
+    moved: Mapping[str, Column[Any]]
+    id_collation: str | None
+    exact_collation: str | None
+
+    @classmethod
+    def of(cls, shape: Shape, names: Sequence[str], layout: Layout, exact: str | None) -> Rows:
+        """The rows of a table of this shape; `layout` is that of the columns `names`."""
+        wanted = [shape.column(name) for name in names]
+        columns = tuple(Column(c.name, c.type, nullable=c.nullable) for c in wanted)
+        identity = columns[layout.at["record_id"]]
+        return cls(
+            table=Table(shape.table, MetaData(), *columns, schema=shape.schema),
+            columns=columns,
+            id=identity,
+            blob=columns[layout.at[_BLOB]],
+            moved={name: columns[layout.at[name]] for name in MOVED_FIELDS if name in layout.at},
+            id_collation=shape.unique[identity.name],
+            exact_collation=exact,
+        )
+
+    def first(self) -> Select[Any]:
+        """The first page of rows."""
+        return select(*self.columns).order_by(self._id).limit(CHUNK_ROWS)
+
+    def after(self) -> Select[Any]:
+        """The page of rows behind the one with the id `last`."""
+        return self.first().where(self._id > bindparam("last"))
+
+    def without_id(self) -> Select[Any]:
+        """One row whose id is NULL."""
+        return select(literal_column("1")).select_from(self.table).where(self.id.is_(None)).limit(1)
+
+    def between(self, fields: Sequence[str]) -> Select[Any]:
+        """Id, blob and these fields of the rows from the id `first` to the id `last`."""
+        wanted = [self.id, self.blob, *(self.moved[name] for name in fields)]
+        ends = (self._id >= bindparam("first"), self._id <= bindparam("last"))
+        return select(*wanted).where(*ends)
+
+    def cell(self, field: str, value: str | None) -> str | None:
+        """What is stored for a field's value: an empty one is NULL, where that may be."""
+        return value or (None if self.moved[field].nullable else "")
+
+    @property
+    def _id(self) -> ColumnElement[Any]:
+        """The id as its unique index compares it."""
+        return self.id if self.id_collation is None else collate(self.id, self.id_collation)
+
+    def _exactly(self, element: ColumnElement[Any]) -> ColumnElement[Any]:
+        """A text that equals only itself, and not the same in capitals."""
+        return element if self.exact_collation is None else collate(element, self.exact_collation)
+
+    def swap(self, connection: Connection, fields: Sequence[str]) -> Swap:
+        """The statement that changes the blob and these fields of a row that is as it was."""
+        at = {"id": self.id.type, "old": self.blob.type, "new": self.blob.type}
+        for name in fields:
+            at |= {f"old_{name}": Text(), f"new_{name}": self.moved[name].type}
+        bind = {name: bindparam(_PREFIX + name, type_=type_) for name, type_ in at.items()}
+        statement = update(self.table).where(self._id == bind["id"])
+        if self.id_collation != self.exact_collation and self.id_collation is not None:
+            statement = statement.where(self._exactly(self.id) == bind["id"])
+        statement = statement.where(self._exactly(self.blob) == bind["old"])
+        values = {self.blob.name: bind["new"]}
+        for name in fields:
+            column = self.moved[name]
+            text = func.coalesce(cast(column, Text), literal_column("''"))
+            statement = statement.where(self._exactly(text) == bind[f"old_{name}"])
+            values[column.name] = bind[f"new_{name}"]
+        compiled = statement.values(values).compile(dialect=connection.dialect)
+        names = [_PREFIX + name for name in at]
+        return Swap(str(compiled), tuple(names), tuple(fields), compiled.positiontup)
+
+
+@dataclass(frozen=True, slots=True)
+class Swap:
+    """A compare-and-swap as the driver takes it: through SQLAlchemy's it takes twice as long."""
+
+    text: str
+    names: tuple[str, ...]
+    fields: tuple[str, ...]
+    positions: Sequence[str] | None
+
+    def run(self, connection: Connection, rows: Rows, changes: Sequence[Change]) -> int:
+        """Make the changes that can be made; how many, or less than 0 where it is not known."""
+        values = [self._values(rows, change) for change in changes]
+        parameters: list[Any]
+        if self.positions is None:
+            parameters = [dict(zip(self.names, each, strict=True)) for each in values]
+        else:
+            order = itemgetter(*(self.names.index(name) for name in self.positions))
+            parameters = [order(each) for each in values]
+        return connection.exec_driver_sql(self.text, parameters).rowcount
+
+    def _values(self, rows: Rows, change: Change) -> tuple[Any, ...]:
+        values: tuple[Any, ...] = (change.place, change.old_blob, change.new_blob)
+        for name in self.fields:
+            old, new = change.others[name]
+            values += (old or "", rows.cell(name, new))
+        return values
