@@ -127,11 +127,13 @@ def parse_time(text: str) -> datetime:
     True
     """
     try:
-        if _UNIX_SECONDS.fullmatch(text):
+        if text[4:5] != "-" and _UNIX_SECONDS.fullmatch(text):
             if len(text) == 8 and text.isdigit():
                 raise ValueError
             return _EPOCH + timedelta(seconds=float(text))
         moment = datetime.fromisoformat(text)
+        if moment.tzinfo is UTC:
+            return moment
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except (ValueError, OverflowError):
         raise FormatError(f"{text[:40]!r} is neither an ISO 8601 time nor Unix seconds") from None

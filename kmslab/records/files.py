@@ -1,24 +1,25 @@
-"""Records from files."""
+"""Records from files: one, all of a directory, or those that a glob names."""
 
 from __future__ import annotations
 
-import csv
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, Final
 
 from kmslab.errors import FormatError, SourceError
 from kmslab.model import Record
 from kmslab.records.columns import DEFAULT_COLUMNS, Columns, ContextTemplate
-from kmslab.records.layout import Layout
-
-MAX_ROW_BYTES: Final = 16 * 1024 * 1024
-"""The longest row that is read; what bounds the memory of a reader (lab's choice)."""
-
-_USUAL_FIELD: Final = 131_072  # the standard library's limit, unless somebody has changed it
-_BOM: Final = b"\xef\xbb\xbf"
-_UTF_16: Final = (b"\xff\xfe", b"\xfe\xff")
+from kmslab.records.csv_file import CsvRows, csv_fields
+from kmslab.records.finding import Found, find
+from kmslab.records.jsonl import JsonRows, jsonl_names
+from kmslab.records.layout import Reading
+from kmslab.records.replacing import explained
+from kmslab.records.source import Part
+from kmslab.records.spec import SourceSpec
+from kmslab.records.text import MAX_ROW_BYTES as MAX_ROW_BYTES
+from kmslab.records.text import TextPart
 
 
 def read_csv(
@@ -49,112 +50,86 @@ def read_csv(
     1 订单-1 ctyun None
     """
     template = None if context_template is None else ContextTemplate.parse(context_template)
-    return _records(Path(path), columns, provider, template)
+    return _records(Path(path), Reading(columns, provider, template))
 
 
-def _records(
-    path: Path, columns: Columns, provider: str | None, template: ContextTemplate | None
-) -> Iterator[Record]:
-    try:
-        with path.open("rb") as file:
-            place = _Rows(file, str(path))
-            rows = iter(place)
-            header = next(rows, None)
-            if header is None:
-                raise place.error("the file is empty; its first row names the columns")
-            try:
-                layout = Layout.of(header, columns, provider, template)
-            except FormatError as error:
-                raise place.error(str(error)) from None
-            for cells in rows:
-                yield _record(place, layout, cells)
-    except OSError as error:
-        raise SourceError(f"{path}: {_why_unreadable(error)}", source=str(path)) from error
+def _records(path: Path, reading: Reading) -> Iterator[Record]:
+    with explained(path), path.open("rb") as file:
+        for record, _ in CsvRows(file, str(path), reading):
+            if record is not None:
+                yield record
 
 
-def _why_unreadable(error: OSError) -> str:
-    match error:
-        case FileNotFoundError():
-            return "there is no such file"
-        case IsADirectoryError():
-            return "this is a directory; name a file in it"
-        case PermissionError():
-            return "the file may not be read by this user"
+@dataclass(frozen=True, slots=True)
+class FileSource:
+    """Records in files: see `Source`, and `open_files`, which makes one."""
+
+    name: str
+    fields: frozenset[str]
+    parts: Sequence[Part]
+    blob_capacity: int | None = None
+
+
+def open_files(spec: SourceSpec) -> FileSource:
+    """The source that a path or a glob names: a file, all files of a directory, those of a glob.
+
+    The suffix tells the format. A directory is taken with all that is in it, in the order of the
+    names; names that begin with `.` or `_` are passed over, and what else is there must be of one
+    format. A glob is the shell's, with `**` for directories of any depth. Each file is a part.
+
+    SourceError where there is nothing, or anything that cannot be read as a source.
+
+    >>> path = getfixture("tmp_path") / "orders.csv"
+    >>> _ = path.write_text("record_id,ciphertext_blob\\n1,a21z\\n")
+    >>> source = open_files(SourceSpec(str(path), provider="ctyun"))
+    >>> (
+    ...     [
+    ...         record.record_id
+    ...         for part in source.parts
+    ...         for chunk in part.read()
+    ...         for record in chunk.records
+    ...     ],
+    ...     sorted(source.fields),
+    ... )
+    (['1'], ['ciphertext_blob', 'record_id'])
+    """
+    template = (
+        None if spec.context_template is None else ContextTemplate.parse(spec.context_template)
+    )
+    reading = Reading(spec.columns, spec.provider, template)
+    name, kind, files = find(spec.location)
+    match kind:
+        case "CSV":
+            fields = _same_fields({file.path: csv_fields(file.path, reading) for file in files})
+            parts: Sequence[Part] = [TextPart(file.path, CsvRows, reading) for file in files]
         case _:
-            return f"the file cannot be read: {error.strerror or error}"
+            fields = _jsonl_fields(name, files, reading)
+            parts = [TextPart(file.path, JsonRows, reading) for file in files]
+    return FileSource(name, fields, tuple(parts))
 
 
-class _Rows:
-    """The rows of an open CSV file as lists of cells, the header first; knows where it is."""
-
-    __slots__ = ("_file", "_line", "_row_bytes", "_source", "row")
-
-    def __init__(self, file: BinaryIO, source: str) -> None:
-        self.row = 0
-        """The row being read, from 1; 0 is the header."""
-        self._file = file
-        self._source = source
-        self._line = 0
-        self._row_bytes = 0
-
-    def error(self, message: str) -> SourceError:
-        """A SourceError that says where the reader is."""
-        where = f"row {self.row} (line {self._line})" if self.row else "header"
-        return SourceError(
-            f"{self._source}, {where}: {message}", source=self._source, row=self.row or None
-        )
-
-    def __iter__(self) -> Iterator[list[str]]:
-        # strict: a quote that is never closed is an error, and does not swallow the file
-        reader = csv.reader(self._lines(), strict=True)
-        try:
-            for cells in reader:
-                if cells:
-                    yield cells
-                    self.row += 1
-                self._row_bytes = 0
-        except csv.Error as error:
-            raise self.error(_why_malformed(error)) from None
-
-    def _lines(self) -> Iterator[str]:
-        read = self._file.readline
-        raw = read(MAX_ROW_BYTES + 1)
-        if raw.startswith(_UTF_16):
-            raise self.error("the file is UTF-16; save it as UTF-8")
-        raw = raw.removeprefix(_BOM)
-        while raw:
-            self._line += 1
-            self._row_bytes += len(raw)
-            if self._row_bytes > _USUAL_FIELD:
-                self._allow_long_row()
-            if b"\0" in raw:
-                raise self.error("a NUL byte; this is not the text of a CSV file")
-            try:
-                yield raw.decode("utf-8")
-            except UnicodeDecodeError:
-                raise self.error("not UTF-8; save the file as UTF-8") from None
-            raw = read(MAX_ROW_BYTES + 1)
-
-    def _allow_long_row(self) -> None:
-        if self._row_bytes > MAX_ROW_BYTES:
-            raise self.error(f"longer than {MAX_ROW_BYTES:,} bytes; is a quote not closed?")
-        # Never lowered again: another reader of this process may be in the middle of such a row.
-        csv.field_size_limit(max(MAX_ROW_BYTES, csv.field_size_limit()))
-
-
-def _why_malformed(error: csv.Error) -> str:
-    text = str(error)
-    if "unexpected end of data" in text:
-        return "the file ends inside a quoted cell; close its quote"
-    if "new-line" in text:
-        return "a carriage return inside a row; end lines with a line feed, or quote the cell"
-    return f"malformed CSV: {text}"
-
-
-def _record(rows: _Rows, layout: Layout, cells: list[str]) -> Record:
-    if len(cells) != layout.width:
-        raise rows.error(f"{len(cells)} cells where the header has {layout.width}")
+def _jsonl_fields(name: str, files: Sequence[Found], reading: Reading) -> frozenset[str]:
+    """The fields of all parts together: a member can be put into any object that has none."""
+    names = frozenset(chain.from_iterable(jsonl_names(file.path, reading) for file in files))
+    if not names:
+        return names  # no objects, or empty ones: there is nothing that a column could be missed in
     try:
-        return layout.record(cells, rows.row)
+        return frozenset(reading.layout(sorted(names)).at)
     except FormatError as error:
-        raise rows.error(str(error)) from None
+        raise SourceError(
+            f"{name}: {error} (members of the first 1,000 objects of each file)", source=name
+        ) from None
+
+
+def _same_fields(of: Mapping[Path, frozenset[str]]) -> frozenset[str]:
+    """The fields of every part. SourceError for one that has others than the first."""
+    first, fields = next(iter(of.items()))
+    for path, others in of.items():
+        if others != fields:
+            differing = ", ".join(sorted(others ^ fields))
+            raise SourceError(
+                f"{path}: columns differ from those of {first}: {differing}; take files with the"
+                " same columns together",
+                source=str(path),
+            )
+    return fields

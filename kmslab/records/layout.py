@@ -13,10 +13,35 @@ from kmslab.errors import FormatError
 from kmslab.model import Record
 from kmslab.records.columns import DEFAULT_COLUMNS, Columns, ContextTemplate, parse_time
 
-Cell = str | int | datetime | None
-"""What a source holds: text, an id that is a number, a time that is one; None for nothing."""
+Cell = str | datetime | None
+"""What a source holds: text, for created_at also a time; None for nothing."""
 
-_NOWHERE: Final = ""  # one past the last cell: what a column that is not there holds
+_NOWHERE: Final = None  # one past the last cell: what a column that is not there holds
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How rows become records, in any format: see `read_csv`.
+
+    >>> Reading(provider="ctyun").layout(["record_id", "ciphertext_blob"]).width
+    2
+    """
+
+    columns: Columns = DEFAULT_COLUMNS
+    provider: str | None = None
+    template: ContextTemplate | None = None
+
+    def layout(self, header: Sequence[str]) -> Layout:
+        """Where in rows with this header the fields are: see `Layout.of`."""
+        return Layout.of(header, self.columns, self.provider, self.template)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The columns that are read where they are there, each once."""
+        unread = _unread(self.provider, self.template)
+        fields_read = (f.name for f in fields(self.columns) if f.name not in unread)
+        read = [getattr(self.columns, name) for name in fields_read]
+        return tuple(dict.fromkeys([*read, *(self.template.columns if self.template else ())]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,39 +97,38 @@ class Layout:
 
     def record(self, cells: Sequence[Cell], row: int) -> Record:
         """The record of a row. FormatError for a time that is none."""
-        record_id, blob, provider, context, key_id, created, owner, *source = self._pick(
-            (*cells, _NOWHERE)
+        # Fields by position, and no call for a cell that is text: this is where the time goes.
+        record_id, blob, provider, context, key_id, created, owner, source, version, algorithm = (
+            self._pick((*cells, _NOWHERE))
         )
         if self._provider is not None:
             provider = self._provider
         if self._template is not None:
             context = self._template.fill(_text(cells[at]) for at in self._template_at)
         return Record(
-            record_id=_text(record_id),
-            provider=_text(provider),
-            ciphertext_blob=_text(blob),
-            row=row,
-            context=_text(context) or None,
-            key_id=_text(key_id) or None,
-            created_at=_time(created),
-            owner=_text(owner) or None,
-            source_key_id=_text(source[0]) or None,
-            source_key_version_id=_text(source[1]) or None,
-            source_encryption_algorithm=_text(source[2]) or None,
+            record_id or "",  # type: ignore[arg-type]  # only created_at is other than text
+            provider or "",  # type: ignore[arg-type]
+            blob or "",  # type: ignore[arg-type]
+            row,
+            context or None,  # type: ignore[arg-type]
+            key_id or None,  # type: ignore[arg-type]
+            _time(created) if created else None,
+            owner or None,  # type: ignore[arg-type]
+            source or None,  # type: ignore[arg-type]
+            version or None,  # type: ignore[arg-type]
+            algorithm or None,  # type: ignore[arg-type]
         )
 
 
 def _text(cell: Cell) -> str:
-    return cell if isinstance(cell, str) else "" if cell is None else str(cell)
+    return cell if isinstance(cell, str) else "" if cell is None else cell.isoformat()
 
 
-def _time(cell: Cell) -> datetime | None:
-    if not cell:
-        return None
+def _time(cell: str | datetime) -> datetime:
     if isinstance(cell, datetime):
         return cell.replace(tzinfo=UTC) if cell.tzinfo is None else cell.astimezone(UTC)
     try:
-        return parse_time(_text(cell))
+        return parse_time(cell)
     except FormatError as error:
         raise FormatError(f"created_at: {error}") from None
 
