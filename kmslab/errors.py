@@ -35,6 +35,7 @@ KmslabError
 │   │   ├── NotExternal
 │   │   ├── ExternalCannotRotate
 │   │   └── RotationUnsupported
+│   ├── BadAnswer                 it contradicts itself, or what was asked
 │   ├── LimitReached
 │   │   └── EncryptionLimitReached
 │   └── Retryable                 the same call may succeed later
@@ -261,6 +262,10 @@ class RotatedRecently(Throttled):
 
 class InternalError(Retryable):
     """The provider failed."""
+
+
+class BadAnswer(KmsError):
+    """The provider's answer contradicts itself, or what was asked; nothing of it was used."""
 
 
 class LabError(KmslabError):

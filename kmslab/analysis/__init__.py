@@ -14,5 +14,11 @@ from kmslab.analysis.classify import classify as classify
 from kmslab.analysis.forecast import DOCUMENTED_RATE as DOCUMENTED_RATE
 from kmslab.analysis.forecast import Forecast as Forecast
 from kmslab.analysis.forecast import ProviderForecast as ProviderForecast
+from kmslab.analysis.forecast import action_name as action_name
+from kmslab.analysis.forecast import calls_by_action as calls_by_action
+from kmslab.analysis.forecast import calls_by_provider as calls_by_provider
 from kmslab.analysis.forecast import calls_needed as calls_needed
+from kmslab.analysis.forecast import comparing as comparing
 from kmslab.analysis.forecast import forecast as forecast
+from kmslab.analysis.forecast import rights_needed as rights_needed
+from kmslab.analysis.verify import Verify as Verify

@@ -13,11 +13,11 @@ from functools import lru_cache
 from typing import Final
 
 from kmslab.analysis.heads import Head, Heads, Standing
+from kmslab.analysis.lengths import Crossing, longest_blob
 from kmslab.context import Context, context_text
 from kmslab.errors import FormatError
 from kmslab.model import CTYUN, TENCENT, BlobFormat, KeyState, OaepAlgorithm, Record
 from kmslab.providers.base import KEEP, Keep, Providers
-from kmslab.providers.ctyun.blob import blob_length
 
 
 class Outcome(StrEnum):
@@ -30,7 +30,8 @@ class Outcome(StrEnum):
     STALE = "stale"
     """Not on the primary version of its key: gets a blob that is."""
     MOVE = "move"
-    """Gets a blob of another key, out of public-key ciphertext, or under another context."""
+    """Gets a blob of another key, of either provider, or under another context; all public-key
+    ciphertext that can be sent does."""
     CURRENT = "current"
     """Nothing is to be done."""
     MAY_CHANGE = "may_change"
@@ -60,15 +61,21 @@ class Drop(Enum):
 
 DROP: Final = Drop.DROP
 
+_PROVIDERS: Final = (TENCENT, CTYUN)
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """Where records are to go.
 
-    `key_id` is a symmetric key of the record's own provider; with None each symmetric record stays
-    on its own key. `context` is the context of every new blob: KEEP (the record's own), a context,
-    or DROP (none). None and "" mean none too, but block the records that have one: a context is
-    lost only by name. `max_length` is the greatest length of a new blob, in characters.
+    `key_id` is a symmetric key; with None each symmetric record stays on its own key. `provider`
+    is the key's: records of the other one cross over to it. With None nothing crosses: the key is
+    looked for at each record's own provider.
+
+    `context` is the context of every new blob: KEEP (the record's own), a context, or DROP (none).
+    None and "" mean none too, but block the records that have one: a context is lost only by name.
+    `max_length` is the greatest length of a new blob, in characters. ValueError for a provider that
+    is none of the two, or without a key.
 
     >>> Target(key_id="23e80852-1e38-11e9-b129-5cb9019b4b01").context
     <Keep.KEEP: 'keep'>
@@ -77,6 +84,23 @@ class Target:
     key_id: str | None = None
     context: Context | Keep | Drop = KEEP
     max_length: int | None = None
+    provider: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.provider is None:
+            return
+        if self.provider not in _PROVIDERS:
+            raise ValueError(f"provider {self.provider[:40]!r} is neither tencent nor ctyun")
+        if self.key_id is None:
+            raise ValueError("a target's provider is that of its key: give key_id too")
+
+    def provider_for(self, provider: str) -> str:
+        """The provider of the new blob of a record that is at `provider`.
+
+        >>> Target(key_id="23e80852-1e38-11e9-b129-5cb9019b4b01").provider_for("tencent")
+        'tencent'
+        """
+        return self.provider or provider
 
 
 STAY: Final = Target()
@@ -90,8 +114,8 @@ class Verdict:
     `reason` is a short text, always the same for the same cause; "" where nothing needs a reason.
     Key and version are what the blob names (for public-key ciphertext: what the record says), None
     where it names none. `version_number` and `is_primary` are None where the Kms does not know, or
-    does not tell; a pair has no primary. `destination_key_id` is the key of the new blob where one
-    would be made and the key is known.
+    does not tell; a pair has no primary. `destination_provider` and `destination_key_id` are those
+    of the new blob where one would be made; the key is None where it is not known.
 
     While `unverified`, all of this rests on the blob's head alone, which whoever wrote the record
     could have forged; only a blob that was authenticated has a verdict with False.
@@ -104,6 +128,7 @@ class Verdict:
     version_number: int | None = None
     is_primary: bool | None = None
     destination_key_id: str | None = None
+    destination_provider: str | None = None
     unverified: bool = True
 
 
@@ -139,7 +164,7 @@ class Classifier:
     Keys are seen as they were when first asked for: take a new one to look again.
     """
 
-    __slots__ = ("_context", "_heads", "_refusals", "_target", "_verdicts")
+    __slots__ = ("_context", "_crossing", "_heads", "_refusals", "_target", "_verdicts")
 
     def __init__(self, providers: Providers, target: Target = STAY) -> None:
         """ContextError where the target's context is none."""
@@ -148,8 +173,10 @@ class Classifier:
         if not isinstance(target.context, Keep | Drop):
             self._target = replace(target, context=context_text(target.context))
         self._context: Callable[[str | None], str] = lru_cache(4096)(context_text)
+        # Asked only of what crosses, which nothing does without a provider.
+        self._crossing = Crossing(target.provider or "", max_length=target.max_length)
         self._refusals: dict[str, str] = {}
-        self._verdicts: dict[tuple[Head, _Change, bool, bool], Verdict] = {}
+        self._verdicts: dict[tuple[Head, _Change, bool, str], Verdict] = {}
 
     def classify(self, record: Record) -> Verdict:
         """The outcome for one record, and why. See `classify`."""
@@ -161,13 +188,12 @@ class Classifier:
             context = self._context(record.context)
         except FormatError as error:
             return self._verdict(head, (Outcome.INVALID, str(error)))
-        change = self._change(head.provider, context)
+        change = self._change(head, context)
         if head.format is BlobFormat.PUBLIC_KEY:
             return self._verdict(head, self._public_key(head, record, change))
         if _names_source(record) and (fault := self._source_fault(head, record)):
             return self._verdict(head, (Outcome.INVALID, fault))
-        # The new blob of a symmetric one has the old one's length: see `classify`.
-        case = head, change, context == "", self._too_long(len(record.ciphertext_blob))
+        case = head, change, context == "", self._length_fault(head, record.ciphertext_blob)
         verdict = self._verdicts.get(case)
         if verdict is None:
             if len(self._verdicts) >= _MAX_VERDICTS:
@@ -175,24 +201,25 @@ class Classifier:
             verdict = self._verdicts[case] = self._verdict(head, self._symmetric(*case))
         return verdict
 
-    def _symmetric(self, head: Head, change: _Change, no_context: bool, too_long: bool) -> _Ruling:
+    def _symmetric(self, head: Head, change: _Change, no_context: bool, too_long: str) -> _Ruling:
         if fault := _source_unusable(head):
             return fault
         if head.has_context and no_context:
             return Outcome.NEEDS_CONTEXT, ""
-        stays = self._target.key_id in (None, head.key_id)
-        refusal = "" if stays else self._refusal(head.provider)
+        crosses = self._crosses(head)
+        stays = not crosses and self._target.key_id in (None, head.key_id)
+        refusal = "" if stays else self._refusal(self._target.provider_for(head.provider))
         if reason := refusal or change.reason:
             return Outcome.BLOCKED, reason
-        outcome = self._work(head, change)
+        outcome = Outcome.MOVE if crosses else self._work(head, change)
         if outcome is Outcome.CURRENT:
             return Outcome.CURRENT, ""
         if stays and head.key is not None and head.key.state is not KeyState.ENABLED:
             return Outcome.BLOCKED, f"key {head.key.state}"
-        return (Outcome.BLOCKED, "too long") if too_long else (outcome, "")
+        return (Outcome.BLOCKED, too_long) if too_long else (outcome, "")
 
     def _work(self, head: Head, change: _Change) -> Outcome:
-        """What is to be done with a symmetric blob that can be read."""
+        """What is to be done with a symmetric blob that can be read, at its own provider."""
         target = self._target.key_id
         if target is not None and head.key_id is not None and target != head.key_id:
             return Outcome.MOVE
@@ -212,18 +239,24 @@ class Classifier:
             return fault
         if self._target.key_id is None:
             return Outcome.BLOCKED, "no symmetric destination"
-        if reason := self._refusal(head.provider) or change.reason:
+        provider = self._target.provider_for(head.provider)
+        if reason := self._refusal(provider) or change.reason:
             return Outcome.BLOCKED, reason
-        if self._too_long(blob_length(plaintext_bytes)):
+        if self._too_long(longest_blob(provider, plaintext_bytes)):
             return Outcome.BLOCKED, "too long"
         return Outcome.MOVE, ""
+
+    def _crosses(self, head: Head) -> bool:
+        return self._target.provider not in (None, head.provider)
 
     def _refusal(self, provider: str) -> str:
         """Why the target's key cannot take records of a provider; "" where it can."""
         if provider not in self._refusals:
             key_id = self._target.key_id or ""
             key = self._heads.key(provider, key_id)
-            if key is None:
+            if self._heads.kms(provider) is None:
+                reason = "no Kms of the destination"
+            elif key is None:
                 elsewhere = any(self._heads.key(other, key_id) for other in (TENCENT, CTYUN))
                 reason = "destination at another provider" if elsewhere else "destination missing"
             elif not key.spec.symmetric:
@@ -233,15 +266,19 @@ class Classifier:
             self._refusals[provider] = reason
         return self._refusals[provider]
 
-    def _change(self, provider: str, context: str) -> _Change:
-        target = self._target.context
-        if target is KEEP:
+    def _change(self, head: Head, context: str) -> _Change:
+        target, crosses = self._target.context, self._crosses(head)
+        if target is KEEP and not crosses:
             return _Change.SAME
-        kms = self._heads.kms(provider)
+        kms = self._heads.kms(self._target.provider_for(head.provider))
+        bare = kms is not None and not kms.capabilities.contexts
+        if target is KEEP:
+            return _Change.LOST if bare and context else _Change.SAME
         text = "" if target is DROP else target
-        if kms is not None and not kms.capabilities.contexts:
-            return _Change.IMPOSSIBLE if text else _Change.SAME
-        if text == context:
+        if bare and text:
+            return _Change.IMPOSSIBLE
+        # A record's own context means nothing to a provider without contexts that it stays at.
+        if text == context or (bare and not crosses):
             return _Change.SAME
         return _Change.OTHER if text or target is DROP else _Change.LOST
 
@@ -258,11 +295,19 @@ class Classifier:
             return "source_key_version_id is not the blob's"
         return ""
 
+    def _length_fault(self, head: Head, text: str) -> str:
+        """Why the new blob of a symmetric one may be too long; "" where it is not."""
+        if self._crosses(head):
+            return self._crossing.fault(head.provider, head.format, text)
+        # At its own provider it has the old one's length: see `classify`.
+        return "too long" if self._too_long(len(text)) else ""
+
     def _too_long(self, characters: int) -> bool:
         return self._target.max_length is not None and characters > self._target.max_length
 
     def _verdict(self, head: Head, ruling: _Ruling) -> Verdict:
         outcome, reason = ruling
+        sent, target = outcome.sent, self._target
         return Verdict(
             outcome,
             reason,
@@ -270,7 +315,8 @@ class Classifier:
             head.key_version_id,
             None if head.version is None else head.version.number,
             head.is_primary,
-            (self._target.key_id or head.key_id) if outcome.sent else None,
+            (target.key_id or head.key_id) if sent else None,
+            target.provider_for(head.provider) if sent else None,
         )
 
 
@@ -315,19 +361,24 @@ def classify(record: Record, providers: Providers, target: Target = STAY) -> Ver
       decryption, even where the blob is on the primary version*: nothing can be done with it, and
       it may soon be lost.
     * `needs_context`: made under a context (inferred from the blob), which the record lacks.
-    * `blocked`: a destination that is not there, not enabled, not symmetric or at another
-      provider; public-key ciphertext without a destination; a context that would be lost.
-    * `move`: to another key, whether stale or not*; or on the primary version, and only the context
-      changes* (the provider makes a new blob then). A context is compared as text.
+    * `blocked`: a destination that is not there, not enabled, not symmetric or at another provider
+      than it should be, or without a Kms; public-key ciphertext without a destination; a context
+      that would be lost, or that the destination's provider does not have.
+    * `move`: to another key, whether stale or not*; to `target.provider`, where that is another
+      one; or on the primary version, and only the context changes* (the provider makes a new blob
+      then). A context is compared as text.
     * `stale`, `current`, `may_change`: by the version. A `current` blob of an archived key is
       current*, since nothing has to be encrypted; a stale one is blocked unless it moves.
     * `blocked`: a new blob longer than `target.max_length`. A symmetric one gets no longer or
-      shorter; for public-key ciphertext the longest possible plaintext counts.
+      shorter at its own provider; elsewhere, and for public-key ciphertext, the longest possible
+      plaintext counts: padding hides up to 15 bytes, so a blob that would just fit may be blocked*.
+      Also a plaintext that the other provider does not take, whatever the padding hides.
 
-    A context means nothing to a provider without contexts (CTyun): a record's own is not looked at
-    beyond its form*, a target's blocks. What the Kms raises comes through, but for KeyNotFound and
-    InvalidKeyId; ContextError where the target's context is none. For many records, `Classifier`
-    is faster.
+    A context means nothing to a provider without contexts (CTyun): a target's blocks, a record's
+    own is not looked at beyond its form* while the record stays there. A record that leaves takes
+    it along as any other, and one that comes would lose it. What the Kms raises comes through, but
+    for KeyNotFound and InvalidKeyId; ContextError where the target's context is none. For many
+    records, `Classifier` is faster.
 
     >>> from types import SimpleNamespace
     >>> nowhere = SimpleNamespace(providers=lambda: ())

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kmslab.analysis.classify import Outcome
+from kmslab.analysis.verify import Verify
+from kmslab.model import TENCENT
+from kmslab.providers.base import Providers
 
 DOCUMENTED_RATE: Final = 100.0
 """ReEncrypt calls a second, per region and credential.
@@ -92,9 +96,88 @@ def calls_needed(outcomes: Mapping[Outcome, int]) -> int:
     """The calls for so many records of each outcome: one each for those that are sent.
 
     Equal (blob, context) pairs are sent once: count each pair once to have exact calls. What
-    verification adds is not in it.
+    verification adds is not in it, nor what crosses to another provider: see `calls_by_action`.
 
     >>> calls_needed({Outcome.STALE: 5, Outcome.MAY_CHANGE: 2, Outcome.CURRENT: 100})
     7
     """
     return sum(records for outcome, records in outcomes.items() if outcome.sent)
+
+
+Flow = tuple[str, str]
+"""From one provider to another, or to the same one."""
+
+
+def action_name(provider: str, action: str) -> str:
+    """A call as the provider spells it, `action` being as Tencent does; rights have these names.
+
+    >>> action_name("tencent", "ReEncrypt"), action_name("ctyun", "ReEncrypt")
+    ('ReEncrypt', 'reEncrypt')
+    """
+    return action if provider == TENCENT else action[:1].lower() + action[1:]
+
+
+def comparing(providers: Providers) -> frozenset[str]:
+    """The providers whose Kms opens and compares in the re-encryption itself: labs do.
+
+    >>> from types import SimpleNamespace
+    >>> comparing(SimpleNamespace(providers=lambda: ()))
+    frozenset()
+    """
+    names = providers.providers()
+    return frozenset(name for name in names if providers.kms(name).capabilities.authenticate)
+
+
+def calls_by_action(
+    flows: Mapping[Flow, int], verify: Verify, *, comparing: Collection[str] = ()
+) -> dict[str, dict[str, int]]:
+    """The calls of each provider by action, for so many pairs of each flow.
+
+    Within a provider a pair is one re-encryption; where a new blob is opened, and the provider is
+    none of `comparing`, both blobs are decrypted too. From one to another it is a decryption there
+    and an encryption here, and a decryption here of each new blob that is opened. That is exact
+    where every call succeeds and makes a new blob; an unchanged one is not opened.
+
+    >>> calls_by_action({("tencent", "tencent"): 10, ("tencent", "ctyun"): 5}, Verify.DECRYPT)
+    {'tencent': {'ReEncrypt': 10, 'Decrypt': 25}, 'ctyun': {'encrypt': 5, 'decrypt': 5}}
+    """
+    calls: dict[str, Counter[str]] = {}
+    for (source, destination), pairs in flows.items():
+        opened = verify.opened(pairs)
+        if source != destination:
+            steps = [(source, "Decrypt", pairs), (destination, "Encrypt", pairs)]
+            steps.append((destination, "Decrypt", opened))
+        else:
+            steps = [(source, "ReEncrypt", pairs)]
+            steps.append((source, "Decrypt", 0 if source in comparing else 2 * opened))
+        for provider, action, count in steps:
+            if count:
+                calls.setdefault(provider, Counter())[action_name(provider, action)] += count
+    return {provider: dict(actions) for provider, actions in calls.items()}
+
+
+def calls_by_provider(
+    flows: Mapping[Flow, int], verify: Verify, *, comparing: Collection[str] = ()
+) -> dict[str, int]:
+    """All calls of each provider, as `forecast` takes them: see `calls_by_action`.
+
+    >>> calls_by_provider({("ctyun", "ctyun"): 10}, Verify.parse("sample:4"))
+    {'ctyun': 16}
+    """
+    calls = calls_by_action(flows, verify, comparing=comparing)
+    return {provider: sum(actions.values()) for provider, actions in calls.items()}
+
+
+def rights_needed(
+    flows: Iterable[Flow], verify: Verify, *, comparing: Collection[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """The rights that a credential needs at each provider: names of calls, sorted.
+
+    On the keys of the records and on the destination; a credential's right may be narrowed to one
+    key (`ReEncrypt:KEY-ID`), on every one of them then.
+
+    >>> rights_needed([("tencent", "ctyun")], Verify.ANSWER)
+    {'tencent': ('Decrypt',), 'ctyun': ('encrypt',)}
+    """
+    calls = calls_by_action(dict.fromkeys(flows, 1), verify, comparing=comparing)
+    return {provider: tuple(sorted(actions)) for provider, actions in calls.items()}

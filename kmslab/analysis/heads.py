@@ -55,23 +55,28 @@ class Head:
         return self.version.version_id == self.key.primary_version_id
 
 
-class _Blob(Protocol):
-    def header(self) -> UnverifiedHeader: ...
+class Parsed(Protocol):
+    """A blob taken apart."""
+
+    def header(self) -> UnverifiedHeader:
+        """What it says of itself."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
-class _Format:
+class Format:
     """What is asked of a provider's blob module."""
 
-    parse: Callable[[str], _Blob]
+    parse: Callable[[str], Parsed]
     head_chars: int
     tail_fits: Callable[[str], bool]
 
 
-_FORMATS: Final[Mapping[str, _Format]] = {
-    TENCENT: _Format(tencent.parse, tencent.HEAD_CHARS, tencent.tail_fits),
-    CTYUN: _Format(ctyun.parse, ctyun.HEAD_CHARS, ctyun.tail_fits),
+FORMATS: Final[Mapping[str, Format]] = {
+    TENCENT: Format(tencent.parse, tencent.HEAD_CHARS, tencent.tail_fits),
+    CTYUN: Format(ctyun.parse, ctyun.HEAD_CHARS, ctyun.tail_fits),
 }
+"""The blobs of each provider."""
 
 
 class Heads:
@@ -97,7 +102,7 @@ class Heads:
 
         FormatError for a provider that is none and for a blob that is none of the provider's.
         """
-        form = _FORMATS.get(record.provider)
+        form = FORMATS.get(record.provider)
         if form is None:
             raise FormatError(f"provider {record.provider[:40]!r} is neither tencent nor ctyun")
         text = record.ciphertext_blob

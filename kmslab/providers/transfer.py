@@ -3,17 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from kmslab.context import Context, context_text
 from kmslab.crypto import bytes_eq
-from kmslab.errors import ContextError, InternalError, InvalidRequest, KmsError
+from kmslab.errors import (
+    BadAnswer,
+    ContextError,
+    DecryptFailed,
+    InvalidCiphertext,
+    InvalidRequest,
+    KmsError,
+)
 from kmslab.model import Record
-from kmslab.providers.base import KEEP, Keep, Kms, Opened, Providers, ReEncrypted, Sealed
+from kmslab.providers.base import (
+    KEEP,
+    Capabilities,
+    Keep,
+    Opened,
+    Providers,
+    ReEncrypted,
+    Sealed,
+)
+
+UNEQUAL = "the new blob does not open to what the old one held"
+
+
+class Opener(Protocol):
+    """What opens blobs: a Kms, or what stands before one."""
+
+    def decrypt_records(self, records: Sequence[Record]) -> Opened:
+        """See `Kms.decrypt_records`."""
+        ...
+
+
+class Sealer(Opener, Protocol):
+    """What makes blobs, and opens them again: a Kms, or what stands before one."""
+
+    @property
+    def provider(self) -> str:
+        """See `Kms.provider`."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Kms.capabilities`."""
+        ...
+
+    def encrypt_many(
+        self,
+        plaintexts: Sequence[bytes | None],
+        *,
+        key_id: str,
+        contexts: Sequence[Context] | Context = None,
+    ) -> Sealed:
+        """See `Kms.encrypt_many`."""
+        ...
 
 
 def transfer_many(
-    source: Kms,
-    destination: Kms,
+    source: Opener,
+    destination: Sealer,
     records: Sequence[Record],
     *,
     destination_key_id: str,
@@ -24,7 +74,8 @@ def transfer_many(
 
     Each record keeps its context unless another is named; where `destination` has none, a record
     with a context is refused unless `destination_context` is None, which drops it by name.
-    One bad row costs only itself. `verify` opens each new blob and compares.
+    One bad row costs only itself. `verify` opens each new blob and compares; where one cannot be
+    opened for another reason than itself (a limit, a right), the row has that reason.
 
     >>> from kmslab import Lab
     >>> with Lab.in_memory() as lab:
@@ -63,6 +114,23 @@ def transfer_many(
     return _columns(opened, sealed, verified, errors)
 
 
+def unequal_many(
+    source: Opener, destination: Opener, old: Sequence[Record], new: Sequence[Record]
+) -> list[KmsError | None]:
+    """Row for row, None where `new` opens at `destination` to what `old` opens to at `source`.
+
+    BadAnswer where it does not; the error of the row where one of the two could not be opened
+    for another reason. The comparison takes the same time whatever the bytes are.
+    """
+    before = source.decrypt_records(old)
+    found = list(before.error)
+    rows = [row for row, error in enumerate(found) if error is None]
+    again = destination.decrypt_records([new[row] for row in rows])
+    for at, row in enumerate(rows):
+        found[row] = _unequal(before.plaintext[row], again.plaintext[at], again.error[at])
+    return found
+
+
 def same_plaintext_many(
     providers: Providers, old: Sequence[Record], new: Sequence[Record]
 ) -> list[bool | None]:
@@ -80,7 +148,7 @@ def same_plaintext_many(
     ]
 
 
-def _lost_context(destination: Kms, context: Context) -> KmsError | None:
+def _lost_context(destination: Sealer, context: Context) -> KmsError | None:
     if destination.capabilities.contexts or not _is_context(context):
         return None
     return InvalidRequest(
@@ -89,8 +157,18 @@ def _lost_context(destination: Kms, context: Context) -> KmsError | None:
     )
 
 
+def _unequal(
+    before: bytes | None, plaintext: bytes | None, error: KmsError | None
+) -> KmsError | None:
+    if error is not None and not isinstance(error, InvalidCiphertext | DecryptFailed):
+        return error
+    if plaintext is None or before is None or not bytes_eq(plaintext, before):
+        return BadAnswer(UNEQUAL)
+    return None
+
+
 def _verified(
-    destination: Kms,
+    destination: Sealer,
     records: Sequence[Record],
     contexts: Sequence[Context],
     opened: Opened,
@@ -109,12 +187,9 @@ def _verified(
     ]
     again = destination.decrypt_records(new)
     verified: list[bool | None] = [None] * len(records)
-    for row, plaintext in zip(rows, again.plaintext, strict=True):
-        before = opened.plaintext[row]
-        if plaintext is None or before is None or not bytes_eq(plaintext, before):
-            errors[row] = InternalError("the new blob does not open to what the old one held")
-        else:
-            verified[row] = True
+    for at, row in enumerate(rows):
+        errors[row] = _unequal(opened.plaintext[row], again.plaintext[at], again.error[at])
+        verified[row] = True if errors[row] is None else None
     return verified
 
 

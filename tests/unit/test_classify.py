@@ -27,6 +27,7 @@ from kmslab.errors import ContextError, Throttled
 from kmslab.model import CTYUN, TENCENT, KeySpec, KeyState, Record
 from kmslab.providers.base import KEEP
 from kmslab.providers.ctyun.blob import blob_length
+from kmslab.providers.tencent.blob import blob_length as tencent_length
 
 # Blobs of the clouds' own documentation.
 CLOUD_WITH_CONTEXT = (
@@ -350,6 +351,174 @@ def test_a_cloud_blob_of_a_key_that_the_remote_does_not_have_is_foreign() -> Non
     assert classify(ctyun(CLOUD_CTYUN), remote(*KEYS)).outcome is Outcome.FOREIGN
 
 
+ACROSS_T = Target(key_id=uuid(2), provider=TENCENT)
+ACROSS_C = Target(key_id=uuid(12), provider=CTYUN)
+
+CROSSING_CASES: dict[str, tuple[Record, Target, Outcome, str]] = {
+    "stale": (tencent(tencent_blob(1, 1)), ACROSS_C, Outcome.MOVE, ""),
+    "current": (tencent(tencent_blob(1, 3)), ACROSS_C, Outcome.MOVE, ""),
+    "there, moves": (ctyun(ctyun_blob(11)), ACROSS_C, Outcome.MOVE, ""),
+    "there already": (ctyun(ctyun_blob(12)), ACROSS_C, Outcome.CURRENT, ""),
+    "back": (ctyun(ctyun_blob(11, 2)), ACROSS_T, Outcome.MOVE, ""),
+    "public key": (public_key(), ACROSS_T, Outcome.MOVE, ""),
+    "public key, with a context": (public_key(context=CONTEXT), ACROSS_T, Outcome.MOVE, ""),
+    # the source is looked at first
+    "cut": (ctyun(CUT), ACROSS_T, Outcome.INVALID, "a lab's body of 31 bytes is cut"),
+    "no such version": (
+        tencent(tencent_blob(1, 9)),
+        ACROSS_C,
+        Outcome.BLOCKED,
+        "key version missing",
+    ),
+    "cloud's": (tencent(CLOUD_WITHOUT_CONTEXT), ACROSS_C, Outcome.FOREIGN, ""),
+    "ctyun's": (ctyun(CLOUD_CTYUN), ACROSS_T, Outcome.FOREIGN, ""),
+    "incomplete": (
+        public_key(source_key_version_id=None),
+        ACROSS_T,
+        Outcome.NEEDS_PUBLIC_KEY_INFO,
+        "no source_key_version_id",
+    ),
+    "source columns": (
+        ctyun(ctyun_blob(11), source_key_id=uuid(12)),
+        ACROSS_T,
+        Outcome.INVALID,
+        "source_key_id is not the blob's",
+    ),
+    # then the destination
+    "missing": (
+        tencent(tencent_blob(1)),
+        Target(key_id=uuid(9), provider=CTYUN),
+        Outcome.BLOCKED,
+        "destination missing",
+    ),
+    "named at the wrong one": (
+        tencent(tencent_blob(1)),
+        Target(key_id=uuid(2), provider=CTYUN),
+        Outcome.BLOCKED,
+        "destination at another provider",
+    ),
+    "not symmetric": (
+        tencent(tencent_blob(1)),
+        Target(key_id=uuid(13), provider=CTYUN),
+        Outcome.BLOCKED,
+        "destination not symmetric",
+    ),
+    "its own key, said to be elsewhere": (
+        tencent(tencent_blob(1)),
+        Target(key_id=uuid(1), provider=CTYUN),
+        Outcome.BLOCKED,
+        "destination at another provider",
+    ),
+    # then the context
+    "would be lost": (
+        tencent(tencent_blob(1), context=CONTEXT),
+        ACROSS_C,
+        Outcome.BLOCKED,
+        "context would be lost",
+    ),
+    "not lost by None": (
+        tencent(tencent_blob(1), context=CONTEXT),
+        replace(ACROSS_C, context=None),
+        Outcome.BLOCKED,
+        "context would be lost",
+    ),
+    "dropped by name": (
+        tencent(tencent_blob(1), context=CONTEXT),
+        replace(ACROSS_C, context=DROP),
+        Outcome.MOVE,
+        "",
+    ),
+    "nothing to lose": (tencent(tencent_blob(1), context="{}"), ACROSS_C, Outcome.MOVE, ""),
+    "nothing to lose, None": (
+        tencent(tencent_blob(1)),
+        replace(ACROSS_C, context=None),
+        Outcome.MOVE,
+        "",
+    ),
+    "ctyun takes none": (
+        tencent(tencent_blob(1)),
+        replace(ACROSS_C, context=CONTEXT),
+        Outcome.BLOCKED,
+        "provider has no contexts",
+    ),
+    "taken along": (ctyun(ctyun_blob(11), context=CONTEXT), ACROSS_T, Outcome.MOVE, ""),
+    "tencent takes one": (
+        ctyun(ctyun_blob(11)),
+        replace(ACROSS_T, context=CONTEXT),
+        Outcome.MOVE,
+        "",
+    ),
+    "a context column of ctyun's": (
+        ctyun(ctyun_blob(11), context=CONTEXT),
+        replace(ACROSS_T, context=""),
+        Outcome.BLOCKED,
+        "context would be lost",
+    ),
+    "dropped on the way": (
+        ctyun(ctyun_blob(11), context=CONTEXT),
+        replace(ACROSS_T, context=DROP),
+        Outcome.MOVE,
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("record", "target", "outcome", "reason"), CROSSING_CASES.values(), ids=CROSSING_CASES.keys()
+)
+def test_to_the_other_provider(
+    record: Record, target: Target, outcome: Outcome, reason: str
+) -> None:
+    verdict = classify(record, lab(*KEYS), target)
+    assert (verdict.outcome, verdict.reason) == (outcome, reason)
+    sent = (target.key_id, target.provider) if outcome.sent else (None, None)
+    assert (verdict.destination_key_id, verdict.destination_provider) == sent
+
+
+@pytest.mark.parametrize("case", LAB_CASES)
+def test_a_named_provider_changes_nothing_for_its_own_records(case: str) -> None:
+    record, target, _, _ = LAB_CASES[case]
+    if target.key_id is None or record.provider not in (TENCENT, CTYUN):
+        return
+    named = replace(target, provider=record.provider)
+    assert classify(record, lab(*KEYS), named) == classify(record, lab(*KEYS), target)
+
+
+def test_what_a_remote_does_not_tell_does_not_hold_up_what_crosses() -> None:
+    cloud_key = replace(make_key(11, CTYUN), key_id=CLOUD_CTYUN_KEY, primary_version_id=None)
+    for record, target in (
+        (tencent(CLOUD_WITHOUT_CONTEXT), ACROSS_C),
+        (ctyun(CLOUD_CTYUN), ACROSS_T),
+    ):
+        assert classify(record, remote(*KEYS, cloud_key), target).outcome is Outcome.MOVE
+
+
+@pytest.mark.parametrize("state", [KeyState.ARCHIVED, KeyState.DISABLED])
+def test_the_state_of_what_crosses_and_of_where_to(state: KeyState) -> None:
+    providers = lab(replace(ORDERS, state=state), C_OTHER)
+    decrypts = state is KeyState.ARCHIVED
+    found = classify(tencent(tencent_blob(1)), providers, ACROSS_C)
+    assert found.reason == ("" if decrypts else f"key {state}")
+    providers = lab(ORDERS, replace(C_OTHER, state=state))
+    found = classify(tencent(tencent_blob(1)), providers, ACROSS_C)
+    assert (found.outcome, found.reason) == (Outcome.BLOCKED, f"destination {state}")
+
+
+def test_a_destination_without_a_kms_blocks() -> None:
+    providers = FakeProviders(FakeKms(TENCENT, KEYS))
+    verdict = classify(tencent(tencent_blob(1)), providers, ACROSS_C)
+    assert (verdict.outcome, verdict.reason) == (Outcome.BLOCKED, "no Kms of the destination")
+
+
+@pytest.mark.parametrize(
+    ("target", "match"),
+    [({"provider": CTYUN}, "give key_id"), ({"provider": "aws", "key_id": uuid(1)}, "'aws'")],
+)
+def test_the_provider_of_a_target(target: dict[str, Any], match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        Target(**target)
+
+
 # What a key's state means for a blob on an old version, on the primary one, and to another key.
 STATES = [
     (KeyState.ENABLED, (Outcome.STALE, ""), (Outcome.CURRENT, ""), (Outcome.MOVE, "")),
@@ -441,11 +610,66 @@ class TestLength:
         assert classify(record, lab(*KEYS), short).reason == "too long"
 
 
+class TestLengthElsewhere:
+    @staticmethod
+    def fits(record: Record, target: Target, length: int) -> bool:
+        """Whether a new blob of `length` characters is the longest one thought possible."""
+        found = [
+            classify(record, lab(*KEYS), replace(target, max_length=length - less)).reason
+            for less in (0, 1)
+        ]
+        return found == ["", "too long"]
+
+    @pytest.mark.parametrize("size", [1, 15, 16, 17, 300])
+    def test_from_ctyun_it_is_exact(self, size: int) -> None:
+        record = ctyun(ctyun_blob(11, plaintext=b"x" * size))
+        assert self.fits(record, ACROSS_T, tencent_length(size))
+
+    @pytest.mark.parametrize(("size", "most"), [(1, 15), (15, 15), (16, 31), (300, 303)])
+    def test_from_tencent_the_longest_plaintext_counts(self, size: int, most: int) -> None:
+        record = tencent(tencent_blob(1, plaintext=b"x" * size))
+        assert self.fits(record, ACROSS_C, blob_length(most))
+
+    def test_of_public_key_ciphertext_too(self) -> None:
+        assert self.fits(public_key(), ACROSS_T, tencent_length(190))
+
+    def test_of_a_cloud_blob_too(self) -> None:
+        cloud_key = replace(make_key(11, CTYUN), key_id=CLOUD_CTYUN_KEY)
+        providers = remote(*KEYS, cloud_key)
+        for record, target, length in (
+            (tencent(CLOUD_WITHOUT_CONTEXT), ACROSS_C, blob_length(15)),
+            (ctyun(CLOUD_CTYUN), ACROSS_T, tencent_length(15)),
+        ):
+            fits, short = (replace(target, max_length=length - less) for less in (0, 1))
+            assert classify(record, providers, fits).outcome is Outcome.MOVE
+            assert classify(record, providers, short).reason == "too long"
+
+    def test_a_plaintext_that_the_other_does_not_take(self) -> None:
+        for size, reason in ((4096, ""), (4097, "too long for the destination")):
+            record = ctyun(ctyun_blob(11, plaintext=bytes(size)))
+            assert classify(record, lab(*KEYS), ACROSS_T).reason == reason
+            assert classify(record, lab(*KEYS), ACROSS_C).outcome is Outcome.MOVE
+
+    def test_blobs_of_many_lengths_in_one_classifier(self) -> None:
+        classifier = Classifier(lab(*KEYS), replace(ACROSS_T, max_length=tencent_length(40)))
+        for size in (1, 40, 47, 48, 40, 1, 300):
+            verdict = classifier.classify(ctyun(ctyun_blob(11, plaintext=bytes(size))))
+            assert verdict.reason == ("" if size < 48 else "too long")
+
+
 class TestVerdict:
     def test_it_names_version_and_destination(self) -> None:
         verdict = classify(tencent(tencent_blob(1, 2)), lab(*KEYS))
         assert verdict == Verdict(
-            Outcome.STALE, "", uuid(1), version_id(1, 2), 2, False, uuid(1), unverified=True
+            Outcome.STALE,
+            "",
+            uuid(1),
+            version_id(1, 2),
+            2,
+            False,
+            uuid(1),
+            TENCENT,
+            unverified=True,
         )
         moved = classify(tencent(tencent_blob(1, 3)), lab(*KEYS), TO_OTHER)
         assert (moved.is_primary, moved.destination_key_id) == (True, uuid(2))

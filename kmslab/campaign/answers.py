@@ -1,0 +1,154 @@
+"""What a provider answered for a record, once it has been looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from kmslab.analysis import Outcome, Target, Verdict
+from kmslab.analysis.heads import FORMATS
+from kmslab.campaign.retrying import code_of
+from kmslab.errors import BadAnswer, FormatError, KmsError
+from kmslab.model import BlobFormat, Record, UnverifiedHeader
+from kmslab.providers.base import ReEncrypted
+
+_MAX_HEADERS: Final = 4_096
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one record that was sent.
+
+    `ciphertext_blob` is the new blob, or the old text where `re_encrypted` is False: it was on the
+    primary version already. Provider, key and version are those of that blob, the source's those
+    of the old one; a version is None where the cloud does not tell. `verified` is True where the
+    blob was opened and compared, None where it was not.
+
+    Where `error` is not None there is no blob; `code` is the provider's code of it.
+    """
+
+    ciphertext_blob: str | None
+    re_encrypted: bool
+    provider: str
+    key_id: str | None = None
+    key_version_id: str | None = None
+    source_key_id: str | None = None
+    source_key_version_id: str | None = None
+    verified: bool | None = None
+    error: KmsError | None = None
+    code: str = ""
+
+
+def refused(provider: str, error: KmsError) -> Answer:
+    """The answer that is an error."""
+    code = error.code or code_of(provider, error, "Encrypt")
+    return Answer(None, False, provider, error=error, code=code)
+
+
+class Reader:
+    """Looks at every answer: what contradicts itself, or what was asked, is none.
+
+    A new blob must be one of the destination's provider, no longer than the target allows, and
+    name the key and version that the answer names; the key is the target's or the record's own.
+    """
+
+    __slots__ = ("_headers", "_target")
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+        self._headers: dict[str, UnverifiedHeader] = {}
+
+    def read(self, record: Record, verdict: Verdict, done: ReEncrypted, row: int) -> Answer:
+        """The answer in `row` of `done`, which was asked for `record`."""
+        provider = self._target.provider_for(record.provider)
+        error = done.error[row]
+        if error is not None:
+            return refused(provider, error)
+        answer = Answer(
+            done.ciphertext_blob[row],
+            bool(done.re_encrypted[row]),
+            provider,
+            done.key_id[row],
+            done.key_version_id[row],
+            done.source_key_id[row],
+            done.source_key_version_id[row],
+            done.verified[row],
+        )
+        fault = self._fault(record, verdict, answer)
+        if fault:
+            return self._bad(provider, fault)
+        return answer
+
+    def _bad(self, provider: str, fault: str) -> Answer:
+        return refused(
+            provider, BadAnswer(f"{provider} answered {fault}; the record was left as it is")
+        )
+
+    def _fault(self, record: Record, verdict: Verdict, answer: Answer) -> str:
+        """What is wrong with an answer; "" where nothing is."""
+        new, old = answer.ciphertext_blob, record.ciphertext_blob
+        if not isinstance(new, str) or not new:
+            return "without a blob"
+        if answer.re_encrypted is (new == old):
+            return "that the blob is " + ("another one" if new == old else "the same, with another")
+        if _differ(answer.source_key_id, verdict.key_id) or _differ(
+            answer.source_key_version_id, verdict.key_version_id
+        ):
+            return "for another source key or version than the blob's"
+        wanted = self._target.key_id or verdict.key_id
+        if _differ(answer.key_id, wanted):
+            return f"with a blob of key {answer.key_id}, not of {wanted}"
+        if not answer.re_encrypted:
+            return ""
+        if self._target.max_length is not None and len(new) > self._target.max_length:
+            return f"with a blob of {len(new)} characters, longer than can be stored"
+        try:
+            header = self._header(answer.provider, new, opened=answer.verified is True)
+        except FormatError as error:
+            return f"with what is no blob of its own: {error}"
+        return _header_fault(header, wanted, verdict, answer, len(new), record)
+
+    def _header(self, provider: str, text: str, *, opened: bool) -> UnverifiedHeader:
+        """What the blob says of itself. What was opened is well-formed behind a known head."""
+        form = FORMATS[provider]
+        start = text[: form.head_chars]
+        known = self._headers.get(start)
+        if known is not None and known.provider == provider and (opened or form.tail_fits(text)):
+            return known
+        header = form.parse(text).header()
+        if header.format is BlobFormat.LAB:
+            if len(self._headers) >= _MAX_HEADERS:
+                self._headers.clear()
+            self._headers[start] = header
+        return header
+
+
+def _header_fault(
+    header: UnverifiedHeader,
+    wanted: str | None,
+    verdict: Verdict,
+    answer: Answer,
+    length: int,
+    record: Record,
+) -> str:
+    if header.format is BlobFormat.PUBLIC_KEY:
+        return "with public-key ciphertext"
+    if _differ(header.key_id, wanted) or _differ(header.key_id, answer.key_id):
+        return f"with a blob that names key {header.key_id}"
+    if _differ(header.key_version_id, answer.key_version_id):
+        return f"with a blob that names version {header.key_version_id}"
+    if (
+        verdict.outcome is Outcome.STALE
+        and header.key_version_id is not None
+        and header.key_version_id == verdict.key_version_id
+    ):
+        return "with a blob on the old version"
+    stays = record.provider == header.provider and record.source_encryption_algorithm is None
+    if stays and header.format is BlobFormat.LAB and length != len(record.ciphertext_blob):
+        # The plaintext is the same, so that can only be another record's.
+        return "with a blob of another length than the old one"
+    return ""
+
+
+def _differ(one: str | None, other: str | None) -> bool:
+    return one is not None and other is not None and one != other

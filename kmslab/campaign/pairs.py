@@ -1,0 +1,96 @@
+"""Equal records are sent once: which of them have been, within a bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Final, Generic, TypeVar
+
+from kmslab.analysis import Verdict
+from kmslab.model import Record
+
+V = TypeVar("V")
+
+RECENT_PAIRS: Final = 16_384
+"""The most pairs that are remembered; never fewer than the last half of it (lab's choice).
+
+With their answers they take about 15 MB. An equal record that comes later than that is sent again.
+"""
+
+
+def pair_of(record: Record) -> Hashable:
+    """What makes two records equal for a provider: blob, context and what names the source.
+
+    >>> pair_of(Record("1", "ctyun", "blob")) == pair_of(Record("2", "ctyun", "blob", row=7))
+    True
+    """
+    return (
+        record.ciphertext_blob,
+        record.context,
+        record.provider,
+        record.source_key_id,
+        record.source_key_version_id,
+        record.source_encryption_algorithm,
+    )
+
+
+class Recent(Generic[V]):
+    """The last values that were put, by key: no more than `most`, no fewer than half of them.
+
+    A key that is asked for does not become younger, so that two memories that are given the same
+    keys in the same order forget the same ones.
+
+    >>> recent = Recent[str](4)
+    >>> for key in "abcde":
+    ...     recent.put(key, key.upper())
+    >>> [recent.get(key) for key in "abcde"]
+    [None, None, 'C', 'D', 'E']
+    """
+
+    # Two halves, of which the older is dropped whole: nothing is moved when one key is forgotten.
+    __slots__ = ("_half", "_old", "_young")
+
+    def __init__(self, most: int = RECENT_PAIRS) -> None:
+        self._half = max(1, most // 2)
+        self._young: dict[Hashable, V] = {}
+        self._old: dict[Hashable, V] = {}
+
+    def get(self, key: Hashable) -> V | None:
+        """The value of a key, None where it is not remembered."""
+        value = self._young.get(key)
+        return self._old.get(key) if value is None else value
+
+    def put(self, key: Hashable, value: V) -> None:
+        """Remember the value of a key that is not remembered."""
+        if len(self._young) >= self._half:
+            self._old, self._young = self._young, {}
+        self._young[key] = value
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+
+class Distinct:
+    """Counts ahead what a `Sender` will send: it remembers the same pairs for as long.
+
+    >>> from kmslab.analysis import Outcome
+    >>> distinct, stale = Distinct(), Verdict(Outcome.STALE)
+    >>> [distinct.is_new(Record(str(n), "ctyun", blob), stale) for n, blob in enumerate("aba")]
+    [True, True, False]
+    >>> distinct.is_new(Record("4", "ctyun", "c"), Verdict(Outcome.CURRENT))
+    False
+    """
+
+    __slots__ = ("_seen",)
+
+    def __init__(self, most: int = RECENT_PAIRS) -> None:
+        self._seen: Recent[bool] = Recent(most)
+
+    def is_new(self, record: Record, verdict: Verdict) -> bool:
+        """Whether a call will be made for this record, after all that were asked before."""
+        if not verdict.outcome.sent:
+            return False
+        pair = pair_of(record)
+        if self._seen.get(pair):
+            return False
+        self._seen.put(pair, True)
+        return True

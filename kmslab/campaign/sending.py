@@ -1,0 +1,237 @@
+"""What stands between a campaign and the Kms: which call for which record, how fast, how often.
+
+Only blobs and ids come this far. A plaintext is seen by the providers, and between two of them by
+`transfer_many` and what paces its calls; no answer holds one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from kmslab.analysis import Drop, Target, Verdict
+from kmslab.analysis import Verify as Verify
+from kmslab.campaign.answers import Answer as Answer
+from kmslab.campaign.answers import Reader, refused
+from kmslab.campaign.pacing import Pace, Stop, never
+from kmslab.campaign.pairs import RECENT_PAIRS as RECENT_PAIRS
+from kmslab.campaign.pairs import Distinct as Distinct
+from kmslab.campaign.pairs import Recent, pair_of
+from kmslab.campaign.retrying import Caller, NotSent
+from kmslab.campaign.retrying import Patience as Patience
+from kmslab.clock import Clock
+from kmslab.context import Context, context_text
+from kmslab.model import Record
+from kmslab.providers.base import Keep, Providers, ReEncrypted
+from kmslab.providers.transfer import transfer_many, unequal_many
+
+
+class _Slot:
+    """The place of one pair's answer, which all equal records share; None before there is one.
+
+    `turn` is the `send` that it was last to be sent in.
+    """
+
+    __slots__ = ("answer", "turn")
+
+    def __init__(self, turn: int) -> None:
+        self.answer: Answer | None = None
+        self.turn = turn
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Records of one provider that are to be sent, and where their answers go."""
+
+    source: str
+    records: list[Record] = field(default_factory=list)
+    verdicts: list[Verdict] = field(default_factory=list)
+    slots: list[_Slot] = field(default_factory=list)
+
+    def add(self, record: Record, verdict: Verdict, slot: _Slot) -> None:
+        self.records.append(record)
+        self.verdicts.append(verdict)
+        self.slots.append(slot)
+
+    def parts(self, most: int) -> Iterator[_Batch]:
+        """The batch in parts of at most so many records."""
+        for start in range(0, len(self.records), most):
+            part = slice(start, start + most)
+            yield _Batch(self.source, self.records[part], self.verdicts[part], self.slots[part])
+
+    def picked(self, rows: Sequence[int]) -> _Batch:
+        """These rows of it."""
+        if len(rows) == len(self.records):
+            return self
+        found = _Batch(self.source)
+        for row in rows:
+            found.add(self.records[row], self.verdicts[row], self.slots[row])
+        return found
+
+
+class Sender:
+    """Sends records to their providers, and has one answer for each.
+
+    Records of the target's provider, and those that stay, are re-encrypted where they are; the
+    others are decrypted there and encrypted here. Equal ones are sent once, as long as they are
+    remembered (`RECENT_PAIRS`). `rates` are in calls a second by provider: one that is not named is
+    not held back. What fails for a while is tried again with `patience`, waiting a random part
+    (`jitter`, 0 to 1) of a growing time.
+
+    `stop` is asked before each batch and all the time while waiting. Once it says so nothing more
+    is begun, and what has been answered is kept.
+
+    ContextError where the target's context is none.
+    """
+
+    def __init__(
+        self,
+        providers: Providers,
+        target: Target,
+        *,
+        verify: Verify,
+        rates: Mapping[str, float],
+        clock: Clock,
+        jitter: Callable[[], float],
+        patience: Patience | None = None,
+        stop: Stop = never,
+    ) -> None:
+        self._target = target
+        if not isinstance(target.context, Keep | Drop):
+            self._target = replace(target, context=context_text(target.context))
+        self._verify = verify
+        self._stop = stop
+        self._reader = Reader(self._target)
+        self._recent: Recent[_Slot] = Recent()
+        self._turn = 0
+        self._numbers: Counter[str] = Counter()
+        self._callers = {
+            name: Caller(
+                providers.kms(name),
+                Pace(rates.get(name), clock),
+                patience=patience or Patience(),
+                clock=clock,
+                jitter=jitter,
+                stop=stop,
+            )
+            for name in providers.providers()
+        }
+
+    @property
+    def calls(self) -> Mapping[str, int]:
+        """The calls made so far, by provider: one for each row and attempt."""
+        return {name: sum(calls.values()) for name, calls in self.calls_by_action.items()}
+
+    @property
+    def calls_by_action(self) -> Mapping[str, Mapping[str, int]]:
+        """The calls made so far, by provider and action. Providers without calls are left out."""
+        made = {name: caller.calls for name, caller in self._callers.items()}
+        return {name: calls for name, calls in made.items() if calls}
+
+    def send(self, records: Sequence[Record], verdicts: Sequence[Verdict]) -> list[Answer | None]:
+        """The answers, row for row.
+
+        None for a record that is not to be sent (`Outcome.sent`), and for one that was not, or not
+        to the end, since `stop` came: it may be sent again.
+        """
+        self._turn += 1
+        slots: list[_Slot | None] = [None] * len(records)
+        batches: dict[str, _Batch] = {}
+        for row, (record, verdict) in enumerate(zip(records, verdicts, strict=True)):
+            if verdict.outcome.sent:
+                slots[row] = self._slot(record, verdict, batches)
+        for batch in batches.values():
+            self._send(batch)
+        return [None if slot is None else slot.answer for slot in slots]
+
+    def _slot(self, record: Record, verdict: Verdict, batches: dict[str, _Batch]) -> _Slot:
+        pair = pair_of(record)
+        slot = self._recent.get(pair)
+        if slot is None:
+            slot = _Slot(self._turn)
+            self._recent.put(pair, slot)
+        elif slot.answer is not None or slot.turn == self._turn:
+            return slot
+        slot.turn = self._turn
+        batch = batches.get(record.provider)
+        if batch is None:
+            batch = batches[record.provider] = _Batch(record.provider)
+        batch.add(record, verdict, slot)
+        return slot
+
+    def _send(self, batch: _Batch) -> None:
+        source = self._callers[batch.source]
+        destination = self._callers[self._target.provider_for(batch.source)]
+        # A part goes all the way before the next one begins: to stop wastes no more than that.
+        for part in batch.parts(min(source.most, destination.most)):
+            if self._stop():
+                return
+            for opened in (True, False):
+                rows = self._chosen(part, opened=opened)
+                if rows:
+                    self._ask(part.picked(rows), source, destination, opened=opened)
+            self._numbers[batch.source] += len(part.records)
+
+    def _chosen(self, part: _Batch, *, opened: bool) -> Sequence[int]:
+        """The rows whose new blobs are opened, or those whose are not."""
+        rows, first = range(len(part.records)), self._numbers[part.source]
+        if self._verify.every <= 1:
+            return rows if opened is self._verify.opens(0) else ()
+        return [row for row in rows if self._verify.opens(first + row) is opened]
+
+    def _ask(self, batch: _Batch, source: Caller, destination: Caller, *, opened: bool) -> None:
+        inside = source is not destination or source.capabilities.authenticate
+        done = self._asked(batch.records, source, destination, verify=opened and inside)
+        answers = [
+            None
+            if isinstance(done.error[row], NotSent)
+            else self._reader.read(record, verdict, done, row)
+            for row, (record, verdict) in enumerate(zip(batch.records, batch.verdicts, strict=True))
+        ]
+        if opened and not inside:
+            self._open(batch.records, answers, source)
+        for slot, answer in zip(batch.slots, answers, strict=True):
+            slot.answer = answer
+
+    def _asked(
+        self, records: list[Record], source: Caller, destination: Caller, *, verify: bool
+    ) -> ReEncrypted:
+        key_id, context = self._target.key_id, self._target.context
+        after: Context | Keep = None if isinstance(context, Drop) else context
+        if source is destination or key_id is None:
+            return source.re_encrypt_records(
+                records, destination_key_id=key_id, destination_context=after, verify=verify
+            )
+        return transfer_many(
+            source,
+            destination,
+            records,
+            destination_key_id=key_id,
+            destination_context=after,
+            verify=verify,
+        )
+
+    def _open(self, records: list[Record], answers: list[Answer | None], caller: Caller) -> None:
+        """Open new blobs and compare, for a Kms that does not in the call itself."""
+        rows = [row for row, a in enumerate(answers) if a is not None and a.re_encrypted]
+        old = [records[row] for row in rows]
+        new = [self._new(records[row], answers[row]) for row in rows]
+        for row, error in zip(rows, unequal_many(caller, caller, old, new), strict=True):
+            answer = answers[row]
+            if answer is None or isinstance(error, NotSent):
+                answers[row] = None
+            elif error is None:
+                answers[row] = replace(answer, verified=True)
+            else:
+                answers[row] = refused(caller.provider, error)
+
+    def _new(self, record: Record, answer: Answer | None) -> Record:
+        """The record that would be stored, as far as it takes to open it."""
+        context = self._target.context
+        if isinstance(context, Keep):
+            text = record.context
+        else:
+            text = None if isinstance(context, Drop) else context_text(context)
+        blob = "" if answer is None else answer.ciphertext_blob or ""
+        return Record(record.record_id, record.provider, blob, context=text)
