@@ -105,6 +105,7 @@ class Journal:
     def __init__(self, path: Path, database: sqlite3.Connection) -> None:
         self.path = path
         self._database = database
+        self._closed = False
 
     @classmethod
     def create(cls, path: Path, facts: Mapping[str, Any]) -> Self:
@@ -143,9 +144,11 @@ class Journal:
         return self.path.stem
 
     def close(self) -> None:
-        """Let go of the file. What was told so far is kept."""
-        self._commit()
-        self._database.close()
+        """Let go of the file. What was told so far is kept. Closing twice is closing once."""
+        if not self._closed:
+            self._closed = True
+            with closing(self._database):
+                self._commit()
 
     def __enter__(self) -> Self:
         return self
@@ -264,7 +267,8 @@ class Journal:
         rows = self._query(
             "SELECT id FROM entry WHERE part = ? AND id NOT IN"
             " (SELECT entry FROM lost WHERE step = ?) AND NOT EXISTS"
-            " (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)",
+            " (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)"
+            " ORDER BY id",
             part,
             step.value,
             step.value,
@@ -277,7 +281,7 @@ class Journal:
             "SELECT id FROM entry WHERE part = ?"
             " AND EXISTS (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)"
             " AND NOT EXISTS (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)"
-            " AND id NOT IN (SELECT entry FROM lost WHERE step = ?)",
+            " AND id NOT IN (SELECT entry FROM lost WHERE step = ?) ORDER BY id",
             part,
             Step.APPLIED.value,
             Step.UNDONE.value,

@@ -51,6 +51,15 @@ class Keys:
     pair: str
 
 
+@dataclass(frozen=True, slots=True)
+class World:
+    """A lab at `path`, closed, with its keys, and records for a source."""
+
+    path: Path
+    keys: Keys
+    rows: list[Row]
+
+
 def make_keys(lab: Lab) -> Keys:
     """One version each; `rotate` and `disable` come after the records are made."""
     tencent, ctyun = lab.tencent(), lab.ctyun()

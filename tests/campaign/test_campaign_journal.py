@@ -1,0 +1,177 @@
+"""The journal: what it keeps, who may read it, and what a kill leaves."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kmslab.campaign.journal import Entry, Failure, Journal, Step, spans
+from kmslab.errors import CampaignNotFound, StateError
+from kmslab.records.source import Change
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "20260101-120000-0000.db"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    with Journal.create(path, {"state": "running"}) as made:
+        yield made
+
+
+def changes(first: int, last: int) -> list[Change]:
+    return [Change(n, f"订单-{n}", f"old-{n}", f"new-{n}") for n in range(first, last + 1)]
+
+
+def test_it_is_its_owners_alone(journal: Journal, path: Path) -> None:
+    journal.intend(journal.part("a"), changes(1, 3))
+    for file in path.parent.iterdir():
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
+
+
+def test_what_is_intended_is_found_again(journal: Journal) -> None:
+    part, other = journal.part("a"), journal.part("b")
+    moved = Change(7, "x", "old", "new", {"context": ("{}", None), "key_id": (None, "k")})
+    assert list(journal.intend(part, [*changes(1, 2), moved])) == [1, 2, 3]
+    assert list(journal.intend(other, changes(1, 1))) == [4]
+    assert journal.find(part, ["x", "订单-1", "nobody"]) == {
+        "订单-1": [Entry(1, part, changes(1, 1)[0])],
+        "x": [Entry(3, part, moved)],
+    }
+    assert [entry.number for entry in journal.entries()] == [1, 2, 3, 4]
+
+
+def test_places_of_a_table_keep_their_type(journal: Journal) -> None:
+    part = journal.part("t")
+    journal.intend(part, [Change(9, "9", "a", "b"), Change("9", "9", "c", "d")])
+    assert [entry.change.place for entry in journal.find(part, ["9"])["9"]] == [9, "9"]
+
+
+def test_nothing_intended_is_nothing(journal: Journal) -> None:
+    assert list(journal.intend(journal.part("a"), [])) == []
+    assert not journal.has_entries(1)
+
+
+def test_steps_are_told_by_spans(journal: Journal) -> None:
+    part = journal.part("a")
+    journal.intend(part, changes(1, 10))
+    journal.done(Step.APPLIED, [(1, 3), (6, 6)])
+    journal.lose(Step.APPLIED, [4], "changed")
+    assert journal.standing(Step.APPLIED, 2, 9) == {2, 3, 6}
+    assert journal.standing(Step.UNDONE, 1, 10) == set()
+    assert journal.open_entries(part, Step.APPLIED) == [5, 7, 8, 9, 10]
+    assert (journal.count(Step.APPLIED), journal.count_lost(Step.APPLIED)) == (4, 1)
+    assert [lost.record_id for lost in journal.lost(Step.APPLIED)] == ["订单-4"]
+
+
+@given(st.lists(st.integers(1, 60), unique=True))
+def test_spans_hold_just_these_numbers(numbers: list[int]) -> None:
+    found = spans(numbers)
+    assert [n for first, last in found for n in range(first, last + 1)] == sorted(numbers)
+    assert all(a[1] + 1 < b[0] for a, b in zip(found, found[1:], strict=False))
+
+
+def test_failures_are_of_the_last_pass(journal: Journal) -> None:
+    part = journal.part("a")
+    refused = Failure("r", "tencent", "InvalidParameterValue", "no", "req-1")
+    journal.fail(part, [(2, refused), (3, refused)])
+    assert journal.failure_codes() == {"InvalidParameterValue": 2}
+    assert journal.failures(1) == [refused]
+    journal.begin_part(part)
+    assert journal.failures() == []
+
+
+def test_parts_are_finished_one_by_one(journal: Journal) -> None:
+    a, b = journal.part("a"), journal.part("b")
+    assert journal.part("a") == a
+    journal.finish_part(b, 10, 4)
+    assert journal.finished_parts() == {"b"}
+    assert journal.unchanged() == 4
+    assert journal.part_names() == {"a": a, "b": b}
+
+
+def test_erasing_takes_every_blob_out_of_the_file(journal: Journal, path: Path) -> None:
+    part = journal.part("a")
+    journal.intend(part, [Change(n, f"r{n}", "OLDBLOB" * 40, "NEWBLOB" * 40) for n in range(500)])
+    journal.done(Step.APPLIED, [(1, 500)])
+    journal.erase()
+    for file in path.parent.iterdir():
+        data = file.read_bytes()
+        assert b"OLDBLOB" not in data, file
+        assert b"NEWBLOB" not in data, file
+    assert journal.count(Step.APPLIED) == 500
+
+
+def test_a_kill_loses_nothing_that_was_told(path: Path) -> None:
+    code = (
+        "import os, sys; from pathlib import Path; from kmslab.campaign.journal import *;"
+        "from kmslab.records.source import Change;"
+        "j = Journal.create(Path(sys.argv[1]), {'state': 'running'});"
+        "part = j.part('a'); j.intend(part, [Change(1, 'r', 'old', 'new')]);"
+        "j.done(Step.APPLIED, [(1, 1)]); os.kill(os.getpid(), 9)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], check=False, timeout=30)
+    assert done.returncode == -9
+    with Journal.open(path) as journal:
+        assert [entry.number for entry in journal.entries()] == [1]
+        # The step was on its way: whoever resumes finds the new blob in the source.
+        assert journal.count(Step.APPLIED) == 0
+
+
+def test_it_is_there_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "rename", full)
+    with pytest.raises(StateError, match="cannot be made: .*No space left"):
+        Journal.create(path, {})
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"this is no database, but a text that is long enough to be looked at", "cannot be read"),
+        (b"", "a journal of format 0; this kmslab reads 1"),
+    ],
+)
+def test_what_is_no_journal_is_refused(path: Path, content: bytes, message: str) -> None:
+    path.write_bytes(content)
+    with pytest.raises(StateError, match=message):
+        Journal.open(path)
+
+
+def test_a_later_format_is_refused(journal: Journal, path: Path) -> None:
+    journal.close()
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("PRAGMA user_version = 2")
+    with pytest.raises(StateError, match="a journal of format 2; this kmslab reads 1"):
+        Journal.open(path)
+
+
+def test_one_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(CampaignNotFound, match="no campaign 2026 in"):
+        Journal.open(tmp_path / "2026.db")
+
+
+def test_a_damaged_one_is_an_error_of_ours(journal: Journal, path: Path) -> None:
+    journal.intend(journal.part("a"), changes(1, 2000))
+    journal.close()
+    size = os.path.getsize(path)  # noqa: PTH202
+    with path.open("r+b") as file:
+        file.seek(size // 2)
+        file.write(b"\xff" * (size // 2))
+    with pytest.raises(StateError, match="cannot be used"), Journal.open(path) as damaged:
+        list(damaged.entries())

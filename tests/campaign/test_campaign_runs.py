@@ -1,0 +1,474 @@
+"""Campaigns over every kind of source: one contract."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from campaign_data import WRITERS, Row, World, read_rows, write_parquet
+
+from kmslab import Lab
+from kmslab.analysis.classify import DROP, STAY, Outcome, Target
+from kmslab.campaign.closing import campaigns, close
+from kmslab.campaign.plan import Options, Plan, Progress, Watch, make_plan
+from kmslab.campaign.proof import verify
+from kmslab.campaign.report import Report
+from kmslab.campaign.run import Ground, resume, run
+from kmslab.campaign.undo import plan_undo, undo
+from kmslab.errors import (
+    CampaignError,
+    CampaignInterrupted,
+    CampaignState,
+    PlanOutdated,
+    SourceBusy,
+)
+from kmslab.records.opening import open_source
+from kmslab.records.spec import SourceSpec
+
+# Of twenty records in `campaign_data`, how many have each outcome without a destination.
+OF_TWENTY = {
+    Outcome.STALE: 9 + 1,  # nine made before the rotation, and the twin of one of them
+    Outcome.CURRENT: 6,
+    Outcome.BLOCKED: 1 + 1,  # the disabled key, and public-key ciphertext
+    Outcome.FOREIGN: 1,
+    Outcome.INVALID: 1,
+}
+
+
+def planned(ground: Ground, spec: SourceSpec, target: Target = STAY, **how: object) -> Plan:
+    return make_plan(
+        open_source(spec),
+        spec,
+        ground.providers,
+        target,
+        clock=ground.clock,
+        **how,  # type: ignore[arg-type]
+    )
+
+
+def plaintexts(lab: Lab, rows: list[Row]) -> dict[str, bytes | None]:
+    """What each record opens to, None where it does not."""
+    from kmslab.model import Record
+
+    records = [
+        Record(
+            row["record_id"] or "",
+            row["provider"] or "",
+            row["ciphertext_blob"] or "",
+            context=row["encryption_context"],
+            source_key_id=row["source_key_id"],
+            source_key_version_id=row["source_key_version_id"],
+            source_encryption_algorithm=row["source_encryption_algorithm"],
+        )
+        for row in rows
+    ]
+    found: dict[str, bytes | None] = {}
+    for provider in lab.providers():
+        own = [record for record in records if record.provider == provider]
+        opened = lab.kms(provider).decrypt_records(own)
+        for record, plaintext in zip(own, opened.plaintext, strict=True):
+            found[record.record_id] = None if plaintext is None else bytes(plaintext)
+    return found
+
+
+def stored_bytes(spec: SourceSpec) -> bytes:
+    return Path(spec.location.removeprefix("sqlite:///")).read_bytes()
+
+
+class TestPlan:
+    def test_every_record_has_one_outcome(self, ground: Ground, spec: SourceSpec) -> None:
+        plan = planned(ground, spec)
+        assert plan.total == 2_300 == sum(plan.outcomes.values())
+        assert {o: n for o, n in plan.outcomes.items() if n} == {
+            outcome: each * 115 for outcome, each in OF_TWENTY.items()
+        }
+        assert sum(row.records for row in plan.census) == 2_300
+        assert sum(reason.records for reason in plan.reasons) == 2_300
+        # The twins are sent with the ones that they are equal to.
+        assert plan.forecast.calls == plan.outcomes[Outcome.STALE] - 115
+
+    def test_nothing_is_changed(self, ground: Ground, spec: SourceSpec) -> None:
+        before = stored_bytes(spec)
+        planned(ground, spec)
+        planned(ground, spec, deep=True)
+        assert stored_bytes(spec) == before
+
+    def test_deep_opens_what_can_be_opened(self, ground: Ground, spec: SourceSpec) -> None:
+        plan = planned(ground, spec, deep=True)
+        assert not plan.unverified
+        # A blob that was made under a context does not open without one.
+        assert plan.outcomes[Outcome.INVALID] == 2 * 115
+        assert plan.outcomes[Outcome.STALE] == 9 * 115
+
+    def test_it_survives_being_saved(self, ground: Ground, spec: SourceSpec) -> None:
+        for target in (STAY, Target(context=DROP), Target(context={"a": "b"})):
+            plan = planned(ground, spec, target)
+            assert Plan.from_dict(plan.as_dict()).as_dict() == plan.as_dict()
+
+    def test_a_rotation_outdates_it(
+        self, ground: Ground, spec: SourceSpec, lab: Lab, world: World
+    ) -> None:
+        plan = planned(ground, spec)
+        lab.rotate(world.keys.billing)
+        with pytest.raises(PlanOutdated, match=f"key {world.keys.billing} was rotated after"):
+            run(ground, spec, plan=plan)
+
+    def test_another_state_of_a_key_outdates_it(
+        self, ground: Ground, spec: SourceSpec, lab: Lab, world: World
+    ) -> None:
+        plan = planned(ground, spec)
+        lab.tencent().enable_key(world.keys.disabled)
+        with pytest.raises(PlanOutdated, match="was disabled when the plan was made, and is enabl"):
+            run(ground, spec, plan=plan)
+
+    def test_another_source_outdates_it(self, ground: Ground, spec: SourceSpec, kind: str) -> None:
+        plan = planned(ground, spec)
+        path = Path(spec.location.removeprefix("sqlite:///"))
+        if kind == "sqlite":
+            import sqlite3
+
+            database = sqlite3.connect(path)
+            database.execute("ALTER TABLE secrets ADD COLUMN more TEXT")
+            database.commit()
+            database.close()
+        else:
+            other = planned(ground, spec)
+            assert other.fingerprints == plan.fingerprints
+            path.write_bytes(path.read_bytes() + (b"\n" if kind != "parquet" else b"PAR1"))
+        with pytest.raises(PlanOutdated, match="was changed after the plan was made"):
+            run(ground, spec, plan=plan)
+        assert list(campaigns(ground.state)) == []
+
+
+class TestRun:
+    def test_what_is_stale_is_moved_and_nothing_else(
+        self, ground: Ground, spec: SourceSpec, lab: Lab
+    ) -> None:
+        before = read_rows(spec)
+        opened = plaintexts(lab, before)
+        report = run(ground, spec)
+        after = read_rows(spec)
+        plan = report.plan
+        assert plan is not None
+        assert report.state == "finished"
+        # Those made under a context that their record lacks are refused by the provider.
+        assert (
+            report.results.failed == report.failure_codes["InvalidParameterValue.InvalidCiphertext"]
+        )
+        assert report.results.failed == 115
+        assert report.results.re_encrypted == plan.outcomes[Outcome.STALE] - 115
+        assert report.results.lost == 0
+        assert sum(Counter(vars_of(report)).values()) == plan.total
+        assert plaintexts(lab, after) == opened
+        changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
+        assert len(changed) == report.results.re_encrypted
+        for old, new in changed:
+            assert {name for name in old if old[name] != new[name]} == {"ciphertext_blob"}
+
+    def test_twins_stay_twins(self, ground: Ground, spec: SourceSpec) -> None:
+        report = run(ground, spec)
+        rows = read_rows(spec)
+        for at in range(5, len(rows), 20):
+            assert rows[at]["ciphertext_blob"] == rows[at + 1]["ciphertext_blob"]
+        assert report.plan is not None
+        assert sum(report.calls.values()) == report.plan.forecast.calls
+
+    def test_the_census_after_is_of_what_is_there(self, ground: Ground, spec: SourceSpec) -> None:
+        report = run(ground, spec)
+        assert report.census_after is not None
+        again = planned(ground, spec)
+        assert report.census_after == again.census
+        assert report.outcomes_after == again.outcomes
+        assert again.outcomes[Outcome.STALE] == 115  # those that are refused, by name
+
+    def test_a_second_run_changes_nothing(self, ground: Ground, spec: SourceSpec) -> None:
+        run(ground, spec)
+        path = Path(spec.location.removeprefix("sqlite:///"))
+        before, stamp = read_rows(spec), path.stat()
+        report = run(ground, spec)
+        assert report.results.re_encrypted == 0
+        assert read_rows(spec) == before
+        if not spec.table:
+            assert (path.stat().st_ino, path.stat().st_mtime_ns) == (
+                stamp.st_ino,
+                stamp.st_mtime_ns,
+            )
+
+    def test_untouched_lines_keep_their_bytes(
+        self, ground: Ground, spec: SourceSpec, kind: str
+    ) -> None:
+        if kind not in ("csv", "jsonl"):
+            pytest.skip("of files of lines")
+        before = stored_bytes(spec).splitlines()
+        report = run(ground, spec)
+        after = stored_bytes(spec).splitlines()
+        assert len(before) == len(after)
+        assert (
+            sum(a != b for a, b in zip(before, after, strict=True)) == report.results.re_encrypted
+        )
+
+    def test_progress_is_told(self, ground: Ground, spec: SourceSpec) -> None:
+        told: list[Progress] = []
+        run(ground, spec, watch=Watch(progress=told.append))
+        assert {p.doing for p in told} == {"planning", "re-encrypting"}
+        last = told[-1]
+        assert last.rows == last.total == sum(last.counts.values()) == 2_300
+
+    def test_an_empty_source(self, ground: Ground, kind: str, tmp_path: Path, world: World) -> None:
+        spec = WRITERS[kind](tmp_path / "empty", [])
+        report = run(ground, spec)
+        assert report.state == "finished"
+        assert sum(Counter(vars_of(report)).values()) == 0
+
+    def test_a_copy_is_written_and_the_source_left(
+        self, ground: Ground, spec: SourceSpec, kind: str, tmp_path: Path, lab: Lab
+    ) -> None:
+        if kind == "sqlite":
+            pytest.skip("a table has no copy")
+        before = stored_bytes(spec)
+        path = Path(spec.location)
+        copy = tmp_path / f"copy{path.suffix}"
+        report = run(ground, spec, options=Options(output=str(copy)))
+        assert stored_bytes(spec) == before
+        copied = replace(spec, location=str(copy))
+        assert plaintexts(lab, read_rows(copied)) == plaintexts(lab, read_rows(spec))
+        assert report.census_after == planned(ground, copied).census
+        assert verify(ground, report.campaign).proven == report.results.re_encrypted
+        with pytest.raises(CampaignState, match="wrote a copy .* nothing to undo"):
+            undo(ground, report.campaign)
+
+
+def vars_of(report: Report) -> dict[str, int]:
+    results = report.results
+    return {
+        "re_encrypted": results.re_encrypted,
+        "unchanged": results.unchanged,
+        "failed": results.failed,
+        "lost": results.lost,
+    }
+
+
+class TestToAnotherKey:
+    def test_all_that_can_goes(
+        self, ground: Ground, spec: SourceSpec, lab: Lab, world: World
+    ) -> None:
+        """From both providers to one of CTyun, contexts dropped by name."""
+        opened = plaintexts(lab, read_rows(spec))
+        target = Target(key_id=world.keys.archive, provider="ctyun", context=DROP)
+        report = run(ground, spec, target)
+        rows = read_rows(spec)
+        assert plaintexts(lab, rows) == opened
+        moved = [row for row in rows if row["key_id"] == world.keys.archive]
+        assert {row["provider"] for row in moved} == {"ctyun"}
+        assert {row["encryption_context"] for row in moved} == {None}
+        pairs = [row for row in moved if row["record_id"] in _pair_ids()]
+        assert len(pairs) == 115
+        for row in pairs:
+            assert not (row["source_key_id"] or row["source_key_version_id"])
+            assert not row["source_encryption_algorithm"]
+        assert report.outcomes_after is not None
+        assert report.outcomes_after[Outcome.MOVE] == report.results.failed
+
+    def test_there_and_back(self, ground: Ground, spec: SourceSpec, lab: Lab, world: World) -> None:
+        opened = plaintexts(lab, read_rows(spec))
+        there = Target(key_id=world.keys.archive, provider="ctyun", context=DROP)
+        back = Target(key_id=world.keys.sessions, provider="tencent")
+        run(ground, spec, there)
+        report = run(ground, spec, back)
+        assert report.results.failed == 0 or report.failure_codes
+        assert plaintexts(lab, read_rows(spec)) == opened
+
+    def test_a_context_is_lost_only_by_name(
+        self, ground: Ground, spec: SourceSpec, world: World
+    ) -> None:
+        plan = planned(ground, spec, Target(key_id=world.keys.archive, provider="ctyun"))
+        lost = [r.records for r in plan.reasons if r.reason == "context would be lost"]
+        assert lost == [3 * 115]
+
+    def test_without_a_provider_column_nothing_crosses(
+        self, ground: Ground, tmp_path: Path, world: World
+    ) -> None:
+        path = tmp_path / "secrets.csv"
+        row = world.rows[0]
+        path.write_text(f"record_id,ciphertext_blob\n1,{row['ciphertext_blob']}\n", "utf-8")
+        spec = SourceSpec(str(path), provider="tencent")
+        with pytest.raises(CampaignError, match="has no provider column"):
+            planned(ground, spec, Target(key_id=world.keys.archive, provider="ctyun"))
+
+    def test_without_a_context_column_no_context_changes(
+        self, ground: Ground, tmp_path: Path, world: World
+    ) -> None:
+        path = tmp_path / "secrets.csv"
+        path.write_text("record_id,ciphertext_blob\n", "utf-8")
+        with pytest.raises(CampaignError, match="has no context column"):
+            planned(ground, SourceSpec(str(path), provider="tencent"), Target(context=DROP))
+
+
+def planned_stale(report: Report) -> int:
+    assert report.plan is not None
+    return report.plan.outcomes[Outcome.STALE]
+
+
+def _pair_ids() -> set[str]:
+    return {f"rec-{n:07}" for n in range(11, 2_300, 20)}
+
+
+class TestStopAndResume:
+    def test_stopped_after_a_chunk_and_resumed(
+        self, ground: Ground, spec: SourceSpec, tmp_path: Path, lab: Lab
+    ) -> None:
+        opened = plaintexts(lab, read_rows(spec))
+        chunks = []
+
+        def stop() -> bool:
+            return len(chunks) == 2
+
+        def progress(told: Progress) -> None:
+            if told.doing == "re-encrypting":
+                chunks.append(told)
+
+        with pytest.raises(CampaignInterrupted, match="stopped after 2,000 records") as stopped:
+            run(ground, spec, watch=Watch(progress, stop))
+        with pytest.raises(CampaignState, match="is not finished: resume it"):
+            run(ground, spec)
+        report = resume(ground, stopped.value.campaign_id)
+        assert report.state == "finished"
+        assert sum(Counter(vars_of(report)).values()) == 2_300
+        assert report.results.re_encrypted == 9 * 115
+        assert plaintexts(lab, read_rows(spec)) == opened
+        assert resume(ground, stopped.value.campaign_id).as_dict() == report.as_dict()
+        assert undo(ground, report.campaign).undone == 9 * 115
+
+    def test_stopped_while_planning_it_plans_again(self, ground: Ground, spec: SourceSpec) -> None:
+        with pytest.raises(CampaignInterrupted, match="stopped while planning"):
+            run(ground, spec, watch=Watch(stop=lambda: True))
+        (unfinished,) = campaigns(ground.state)
+        assert (unfinished.state, unfinished.plan) == ("planning", None)
+        assert resume(ground, unfinished.campaign).results.re_encrypted == 9 * 115
+
+
+class TestUndo:
+    def test_every_value_comes_back(self, ground: Ground, spec: SourceSpec, world: World) -> None:
+        before = read_rows(spec)
+        target = Target(key_id=world.keys.archive, provider="ctyun", context=DROP)
+        report = run(ground, spec, target)
+        plan = plan_undo(ground, report.campaign)
+        assert (plan.restorable, plan.touched_count, plan.gone_count) == (
+            report.results.re_encrypted,
+            0,
+            0,
+        )
+        done = undo(ground, report.campaign)
+        assert done.undone == report.results.re_encrypted
+        assert read_rows(spec) == before
+        assert done.state == "undone"
+
+    def test_undone_twice_is_undone_once(self, ground: Ground, spec: SourceSpec) -> None:
+        before = read_rows(spec)
+        report = run(ground, spec)
+        undo(ground, report.campaign)
+        again = undo(ground, report.campaign)
+        assert (again.undone, again.undo_lost) == (report.results.re_encrypted, ())
+        assert read_rows(spec) == before
+
+    def test_what_does_not_open_is_left(
+        self, ground: Ground, spec: SourceSpec, lab: Lab, world: World
+    ) -> None:
+        report = run(ground, spec)
+        lab.ctyun().disable_key(world.keys.billing)
+        done = undo(ground, report.campaign)
+        assert {lost.reason for lost in done.undo_lost} == {
+            "the old blob does not open to what the new one holds"
+        }
+        assert done.undone + len(done.undo_lost) == report.results.re_encrypted
+        lab.ctyun().enable_key(world.keys.billing)
+        again = undo(ground, report.campaign)
+        assert (again.undone, again.undo_lost) == (report.results.re_encrypted, ())
+
+    def test_closing_ends_it(self, ground: Ground, spec: SourceSpec) -> None:
+        report = run(ground, spec)
+        closed = close(ground, report.campaign)
+        assert closed.results == report.results
+        with pytest.raises(CampaignState, match="is closed; there is nothing to undo"):
+            undo(ground, report.campaign)
+        assert close(ground, report.campaign).state == "closed"
+        blob = next(r["ciphertext_blob"] for r in read_rows(spec) if r["key_id"])
+        for file in ground.state.journals()[0].parent.iterdir():
+            assert (blob or "").encode() not in file.read_bytes()
+
+
+class TestVerify:
+    def test_what_holds_is_proven(self, ground: Ground, spec: SourceSpec) -> None:
+        report = run(ground, spec)
+        proof = verify(ground, report.campaign)
+        assert (proof.changed, proof.proven) == (report.results.re_encrypted,) * 2
+
+    def test_what_was_changed_since_is_told(
+        self, ground: Ground, spec: SourceSpec, kind: str
+    ) -> None:
+        report = run(ground, spec)
+        rows = read_rows(spec)
+        if kind != "csv":
+            pytest.skip("one kind is enough")
+        path = Path(spec.location)
+        text = path.read_text("utf-8").replace(rows[0]["ciphertext_blob"] or "", "AAAA", 1)
+        lines = text.splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if "rec-0000001" not in line), "utf-8")
+        proof = verify(ground, report.campaign)
+        assert (proof.touched, proof.gone) == (1, 1)
+        assert proof.proven == report.results.re_encrypted - 2
+        done = undo(ground, report.campaign)
+        assert {(lost.record_id, lost.reason) for lost in done.undo_lost} == {
+            ("rec-0000000", "changed by somebody else since"),
+            ("rec-0000001", "not there any more"),
+        }
+        assert done.undone == proof.proven
+
+
+class TestAtomic:
+    def test_nothing_is_written_unless_all_succeed(self, ground: Ground, spec: SourceSpec) -> None:
+        before = stored_bytes(spec)
+        report = run(ground, spec, options=Options(atomic=True))
+        assert report.state == "aborted"
+        assert report.results.re_encrypted == 0
+        assert stored_bytes(spec) == before
+
+    def test_a_refusal_on_the_way_takes_all_back(
+        self, ground: Ground, kind: str, tmp_path: Path, world: World
+    ) -> None:
+        good = [row for row in world.rows if row["key_id"]]
+        bad = [row for at, row in enumerate(world.rows) if at % 20 == 17][:1]
+        spec = WRITERS[kind](tmp_path / "atomic", [*good, *bad])
+        before = read_rows(spec)
+        report = run(ground, spec, options=Options(atomic=True))
+        assert report.state == "aborted"
+        assert (report.results.re_encrypted, report.results.failed) == (0, 1)
+        assert read_rows(spec) == before
+
+    def test_when_all_succeed_all_is_written(
+        self, ground: Ground, kind: str, tmp_path: Path, world: World
+    ) -> None:
+        good = [row for row in world.rows if row["key_id"]]
+        spec = WRITERS[kind](tmp_path / "atomic", good)
+        report = run(ground, spec, options=Options(atomic=True))
+        assert report.state == "finished"
+        assert report.results.re_encrypted == planned_stale(report)
+
+
+def test_one_campaign_at_a_time(ground: Ground, spec: SourceSpec) -> None:
+    with ground.state.lock(open_source(spec).name), pytest.raises(SourceBusy):
+        run(ground, spec)
+
+
+def test_a_directory_is_many_files(ground: Ground, world: World, tmp_path: Path, lab: Lab) -> None:
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    specs = [write_parquet(folder / f"p{n}", world.rows[n::3]) for n in range(3)]
+    opened = [plaintexts(lab, read_rows(each)) for each in specs]
+    spec = SourceSpec(str(folder))
+    report = run(ground, spec)
+    assert report.results.re_encrypted == 9 * 115
+    assert [plaintexts(lab, read_rows(each)) for each in specs] == opened
+    assert undo(ground, report.campaign).undone == 9 * 115
