@@ -14,7 +14,15 @@ from typing import Any, Final
 
 from kmslab.analysis.census import Census, CensusRow
 from kmslab.analysis.classify import DROP, Classifier, Drop, Outcome, Target, Verdict
-from kmslab.analysis.forecast import DOCUMENTED_RATE, Forecast, ProviderForecast, forecast
+from kmslab.analysis.forecast import (
+    DOCUMENTED_RATE,
+    Flow,
+    Forecast,
+    ProviderForecast,
+    calls_by_action,
+    comparing,
+    forecast,
+)
 from kmslab.campaign.sending import Distinct, Verify
 from kmslab.clock import Clock
 from kmslab.context import context_text
@@ -83,6 +91,7 @@ class KeyMark:
 class Plan:
     """What a campaign would do. The outcomes sum to `total`.
 
+    `calls` are those of each provider by action, which are also the rights that are needed.
     `unverified` says that only heads were read; with `deep` every blob was authenticated.
     `fingerprints` are those of the source's parts, `keys` those that its blobs name and the
     destination. `notes` are sentences for whoever decides.
@@ -97,6 +106,7 @@ class Plan:
     outcomes: Mapping[Outcome, int]
     reasons: tuple[Reason, ...]
     census: tuple[CensusRow, ...]
+    calls: Mapping[str, Mapping[str, int]]
     forecast: Forecast
     unverified: bool
     fingerprints: Mapping[str, str]
@@ -121,6 +131,7 @@ class Plan:
             "outcomes": {outcome.value: records for outcome, records in self.outcomes.items()},
             "reasons": [asdict(reason) for reason in self.reasons],
             "census": [asdict(row) for row in self.census],
+            "calls": {provider: dict(actions) for provider, actions in self.calls.items()},
             "forecast": self.forecast.as_dict(),
             "unverified": self.unverified,
             "fingerprints": dict(self.fingerprints),
@@ -193,7 +204,9 @@ def make_plan(
     if before != _fingerprints(source):
         raise SourceChanged(f"{source.name} was changed while it was read; plan again")
     _refuse_lost_provider(source, target, judge)
-    verify = Verify.parse(options.verify)
+    calls = calls_by_action(
+        judge.flows, Verify.parse(options.verify), comparing=comparing(providers)
+    )
     return Plan(
         spec=spec,
         source=source.name,
@@ -204,7 +217,8 @@ def make_plan(
         outcomes={outcome: judge.outcomes[outcome] for outcome in Outcome},
         reasons=judge.listed_reasons(),
         census=tuple(judge.census.rows()),
-        forecast=_forecast(judge, verify, options),
+        calls=calls,
+        forecast=_forecast(calls, options),
         unverified=not deep,
         fingerprints=before,
         keys=_marks(providers, judge.keys | _destination(target, providers)),
@@ -235,7 +249,7 @@ class _Judge:
     def __init__(self, providers: Providers, target: Target) -> None:
         self.census = Census()
         self.outcomes: Counter[Outcome] = Counter()
-        self.calls: Counter[tuple[str, str | None]] = Counter()
+        self.flows: Counter[Flow] = Counter()
         self.keys: set[tuple[str, str]] = set()
         self.providers_seen: set[str] = set()
         self._reasons: Counter[tuple[Outcome, str]] = Counter()
@@ -252,8 +266,9 @@ class _Judge:
         for record, verdict in zip(records, verdicts, strict=True):
             self.census.add(record, verdict)
             self._reasons[verdict.outcome, verdict.reason] += 1
-            if verdict.outcome.sent and self._distinct.is_new(record, verdict):
-                self.calls[record.provider, verdict.destination_provider] += 1
+            if self._distinct.is_new(record, verdict):
+                destination = verdict.destination_provider or record.provider
+                self.flows[record.provider, destination] += 1
             if verdict.key_id is not None:
                 self.keys.add((record.provider, verdict.key_id))
             self.providers_seen.add(record.provider)
@@ -358,10 +373,10 @@ def _mark(providers: Providers, provider: str, key_id: str) -> KeyMark:
     return KeyMark(provider, key_id, key.state.value, key.primary_version_id)
 
 
-def _forecast(judge: _Judge, verify: Verify, options: Options) -> Forecast:
-    calls = verify.calls(judge.calls)
+def _forecast(calls: Mapping[str, Mapping[str, int]], options: Options) -> Forecast:
+    sums = {provider: sum(actions.values()) for provider, actions in calls.items()}
     rates = {provider: options.rates.get(provider, DOCUMENTED_RATE) for provider in calls}
-    return forecast(calls, rates)
+    return forecast(sums, rates)
 
 
 def _notes(target: Target, *, deep: bool) -> tuple[str, ...]:
@@ -427,6 +442,7 @@ def _from_dict(values: Mapping[str, Any]) -> Plan:
             for each in values["reasons"]
         ),
         census=tuple(CensusRow(**row) for row in values["census"]),
+        calls=values["calls"],
         forecast=Forecast(
             tuple(
                 ProviderForecast(name, each["calls"], each["rate"], each["seconds"])
