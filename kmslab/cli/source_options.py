@@ -51,15 +51,15 @@ class SourceOptions:
     key_column: Annotated[str, _column("key", "the key id")] = "key_id"
     created_column: Annotated[str, _column("created", "the record's time")] = "created_at"
     owner_column: Annotated[str, _column("owner", "the owner")] = "owner"
-    source_key_column: Annotated[
-        str, _column("source-key", "the key of public-key ciphertext")
-    ] = "source_key_id"
+    source_key_column: Annotated[str, _column("source-key", "the key of public-key ciphertext")] = (
+        "source_key_id"
+    )
     source_key_version_column: Annotated[
         str, _column("source-key-version", "the version of that key")
     ] = "source_key_version_id"
-    source_algorithm_column: Annotated[
-        str, _column("source-algorithm", "its algorithm")
-    ] = "source_encryption_algorithm"
+    source_algorithm_column: Annotated[str, _column("source-algorithm", "its algorithm")] = (
+        "source_encryption_algorithm"
+    )
 
     @property
     def given(self) -> bool:

@@ -1,0 +1,201 @@
+"""Plans, reports and what else campaigns give, as tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from kmslab.cli.output import narrate, write_line, write_table, write_text
+
+if TYPE_CHECKING:
+    from kmslab.analysis.census import CensusRow
+    from kmslab.analysis.forecast import Forecast
+    from kmslab.campaign.plan import Plan
+    from kmslab.campaign.report import Report
+    from kmslab.campaign.undo import UndoPlan
+    from kmslab.cli.names import Names
+
+_NAMED: Final = 10
+"""So many records are named on a screen; the report has more."""
+
+
+def show_plan(plan: Plan, names: Names) -> None:
+    """What would become of the records, what is there now, and what it takes."""
+    write_line(f"Plan for {plan.source}")
+    rows = [[each.outcome.value, each.reason, each.records] for each in plan.reasons]
+    write_table(["OUTCOME", "REASON", "RECORDS"], [*rows, ["total", "", plan.total]])
+    write_line("\nCensus: the records on each key version now")
+    show_census(plan.census, names)
+    if plan.calls:
+        write_line("\nCalls that it takes, for which these rights are needed")
+        write_table(["PROVIDER", "RIGHT", "CALLS", "A SECOND", "TIME"], _calls(plan))
+    write_line("")
+    for note in plan.notes:
+        write_text(note)
+
+
+def show_census(rows: Iterable[CensusRow], names: Names) -> None:
+    """A census as a table."""
+    write_table(
+        ["PROVIDER", "KEY", "VERSION", "PRIMARY", "RECORDS"],
+        [[r.provider, names(r.key_id), r.version_number, r.is_primary, r.records] for r in rows],
+    )
+
+
+def _calls(plan: Plan) -> list[list[Any]]:
+    paces = {each.provider: each for each in plan.forecast.providers}
+    return [
+        [provider, action, calls, f"{pace.rate:g}", duration(calls / pace.rate)]
+        for provider, actions in plan.calls.items()
+        for action, calls in actions.items()
+        for pace in [paces[provider]]
+    ]
+
+
+def duration(seconds: float) -> str:
+    """A time as it is said.
+
+    >>> duration(0), duration(0.4), duration(95), duration(7260), duration(200_000)
+    ('0 s', 'under 1 s', '1 min 35 s', '2 h 1 min', '2 d 7 h')
+    """
+    if 0 < seconds < 1:
+        return "under 1 s"
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"
+
+
+def show_intent(plan: Plan) -> None:
+    """Say exactly what a run would do, to whoever is asked."""
+    calls = _said_calls(plan.forecast)
+    verified = {
+        "decrypt": "open each new blob and compare",
+        "answer": "open no new blob",
+    }.get(plan.options.verify, f"open one new blob in {plan.options.verify.partition(':')[2]}")
+    place = (
+        f"write the changed copy to {plan.options.output}, and leave the source as it is"
+        if plan.options.output
+        else f"write the new blobs back into {plan.source}"
+    )
+    narrate(f"\nThis will re-encrypt {plan.to_send:,} records ({calls}), {verified}, and {place}.")
+    if left := plan.total - plan.to_send:
+        narrate(f"The other {left:,} are left as they are.")
+    if plan.options.atomic:
+        narrate("With --atomic nothing is written unless every record succeeds.")
+
+
+def _said_calls(forecast: Forecast) -> str:
+    each = [f"{one.calls:,} calls to {one.provider}" for one in forecast.providers]
+    return f"{' and '.join(each)}, {duration(forecast.seconds)} at that rate"
+
+
+def show_report(report: Report, names: Names) -> None:
+    """What a campaign has done."""
+    results = report.results
+    write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
+    write_table(
+        ["RESULT", "RECORDS"],
+        [
+            ["re-encrypted", results.re_encrypted],
+            ["unchanged", results.unchanged],
+            ["failed", results.failed],
+            ["lost", results.lost],
+        ],
+    )
+    if report.plan is not None and report.census_after is not None:
+        write_line("\nCensus: the records on each key version, before and after")
+        write_table(
+            ["PROVIDER", "KEY", "VERSION", "PRIMARY", "BEFORE", "AFTER"],
+            [
+                [r.provider, names(r.key_id), r.version_number, r.is_primary, before, after]
+                for r, before, after in both(report.plan.census, report.census_after)
+            ],
+        )
+    _show_failures(report)
+    _show_lost("Lost: left as they are", [(lost.record_id, lost.reason) for lost in report.losses])
+
+
+def both(
+    before: Sequence[CensusRow], after: Sequence[CensusRow]
+) -> list[tuple[CensusRow, int, int]]:
+    """Two censuses as one: each key version, with its records before and after.
+
+    Which version is the primary one is told as of the later one.
+    """
+    rows = {_version(row): (row, row.records, 0) for row in before}
+    for row in after:
+        rows[_version(row)] = (row, rows.get(_version(row), (row, 0, 0))[1], row.records)
+    return sorted(rows.values(), key=lambda each: [(v is None, str(v)) for v in _order(each[0])])
+
+
+def _version(row: CensusRow) -> tuple[Any, ...]:
+    return row.provider, row.key_id, row.key_version_id
+
+
+def _order(row: CensusRow) -> tuple[Any, ...]:
+    number = None if row.version_number is None else f"{row.version_number:09}"
+    return row.provider, row.key_id, number, row.key_version_id
+
+
+def _show_failures(report: Report) -> None:
+    if not report.failure_codes:
+        return
+    write_line("\nFailed: left as they are")
+    examples = {failure.code: failure for failure in reversed(report.failures)}
+    rows = [
+        [code, count, examples[code].record_id if code in examples else None]
+        for code, count in report.failure_codes.items()
+    ]
+    write_table(["CODE", "RECORDS", "FOR EXAMPLE"], rows)
+    for code, failure in examples.items():
+        request = f" (request {failure.request_id})" if failure.request_id else ""
+        write_text(f"{code}: {failure.message}{request}")
+
+
+def _show_lost(title: str, lost: Sequence[tuple[str, str]]) -> None:
+    if not lost:
+        return
+    write_line(f"\n{title}")
+    write_table(["RECORD", "WHY"], lost[:_NAMED])
+    if len(lost) > _NAMED:
+        write_text("(the report names more)")
+
+
+def never_sent(report: Report) -> Mapping[str, int]:
+    """The records that were not sent, though somebody may want them to be, by outcome."""
+    from kmslab.analysis.classify import Outcome
+
+    if report.plan is None:
+        return {}
+    return {
+        outcome.value: count
+        for outcome, count in report.plan.outcomes.items()
+        if count and not outcome.sent and outcome is not Outcome.CURRENT
+    }
+
+
+def show_undo_plan(plan: UndoPlan) -> None:
+    """What an undo would do."""
+    write_line(f"Undo of campaign {plan.campaign} on {plan.source}")
+    write_table(
+        ["RECORDS THAT", "COUNT"],
+        [
+            ["get their old blob back", plan.restorable],
+            ["have it already", plan.already],
+            ["were changed since, and are left", plan.touched_count],
+            ["are not there any more", plan.gone_count],
+        ],
+    )
+    _show_lost("Changed since", [(name, "holds another blob") for name in plan.touched])
+
+
+def show_undone(report: Report) -> None:
+    """What an undo has done."""
+    write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
+    rows = [["restored", report.undone], ["left as they are", len(report.undo_lost)]]
+    write_table(["RESULT", "RECORDS"], rows)
+    _show_lost("Left", [(lost.record_id, lost.reason) for lost in report.undo_lost])
