@@ -7,14 +7,23 @@ where keys or source are not what they were.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
 from kmslab.analysis.census import Census, CensusRow
 from kmslab.analysis.classify import DROP, Classifier, Drop, Outcome, Target, Verdict
-from kmslab.analysis.forecast import DOCUMENTED_RATE, Forecast, ProviderForecast, forecast
+from kmslab.analysis.forecast import (
+    DOCUMENTED_RATE,
+    Flow,
+    Forecast,
+    ProviderForecast,
+    calls_by_provider,
+    comparing,
+    forecast,
+    rights_needed,
+)
 from kmslab.campaign.sending import Distinct, Verify
 from kmslab.clock import Clock
 from kmslab.context import context_text
@@ -83,9 +92,10 @@ class KeyMark:
 class Plan:
     """What a campaign would do. The outcomes sum to `total`.
 
-    `unverified` says that only heads were read; with `deep` every blob was authenticated.
-    `fingerprints` are those of the source's parts, `keys` those that its blobs name and the
-    destination. `notes` are sentences for whoever decides.
+    `rights` are the calls that a credential must be allowed, by provider. `unverified` says that
+    only heads were read; with `deep` every blob was authenticated. `fingerprints` are those of the
+    source's parts, `keys` those that its blobs name and the destination. `notes` are sentences for
+    whoever decides.
     """
 
     spec: SourceSpec
@@ -98,6 +108,7 @@ class Plan:
     reasons: tuple[Reason, ...]
     census: tuple[CensusRow, ...]
     forecast: Forecast
+    rights: Mapping[str, Sequence[str]]
     unverified: bool
     fingerprints: Mapping[str, str]
     keys: tuple[KeyMark, ...]
@@ -122,6 +133,7 @@ class Plan:
             "reasons": [asdict(reason) for reason in self.reasons],
             "census": [asdict(row) for row in self.census],
             "forecast": self.forecast.as_dict(),
+            "rights": {provider: list(calls) for provider, calls in self.rights.items()},
             "unverified": self.unverified,
             "fingerprints": dict(self.fingerprints),
             "keys": [asdict(mark) for mark in self.keys],
@@ -193,7 +205,7 @@ def make_plan(
     if before != _fingerprints(source):
         raise SourceChanged(f"{source.name} was changed while it was read; plan again")
     _refuse_lost_provider(source, target, judge)
-    verify = Verify.parse(options.verify)
+    verify, own = Verify.parse(options.verify), comparing(providers)
     return Plan(
         spec=spec,
         source=source.name,
@@ -204,7 +216,8 @@ def make_plan(
         outcomes={outcome: judge.outcomes[outcome] for outcome in Outcome},
         reasons=judge.listed_reasons(),
         census=tuple(judge.census.rows()),
-        forecast=_forecast(judge, verify, options),
+        forecast=_forecast(judge, verify, options, own),
+        rights=rights_needed(judge.flows, verify, comparing=own),
         unverified=not deep,
         fingerprints=before,
         keys=_marks(providers, judge.keys | _destination(target, providers)),
@@ -235,7 +248,7 @@ class _Judge:
     def __init__(self, providers: Providers, target: Target) -> None:
         self.census = Census()
         self.outcomes: Counter[Outcome] = Counter()
-        self.calls: Counter[tuple[str, str | None]] = Counter()
+        self.flows: Counter[Flow] = Counter()
         self.keys: set[tuple[str, str]] = set()
         self.providers_seen: set[str] = set()
         self._reasons: Counter[tuple[Outcome, str]] = Counter()
@@ -253,7 +266,7 @@ class _Judge:
             self.census.add(record, verdict)
             self._reasons[verdict.outcome, verdict.reason] += 1
             if verdict.outcome.sent and self._distinct.is_new(record, verdict):
-                self.calls[record.provider, verdict.destination_provider] += 1
+                self.flows[record.provider, verdict.destination_provider or record.provider] += 1
             if verdict.key_id is not None:
                 self.keys.add((record.provider, verdict.key_id))
             self.providers_seen.add(record.provider)
@@ -358,8 +371,8 @@ def _mark(providers: Providers, provider: str, key_id: str) -> KeyMark:
     return KeyMark(provider, key_id, key.state.value, key.primary_version_id)
 
 
-def _forecast(judge: _Judge, verify: Verify, options: Options) -> Forecast:
-    calls = verify.calls(judge.calls)
+def _forecast(judge: _Judge, verify: Verify, options: Options, own: Collection[str]) -> Forecast:
+    calls = calls_by_provider(judge.flows, verify, comparing=own)
     rates = {provider: options.rates.get(provider, DOCUMENTED_RATE) for provider in calls}
     return forecast(calls, rates)
 
@@ -433,6 +446,7 @@ def _from_dict(values: Mapping[str, Any]) -> Plan:
                 for name, each in values["forecast"]["providers"].items()
             )
         ),
+        rights=values["rights"],
         unverified=values["unverified"],
         fingerprints=values["fingerprints"],
         keys=tuple(KeyMark(**mark) for mark in values["keys"]),
