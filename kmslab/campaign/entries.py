@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from kmslab.campaign.journal import Entry, Journal, Step
 from kmslab.model import Record
@@ -32,8 +33,5 @@ def stored(journal: Journal, part: int, chunk: Chunk) -> list[tuple[Record, Entr
 
 def before(record: Record, change: Change) -> Record:
     """A record as it was before a change."""
-    return replace(
-        record,
-        ciphertext_blob=change.old_blob,
-        **{name: old for name, (old, _) in change.others.items()},
-    )
+    old: dict[str, Any] = {name: values[0] for name, values in change.others.items()}
+    return replace(record, ciphertext_blob=change.old_blob, **old)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -139,7 +139,7 @@ class Pass:
 
     # What is new
 
-    def _re_encrypt(self, chunk: Chunk, known: Sequence[int] | set[int]) -> list[Change]:
+    def _re_encrypt(self, chunk: Chunk, known: Collection[int]) -> list[Change]:
         """The changes of the rows that the journal does not know; what was refused is told it."""
         rows = [row for row in range(len(chunk.records)) if row not in known]
         records = [chunk.records[row] for row in rows]

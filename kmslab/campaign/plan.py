@@ -7,7 +7,7 @@ where keys or source are not what they were.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -19,9 +19,10 @@ from kmslab.analysis.forecast import (
     Flow,
     Forecast,
     ProviderForecast,
-    calls_by_action,
+    calls_by_provider,
     comparing,
     forecast,
+    rights_needed,
 )
 from kmslab.campaign.sending import Distinct, Verify
 from kmslab.clock import Clock
@@ -91,10 +92,10 @@ class KeyMark:
 class Plan:
     """What a campaign would do. The outcomes sum to `total`.
 
-    `calls` are those of each provider by action, which are also the rights that are needed.
-    `unverified` says that only heads were read; with `deep` every blob was authenticated.
-    `fingerprints` are those of the source's parts, `keys` those that its blobs name and the
-    destination. `notes` are sentences for whoever decides.
+    `rights` are the calls that a credential must be allowed, by provider. `unverified` says that
+    only heads were read; with `deep` every blob was authenticated. `fingerprints` are those of the
+    source's parts, `keys` those that its blobs name and the destination. `notes` are sentences for
+    whoever decides.
     """
 
     spec: SourceSpec
@@ -106,8 +107,8 @@ class Plan:
     outcomes: Mapping[Outcome, int]
     reasons: tuple[Reason, ...]
     census: tuple[CensusRow, ...]
-    calls: Mapping[str, Mapping[str, int]]
     forecast: Forecast
+    rights: Mapping[str, Sequence[str]]
     unverified: bool
     fingerprints: Mapping[str, str]
     keys: tuple[KeyMark, ...]
@@ -131,8 +132,8 @@ class Plan:
             "outcomes": {outcome.value: records for outcome, records in self.outcomes.items()},
             "reasons": [asdict(reason) for reason in self.reasons],
             "census": [asdict(row) for row in self.census],
-            "calls": {provider: dict(actions) for provider, actions in self.calls.items()},
             "forecast": self.forecast.as_dict(),
+            "rights": {provider: list(calls) for provider, calls in self.rights.items()},
             "unverified": self.unverified,
             "fingerprints": dict(self.fingerprints),
             "keys": [asdict(mark) for mark in self.keys],
@@ -204,9 +205,7 @@ def make_plan(
     if before != _fingerprints(source):
         raise SourceChanged(f"{source.name} was changed while it was read; plan again")
     _refuse_lost_provider(source, target, judge)
-    calls = calls_by_action(
-        judge.flows, Verify.parse(options.verify), comparing=comparing(providers)
-    )
+    verify, own = Verify.parse(options.verify), comparing(providers)
     return Plan(
         spec=spec,
         source=source.name,
@@ -217,8 +216,8 @@ def make_plan(
         outcomes={outcome: judge.outcomes[outcome] for outcome in Outcome},
         reasons=judge.listed_reasons(),
         census=tuple(judge.census.rows()),
-        calls=calls,
-        forecast=_forecast(calls, options),
+        forecast=_forecast(judge, verify, options, own),
+        rights=rights_needed(judge.flows, verify, comparing=own),
         unverified=not deep,
         fingerprints=before,
         keys=_marks(providers, judge.keys | _destination(target, providers)),
@@ -266,9 +265,8 @@ class _Judge:
         for record, verdict in zip(records, verdicts, strict=True):
             self.census.add(record, verdict)
             self._reasons[verdict.outcome, verdict.reason] += 1
-            if self._distinct.is_new(record, verdict):
-                destination = verdict.destination_provider or record.provider
-                self.flows[record.provider, destination] += 1
+            if verdict.outcome.sent and self._distinct.is_new(record, verdict):
+                self.flows[record.provider, verdict.destination_provider or record.provider] += 1
             if verdict.key_id is not None:
                 self.keys.add((record.provider, verdict.key_id))
             self.providers_seen.add(record.provider)
@@ -373,10 +371,10 @@ def _mark(providers: Providers, provider: str, key_id: str) -> KeyMark:
     return KeyMark(provider, key_id, key.state.value, key.primary_version_id)
 
 
-def _forecast(calls: Mapping[str, Mapping[str, int]], options: Options) -> Forecast:
-    sums = {provider: sum(actions.values()) for provider, actions in calls.items()}
+def _forecast(judge: _Judge, verify: Verify, options: Options, own: Collection[str]) -> Forecast:
+    calls = calls_by_provider(judge.flows, verify, comparing=own)
     rates = {provider: options.rates.get(provider, DOCUMENTED_RATE) for provider in calls}
-    return forecast(sums, rates)
+    return forecast(calls, rates)
 
 
 def _notes(target: Target, *, deep: bool) -> tuple[str, ...]:
@@ -442,13 +440,13 @@ def _from_dict(values: Mapping[str, Any]) -> Plan:
             for each in values["reasons"]
         ),
         census=tuple(CensusRow(**row) for row in values["census"]),
-        calls=values["calls"],
         forecast=Forecast(
             tuple(
                 ProviderForecast(name, each["calls"], each["rate"], each["seconds"])
                 for name, each in values["forecast"]["providers"].items()
             )
         ),
+        rights=values["rights"],
         unverified=values["unverified"],
         fingerprints=values["fingerprints"],
         keys=tuple(KeyMark(**mark) for mark in values["keys"]),

@@ -145,7 +145,7 @@ def _go_on(ground: Ground, journal: Journal, source: Source, watch: Watch) -> Re
     else:
         plan = Plan.from_dict(facts["plan"])
     journal.note(state="running")
-    if plan.options.atomic and sum(plan.outcomes.get(outcome, 0) for outcome in _NEVER):
+    if plan.options.atomic and any(plan.outcomes[outcome] for outcome in _NEVER):
         _abort(ground, journal)
     else:
         _Run(ground, journal, source, plan, watch).over_all_parts()

@@ -53,11 +53,12 @@ def password_of(url: str) -> str | None:
 
 
 def absolute_url(url: str) -> str:
-    """A database URL to be kept: without a password, the same wherever this process stands."""
-    parsed = _parsed(url)
-    if parsed.get_backend_name() != SQLITE:
-        return without_password(url)
-    return f"sqlite:///{_sqlite_path(parsed)}"
+    """A database URL to be kept: it means the same wherever this process stands.
+
+    SourceError where it holds a password.
+    """
+    parsed = _storable(url)
+    return f"sqlite:///{_sqlite_path(parsed)}" if parsed.get_backend_name() == SQLITE else url
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +73,7 @@ class Database:
     @classmethod
     def of(cls, url: str, password: str | None = None) -> Database:
         """The database of a URL, which must hold no password."""
-        parsed = _parsed(url)
-        if parsed != _without_password(parsed):
-            raise SourceError(
-                f"{without_password(url)}: the URL holds a password, which would be stored with "
-                "it; leave it out, and let the driver find it: for PostgreSQL in PGPASSWORD or "
-                "in ~/.pgpass"
-            )
+        parsed = _storable(url)
         if parsed.get_backend_name() == SQLITE:
             path = _sqlite_path(parsed)
             return cls(f"sqlite:///{path}", path, _sqlite_engine(path))
@@ -167,6 +162,16 @@ def _parsed(url: str) -> URL:
             "this is no database URL; it should look like sqlite:///orders.db or "
             "postgresql://user@host/database"
         ) from None
+
+
+def _storable(url: str) -> URL:
+    parsed = _parsed(url)
+    if parsed != _without_password(parsed):
+        raise SourceError(
+            f"{without_password(url)}: the URL holds a password, which would be stored with it; "
+            "leave it out, and let the driver find it: for PostgreSQL in PGPASSWORD or ~/.pgpass"
+        )
+    return parsed
 
 
 def _without_password(url: URL) -> URL:

@@ -32,6 +32,10 @@ COLUMNS = (
 )
 Row = dict[str, str | None]
 
+TWENTIES = 62
+RECORDS = 20 * TWENTIES
+"""What a test has, unless it says otherwise: two chunks."""
+
 # From Tencent's public documentation (its ReEncrypt page): a cloud's own blob.
 CLOUD_BLOB = (
     "M1UPpYhWviWGrfn78MLVBG1n5G2H6+pGK5u7xOmoWoCcWpxVKC1OAQujzQSLHWBE54p3Kd8Qji+7FOPN3nkQeA==-k-"
@@ -81,10 +85,10 @@ def make_rows(lab: Lab, keys: Keys, count: int) -> list[Row]:
     """
     kinds = [_KINDS[index % len(_KINDS)] for index in range(count)]
     made = {"old": iter(_symmetric(lab, keys, kinds, "old"))}
+    others = _others(lab, keys)
     lab.rotate(keys.orders)
     lab.rotate(keys.billing)
     made["new"] = iter(_symmetric(lab, keys, kinds, "new"))
-    others = _others(lab, keys)
     lab.tencent().disable_key(keys.disabled)
     rows: list[Row] = []
     for index, kind in enumerate(kinds):

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from campaign_data import WRITERS, World, make_keys, make_rows
+from campaign_data import RECORDS, WRITERS, World, make_keys, make_rows
 
 from kmslab import Lab, ManualClock
 from kmslab.campaign.run import Ground
@@ -36,8 +36,8 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], World]:
 
 @pytest.fixture
 def world(worlds: Callable[[int], World], tmp_path: Path) -> World:
-    """A world of 2,300 records, whose lab is the test's own: three chunks."""
-    found = worlds(2_300)
+    """A world whose lab is the test's own."""
+    found = worlds(RECORDS)
     shutil.copytree(found.path, tmp_path / "lab")
     return World(tmp_path / "lab", found.keys, found.rows)
 

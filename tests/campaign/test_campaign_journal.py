@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -80,7 +81,7 @@ def test_steps_are_told_by_spans(journal: Journal) -> None:
 def test_spans_hold_just_these_numbers(numbers: list[int]) -> None:
     found = spans(numbers)
     assert [n for first, last in found for n in range(first, last + 1)] == sorted(numbers)
-    assert all(a[1] + 1 < b[0] for a, b in zip(found, found[1:], strict=False))
+    assert all(a[1] + 1 < b[0] for a, b in pairwise(found))
 
 
 def test_failures_are_of_the_last_pass(journal: Journal) -> None:
@@ -135,7 +136,7 @@ def test_it_is_there_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyP
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "rename", full)
-    with pytest.raises(StateError, match="cannot be made: .*No space left"):
+    with pytest.raises(StateError, match=r"cannot be made: .*No space left"):
         Journal.create(path, {})
     assert list(path.parent.iterdir()) == []
 
