@@ -26,9 +26,9 @@ def show_plan(plan: Plan, names: Names) -> None:
     write_table(["OUTCOME", "REASON", "RECORDS"], [*rows, ["total", "", plan.total]])
     write_line("\nCensus: the records on each key version now")
     show_census(plan.census, names)
-    if plan.calls:
-        write_line("\nCalls that it takes, for which these rights are needed")
-        write_table(["PROVIDER", "RIGHT", "CALLS", "A SECOND", "TIME"], _calls(plan))
+    if plan.forecast.calls:
+        write_line("\nCalls, how long they take, and the rights that they need")
+        write_table(["PROVIDER", "CALLS", "A SECOND", "TIME", "RIGHTS"], _calls(plan))
     write_line("")
     for note in plan.notes:
         write_text(note)
@@ -43,12 +43,15 @@ def show_census(rows: Iterable[CensusRow], names: Names) -> None:
 
 
 def _calls(plan: Plan) -> list[list[Any]]:
-    paces = {each.provider: each for each in plan.forecast.providers}
     return [
-        [provider, action, calls, f"{pace.rate:g}", duration(calls / pace.rate)]
-        for provider, actions in plan.calls.items()
-        for action, calls in actions.items()
-        for pace in [paces[provider]]
+        [
+            each.provider,
+            each.calls,
+            f"{each.rate:g}",
+            duration(each.seconds),
+            ", ".join(plan.rights.get(each.provider, ())),
+        ]
+        for each in plan.forecast.providers
     ]
 
 
