@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kmslab.errors import FormatError, SourceError
 from kmslab.model import Record
@@ -60,6 +61,10 @@ def _records(path: Path, reading: Reading) -> Iterator[Record]:
                 yield record
 
 
+if TYPE_CHECKING:
+    from kmslab.records.parquet import ParquetPart
+
+
 @dataclass(frozen=True, slots=True)
 class FileSource:
     """Records in files: see `Source`, and `open_files`, which makes one."""
@@ -102,10 +107,21 @@ def open_files(spec: SourceSpec) -> FileSource:
         case "CSV":
             fields = _same_fields({file.path: csv_fields(file.path, reading) for file in files})
             parts: Sequence[Part] = [TextPart(file.path, CsvRows, reading) for file in files]
+        case "Parquet":
+            fields, parts = _parquet(files, reading)
         case _:
             fields = _jsonl_fields(name, files, reading)
             parts = [TextPart(file.path, JsonRows, reading) for file in files]
     return FileSource(name, fields, tuple(parts))
+
+
+def _parquet(
+    files: Sequence[Found], reading: Reading
+) -> tuple[frozenset[str], Sequence[ParquetPart]]:
+    from kmslab.records.parquet import ParquetPart  # pyarrow is not for those who read CSV
+
+    parts = [ParquetPart(file.path, reading, file.partition) for file in files]
+    return _same_fields({part.path: part.fields for part in parts}), parts
 
 
 def _jsonl_fields(name: str, files: Sequence[Found], reading: Reading) -> frozenset[str]:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from campaign_data import RECORDS, TWENTIES, WRITERS, Row, World, read_rows, write_parquet
+from campaign_data import RECORDS, TWENTIES, WRITERS, World, read_rows, write_parquet
+from campaign_sources import plaintexts
 
 from kmslab import Lab
 from kmslab.analysis.classify import DROP, STAY, Outcome, Target
@@ -46,31 +47,6 @@ def planned(ground: Ground, spec: SourceSpec, target: Target = STAY, **how: obje
         clock=ground.clock,
         **how,  # type: ignore[arg-type]
     )
-
-
-def plaintexts(lab: Lab, rows: list[Row]) -> dict[str, bytes | None]:
-    """What each record opens to, None where it does not."""
-    from kmslab.model import Record
-
-    records = [
-        Record(
-            row["record_id"] or "",
-            row["provider"] or "",
-            row["ciphertext_blob"] or "",
-            context=row["encryption_context"],
-            source_key_id=row["source_key_id"],
-            source_key_version_id=row["source_key_version_id"],
-            source_encryption_algorithm=row["source_encryption_algorithm"],
-        )
-        for row in rows
-    ]
-    found: dict[str, bytes | None] = {}
-    for provider in lab.providers():
-        own = [record for record in records if record.provider == provider]
-        opened = lab.kms(provider).decrypt_records(own)
-        for record, plaintext in zip(own, opened.plaintext, strict=True):
-            found[record.record_id] = None if plaintext is None else bytes(plaintext)
-    return found
 
 
 def stored_bytes(spec: SourceSpec) -> bytes:
