@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from kmslab.cli.output import narrate, write_line, write_table, write_text
+from kmslab.cli.output import narrate_text, write_line, write_table, write_text
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
-    from kmslab.analysis.forecast import Forecast
     from kmslab.campaign.plan import Plan
     from kmslab.campaign.report import Report
     from kmslab.campaign.undo import UndoPlan
@@ -74,26 +73,22 @@ def duration(seconds: float) -> str:
 
 def show_intent(plan: Plan) -> None:
     """Say exactly what a run would do, to whoever is asked."""
-    calls = _said_calls(plan.forecast)
-    verified = {
-        "decrypt": "open each new blob and compare",
-        "answer": "open no new blob",
-    }.get(plan.options.verify, f"open one new blob in {plan.options.verify.partition(':')[2]}")
+    calls = [f"{one.calls:,} calls to {one.provider}" for one in plan.forecast.providers]
+    if plan.options.rates:
+        calls[-1] += f", {duration(plan.forecast.seconds)} at that rate"
+    verified = {"decrypt": "open each new blob and compare", "answer": "open no new blob"}
+    how = verified.get(plan.options.verify) or f"open one in {plan.options.verify[7:]} new blobs"
     place = (
         f"write the changed copy to {plan.options.output}, and leave the source as it is"
         if plan.options.output
         else f"write the new blobs back into {plan.source}"
     )
-    narrate(f"\nThis will re-encrypt {plan.to_send:,} records ({calls}), {verified}, and {place}.")
+    done = f"re-encrypt {plan.to_send:,} records ({' and '.join(calls)}), {how}, and {place}"
+    narrate_text(f"\nThis will {done}.")
     if left := plan.total - plan.to_send:
-        narrate(f"The other {left:,} are left as they are.")
+        narrate_text(f"The other {left:,} are left as they are.")
     if plan.options.atomic:
-        narrate("With --atomic nothing is written unless every record succeeds.")
-
-
-def _said_calls(forecast: Forecast) -> str:
-    each = [f"{one.calls:,} calls to {one.provider}" for one in forecast.providers]
-    return f"{' and '.join(each)}, {duration(forecast.seconds)} at that rate"
+        narrate_text("With --atomic nothing is written unless every record succeeds.")
 
 
 def show_report(report: Report, names: Names) -> None:

@@ -119,7 +119,6 @@ def _bar(below: Any) -> Bar:
     from rich.console import Console
     from rich.progress import (
         BarColumn,
-        MofNCompleteColumn,
         Progress,
         ProgressColumn,
         Task,
@@ -132,6 +131,11 @@ def _bar(below: Any) -> Bar:
         def render(self, task: Task) -> Text:
             return Text(f"{task.speed or 0:,.0f}/s", style="progress.percentage")
 
+    class Rows(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            of = "" if task.total is None else f"/{int(task.total):,}"
+            return Text(f"{int(task.completed):,}{of}", style="progress.download")
+
     class Both(Progress):
         def get_renderables(self) -> Iterator[Any]:
             yield from super().get_renderables()
@@ -140,7 +144,7 @@ def _bar(below: Any) -> Bar:
     return Both(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None),
-        MofNCompleteColumn(),
+        Rows(),
         Rate(),
         TimeRemainingColumn(compact=True),
         console=Console(stderr=True, highlight=False, markup=False, emoji=False),
