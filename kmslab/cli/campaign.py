@@ -306,7 +306,8 @@ def report(
     failures with the providers' codes. It holds record ids and no blob. No lab is opened.
     """
     from kmslab.campaign.journal import Journal
-    from kmslab.campaign.rendering import html, markdown
+    from kmslab.campaign.rendering import markdown
+    from kmslab.campaign.rendering_html import html
     from kmslab.campaign.report import read_report
     from kmslab.cli.campaign_options import found_id
     from kmslab.cli.grounds import state_of

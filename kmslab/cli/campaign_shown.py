@@ -42,6 +42,8 @@ def show_census(rows: Iterable[CensusRow], names: Names) -> None:
 
 
 def _calls(plan: Plan) -> list[list[Any]]:
+    from kmslab.campaign.rendering import duration
+
     return [
         [
             each.provider,
@@ -54,25 +56,10 @@ def _calls(plan: Plan) -> list[list[Any]]:
     ]
 
 
-def duration(seconds: float) -> str:
-    """A time as it is said.
-
-    >>> duration(0), duration(0.4), duration(95), duration(7260), duration(200_000)
-    ('0 s', 'under 1 s', '1 min 35 s', '2 h 1 min', '2 d 7 h')
-    """
-    if 0 < seconds < 1:
-        return "under 1 s"
-    left = round(seconds)
-    parts: list[str] = []
-    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, length)
-        if count or parts:
-            parts.append(f"{count} {unit}")
-    return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"
-
-
 def show_intent(plan: Plan) -> None:
     """Say exactly what a run would do, to whoever is asked."""
+    from kmslab.campaign.rendering import duration
+
     calls = [f"{one.calls:,} calls to {one.provider}" for one in plan.forecast.providers]
     if plan.options.rates:
         calls[-1] += f", {duration(plan.forecast.seconds)} at that rate"
@@ -93,16 +80,12 @@ def show_intent(plan: Plan) -> None:
 
 def show_report(report: Report, names: Names) -> None:
     """What a campaign has done."""
-    results = report.results
+    from kmslab.campaign.rendering import both_censuses, results
+
     write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
     write_table(
         ["RESULT", "RECORDS"],
-        [
-            ["re-encrypted", results.re_encrypted],
-            ["unchanged", results.unchanged],
-            ["failed", results.failed],
-            ["lost", results.lost],
-        ],
+        results(report),
     )
     if report.plan is not None and report.census_after is not None:
         write_line("\nCensus: the records on each key version, before and after")
@@ -110,33 +93,11 @@ def show_report(report: Report, names: Names) -> None:
             ["PROVIDER", "KEY", "VERSION", "PRIMARY", "BEFORE", "AFTER"],
             [
                 [r.provider, names(r.key_id), r.version_number, r.is_primary, before, after]
-                for r, before, after in both(report.plan.census, report.census_after)
+                for r, before, after in both_censuses(report.plan.census, report.census_after)
             ],
         )
     _show_failures(report)
     _show_lost("Lost: left as they are", [(lost.record_id, lost.reason) for lost in report.losses])
-
-
-def both(
-    before: Sequence[CensusRow], after: Sequence[CensusRow]
-) -> list[tuple[CensusRow, int, int]]:
-    """Two censuses as one: each key version, with its records before and after.
-
-    Which version is the primary one is told as of the later one.
-    """
-    rows = {_version(row): (row, row.records, 0) for row in before}
-    for row in after:
-        rows[_version(row)] = (row, rows.get(_version(row), (row, 0, 0))[1], row.records)
-    return sorted(rows.values(), key=lambda each: [(v is None, str(v)) for v in _order(each[0])])
-
-
-def _version(row: CensusRow) -> tuple[Any, ...]:
-    return row.provider, row.key_id, row.key_version_id
-
-
-def _order(row: CensusRow) -> tuple[Any, ...]:
-    number = None if row.version_number is None else f"{row.version_number:09}"
-    return row.provider, row.key_id, number, row.key_version_id
 
 
 def _show_failures(report: Report) -> None:
