@@ -93,9 +93,7 @@ def survey(
         left += search.in_source(registered)
     left += search.in_journals()
     left += [
-        Left(Kind.HOLD, f"{hold.name}: {hold.reason}")
-        for hold in holds
-        if hold.key_id in (None, key.key_id)
+        Left(Kind.HOLD, f"{hold.name}: {hold.reason}") for hold in holds if hold.covers(key.key_id)
     ]
     return Retirement(
         key.provider,

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +77,8 @@ def timed(victim: Victim, job: dict[str, str]) -> float:
 def kill_at(victim: Victim, job: dict[str, str], delay: float) -> None:
     child = victim.start(job)
     time.sleep(delay)
-    os.kill(child, signal.SIGKILL)
+    with suppress(ProcessLookupError):  # it was done already
+        os.kill(child, signal.SIGKILL)
     victim.status()
 
 
