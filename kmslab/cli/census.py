@@ -58,7 +58,8 @@ def census(
         show_census(rows, names)
     narrate(f"{sum(row.records for row in rows)} records")
     if deep:
-        narrate(f"{unopened} of them were not opened, or do not open")
+        some = f"{unopened} of them were not opened, or do not open"
+        narrate(some if unopened else "all of them were opened")
 
 
 def counted(

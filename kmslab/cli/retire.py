@@ -78,7 +78,7 @@ def retire(
         change = {"state": done.state, "deletion_at": done.deletion_at}
         write_json({**plain(looked), "ready": looked.ready, **change})
     else:
-        _show(looked, key)
+        _show(looked, key if key_version is None else f"{key} version {key_version}")
         if disable or schedule_deletion is not None:
             _tell(looked, key, done)
     if not looked.ready:
@@ -153,8 +153,7 @@ def _carry_out(lab: Lab, key: Key, disable: bool, days: int | None) -> Key:
     return key
 
 
-def _show(looked: Retirement, key: str) -> None:
-    what = f"{key} version {looked.key_version_id}" if looked.key_version_id else key
+def _show(looked: Retirement, what: str) -> None:
     if looked.ready:
         write_line(f"nothing is left on {what}")
     else:
@@ -176,6 +175,9 @@ def _tell(looked: Retirement, key: str, done: Key) -> None:
     if not looked.ready:
         narrate(f"{key} was left as it is")
     elif done.deletion_at is not None:
-        narrate(f"{key} will be deleted on {shown(done.deletion_at)}; `kmslab key cancel-deletion`")
+        narrate(
+            f"{key} will be deleted on {shown(done.deletion_at)}; until then: "
+            f"kmslab key cancel-deletion {key}"
+        )
     else:
         narrate(f"{key} is {done.state.value}")
