@@ -75,7 +75,7 @@ class Sender:
 
     Records of the target's provider, and those that stay, are re-encrypted where they are; the
     others are decrypted there and encrypted here. Equal ones are sent once, as long as they are
-    remembered (`RECENT_PAIRS`). `rates` are in calls a second by provider: one that is not named is
+    `remembered`. `rates` are in calls a second by provider: one that is not named is
     not held back. What fails for a while is tried again with `patience`, waiting a random part
     (`jitter`, 0 to 1) of a growing time.
 
@@ -96,6 +96,7 @@ class Sender:
         jitter: Callable[[], float],
         patience: Patience | None = None,
         stop: Stop = never,
+        remembered: int = RECENT_PAIRS,
     ) -> None:
         self._target = target
         if not isinstance(target.context, Keep | Drop):
@@ -103,7 +104,7 @@ class Sender:
         self._verify = verify
         self._stop = stop
         self._reader = Reader(self._target)
-        self._recent: Recent[_Slot] = Recent()
+        self._recent: Recent[_Slot] = Recent(remembered)
         self._turn = 0
         self._numbers: Counter[str] = Counter()
         self._callers = {
@@ -121,7 +122,7 @@ class Sender:
     @property
     def calls(self) -> Mapping[str, int]:
         """The calls made so far, by provider: one for each row and attempt."""
-        return {name: sum(calls.values()) for name, calls in self.calls_by_action.items()}
+        return {name: sum(caller.calls.values()) for name, caller in self._callers.items()}
 
     @property
     def calls_by_action(self) -> Mapping[str, Mapping[str, int]]:
