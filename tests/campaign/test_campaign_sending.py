@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -27,6 +28,7 @@ from kmslab.analysis import (
     comparing,
 )
 from kmslab.campaign.sending import Answer, Distinct, Patience, Sender
+from kmslab.clock import SystemClock
 from kmslab.errors import (
     BadAnswer,
     ContextError,
@@ -38,7 +40,7 @@ from kmslab.errors import (
     Throttled,
 )
 from kmslab.model import CTYUN, TENCENT, KeySpec, OaepAlgorithm
-from kmslab.providers.base import KEEP, Providers, ReEncrypted
+from kmslab.providers.base import KEEP, Opened, Providers, ReEncrypted
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 COUNT = 16
@@ -246,6 +248,30 @@ def test_a_cloud_decides_what_it_does_not_tell(ground: Ground) -> None:
 def test_the_target_context_must_be_one(ground: Ground) -> None:
     with pytest.raises(ContextError):
         ground.sender(ground.lab, Target(context="tenant=7"))
+
+
+@pytest.mark.parametrize("crosses", [False, True])
+def test_several_batches_are_under_way_at_once(ground: Ground, crosses: bool) -> None:
+    """Each call waits for two others, as long as a cloud that is far away."""
+    together = threading.Barrier(3, timeout=20.0)
+
+    class Far(CloudKms):
+        def decrypt_records(self, records: Sequence[Record]) -> Opened:
+            together.wait()
+            return self.inner.decrypt_records(records)
+
+        def re_encrypt_records(self, records: Sequence[Record], **options: Any) -> ReEncrypted:
+            together.wait()
+            return self.inner.re_encrypt_records(records, **options)
+
+    clouds = Clouds(ground.lab, ground.clock)
+    clouds.tencent = Far(ground.lab.tencent(), ground.clock)
+    target = Target(key_id=ground.archive, provider=CTYUN) if crosses else Target()
+    records = ground.tencent[:12]
+    sender = ground.sender(clouds, target, rates={TENCENT: 190.0}, clock=SystemClock(), in_flight=3)
+    answers = sender.send(records, ground.verdicts(records, target))
+    ground.check(records, answers, target)
+    assert sender.calls["tencent"] == 12
 
 
 class TestEqualRecords:
