@@ -50,7 +50,10 @@ class Outcome(StrEnum):
     @property
     def sent(self) -> bool:
         """Whether a campaign makes a call for such a record."""
-        return self in (Outcome.STALE, Outcome.MOVE, Outcome.MAY_CHANGE)
+        return self in _SENT
+
+
+_SENT: Final = (Outcome.STALE, Outcome.MOVE, Outcome.MAY_CHANGE)
 
 
 class Drop(Enum):
