@@ -106,6 +106,8 @@ class JsonRows:
             row = _DECODER.decode(text)
         except json.JSONDecodeError as error:
             raise FormatError(f"not JSON: {error.msg} at character {error.colno}") from None
+        except FormatError:
+            raise
         except (ValueError, RecursionError):  # a number of very many digits; very deep nesting
             raise FormatError("a number too long, or nesting too deep, to be read") from None
         if not isinstance(row, tuple):
@@ -143,7 +145,7 @@ class JsonRows:
             if ("" if held is None else str(held)) != (old or ""):
                 raise not_held(self._source, change, field)
             if (value or None) != (old or None):
-                new[name] = value or None
+                new[name] = value
         if not new:
             return raw
         expected = row | {k: v for k, v in new.items() if k in row or v is not None}

@@ -279,7 +279,7 @@ class _ParquetEdit:
             if (value or None) != (old or None):
                 if name not in new:
                     new[name] = list(cells)
-                new[name][row] = value or None
+                new[name][row] = value
 
     def _not_taken(self, change: Change) -> SourceError:
         return SourceError(
