@@ -89,16 +89,22 @@ class JsonRows:
         if lines.mark:
             yield None, lines.mark
 
-    def members(self) -> Iterator[str]:
-        """The names of the members of all objects."""
+    def first_names(self) -> frozenset[str]:
+        """The names of the members of the first 1,000 objects."""
+        lines = self._lines
+        names: set[str] = set()
         try:
-            for text in self._lines:
-                self._lines.taken()
-                if not text.isspace():
-                    yield from (name for name, _ in self._parsed(text))
-                    self._lines.row += 1
+            for text in lines:
+                lines.taken()
+                if text.isspace():
+                    continue
+                names.update(name for name, _ in self._parsed(text))
+                lines.row += 1
+                if lines.row > _FIRST_OBJECTS:
+                    break
         except FormatError as error:
-            raise self._lines.error(str(error)) from None
+            raise lines.error(str(error)) from None
+        return frozenset(names)
 
     def _parsed(self, text: str) -> tuple[tuple[str, Any], ...]:
         """The members of the object in a line."""
@@ -170,13 +176,7 @@ class JsonRows:
 def jsonl_names(path: Path, reading: Reading) -> frozenset[str]:
     """The names of the members that the first 1,000 objects of a JSONL file have."""
     with explained(path), path.open("rb") as file:
-        rows = JsonRows(file, str(path), reading)
-        found: set[str] = set()
-        for name in rows.members():
-            found.add(name)
-            if rows._lines.row > _FIRST_OBJECTS:
-                break
-        return frozenset(found)
+        return JsonRows(file, str(path), reading).first_names()
 
 
 def _check_characters(names: Sequence[str], cells: Sequence[str | None]) -> None:

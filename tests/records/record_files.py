@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
 
 from kmslab.model import Record
 from kmslab.records.files import open_files
@@ -47,3 +50,28 @@ def edit(
 def names_in(folder: Path) -> list[str]:
     """What is in a folder: nothing of ours is to be left behind."""
     return sorted(path.name for path in folder.iterdir())
+
+
+# The types that text has in Parquet
+TEXTS = [
+    pa.string(),
+    pa.large_string(),
+    pa.string_view(),
+    pa.dictionary(pa.int32(), pa.string()),
+    pa.dictionary(pa.int8(), pa.large_string()),
+]
+
+
+def orders(count: int = 5, text: pa.DataType | None = None, **columns: Any) -> pa.Table:
+    """A table of records, all of one provider, key and blob."""
+    kind = text or pa.string()
+    return pa.table(
+        {
+            "record_id": pa.array([f"订单-{n}" for n in range(1, count + 1)], kind),
+            "ciphertext_blob": pa.array(["A"] * count, kind),
+            "provider": pa.array(["tencent"] * count, kind),
+            "encryption_context": pa.array([None] * count, kind),
+            "key_id": pa.array(["k1"] * count, kind),
+            **columns,
+        }
+    )
