@@ -185,12 +185,10 @@ class TestTheDisk:
         def full(_: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-        with ground.state.lock("another"):  # the folder is there
-            pass
         with monkeypatch.context() as patched:
-            patched.setattr(os, "fsync", full)
-            with pytest.raises(SourceError, match="No space left"):
-                run(ground, csv)
+            watch = at_first_chunk(lambda: patched.setattr(os, "fsync", full))
+            with pytest.raises(SourceError, match="the disk is full; nothing was changed"):
+                run(ground, csv, watch=watch)
         assert Path(csv.location).read_bytes() == before
         assert [p.name for p in Path(csv.location).parent.iterdir() if "tmp" in p.name] == []
         (left,) = campaigns(ground.state)
