@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import random
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -33,7 +33,7 @@ from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.sending import Sender, Verify
 from kmslab.campaign.state import State
 from kmslab.clock import Clock
-from kmslab.errors import CampaignInterrupted, CampaignState
+from kmslab.errors import CampaignInterrupted, CampaignState, KmslabError
 from kmslab.providers.base import Providers
 from kmslab.records.opening import open_source
 from kmslab.records.source import Part, Source
@@ -132,15 +132,7 @@ def refuse_second(state: State, source: Source) -> None:
 def _go_on(ground: Ground, journal: Journal, source: Source, watch: Watch) -> Report:
     facts = journal.facts()
     if facts["plan"] is None:
-        plan = make_plan(
-            source,
-            SourceSpec.from_dict(facts["spec"]),
-            ground.providers,
-            target_from_dict(facts["target"]),
-            clock=ground.clock,
-            options=Options(**facts["options"]),
-            watch=watch,
-        )
+        plan = _planned(ground, journal, source, facts, watch)
         journal.note(plan=plan.as_dict())
     else:
         plan = Plan.from_dict(facts["plan"])
@@ -150,6 +142,28 @@ def _go_on(ground: Ground, journal: Journal, source: Source, watch: Watch) -> Re
     else:
         _Run(ground, journal, source, plan, watch).over_all_parts()
     return read_report(journal)
+
+
+def _planned(
+    ground: Ground, journal: Journal, source: Source, facts: Mapping[str, Any], watch: Watch
+) -> Plan:
+    """The plan of a campaign that has none yet. One that cannot be planned ends here: nothing was
+    changed, so it does not stand in the way of the next."""
+    try:
+        return make_plan(
+            source,
+            SourceSpec.from_dict(facts["spec"]),
+            ground.providers,
+            target_from_dict(facts["target"]),
+            clock=ground.clock,
+            options=Options(**facts["options"]),
+            watch=watch,
+        )
+    except CampaignInterrupted as error:
+        raise CampaignInterrupted(str(error), campaign_id=journal.campaign_id) from None
+    except KmslabError:
+        _abort(ground, journal)
+        raise
 
 
 def _abort(ground: Ground, journal: Journal) -> None:

@@ -2,93 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from kmslab.cli.opening import Opening, opens_lab
-from kmslab.cli.options import Json, Provider, example, settings
-from kmslab.cli.output import narrate, write_json, write_table
+from kmslab.cli.options import Json, example, settings
+from kmslab.cli.output import narrate, write_json
+from kmslab.cli.source_options import SourceName, SourceOptions
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
-    from kmslab.cli.names import Names
+    from kmslab.campaign.plan import Watch
+    from kmslab.providers.base import Providers
+    from kmslab.records.source import Source
 
 app = typer.Typer(**settings())
 
 
-def _column(name: str, what: str) -> typer.models.OptionInfo:
-    option: typer.models.OptionInfo = typer.Option(
-        f"--{name}-column", metavar="NAME", help=f"Where {what} stands.", show_default=True
-    )
-    return option
-
-
 @app.command(
     epilog=example(
-        "kmslab census records.csv",
-        "kmslab census secrets.csv --provider ctyun --blob-column secret",
+        "kmslab census orders.csv",
+        "kmslab census 'exports/*.parquet' --provider ctyun --blob-column secret",
+        "kmslab census sqlite:///shop.db --table secrets --deep",
     )
 )
 @opens_lab
 def census(
+    columns: SourceOptions,
     opening: Opening,
-    source: Annotated[str, typer.Argument(metavar="SOURCE", help="A CSV file.")],
-    provider: Provider = None,
-    id_column: Annotated[str, _column("id", "the record's id")] = "record_id",
-    blob_column: Annotated[str, _column("blob", "the blob")] = "ciphertext_blob",
-    provider_column: Annotated[str, _column("provider", "the provider")] = "provider",
-    context_column: Annotated[str, _column("context", "the context")] = "encryption_context",
-    key_column: Annotated[str, _column("key", "the key id")] = "key_id",
-    created_column: Annotated[str, _column("created", "the record's time")] = "created_at",
-    owner_column: Annotated[str, _column("owner", "the owner")] = "owner",
-    context_template: Annotated[
-        str | None,
-        typer.Option(
-            "--context-template",
-            metavar="JSON",
-            help='The context, made of columns: {"tenant":"{tenant_id}"}.',
-        ),
-    ] = None,
+    source: SourceName,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Open every blob, and do not just read its head.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Count the records of a source by key and version.
 
-    Told from the heads of the blobs, which nothing proves until they are opened. What is not known
-    is a dash: the key of a cloud's own blob, the version of a key that is not in the lab. KEY is
-    the key's alias, where it has one of its own; --json gives every id.
+    Told from the heads of the blobs, which nothing proves until they are opened: --deep opens each,
+    and says how many do not. What is not known is a dash: the key of a cloud's own blob, the
+    version of a key that is not in the lab. KEY is the key's alias, where it has one of its own;
+    --json gives every id.
     """
-    from kmslab.analysis.census import census as count
+    from kmslab.cli.campaign_shown import show_census
     from kmslab.cli.names import Names
-    from kmslab.records.columns import Columns
-    from kmslab.records.files import read_csv
+    from kmslab.cli.progress import watching
+    from kmslab.cli.source_options import opener
 
-    columns = Columns(
-        record_id=id_column,
-        ciphertext_blob=blob_column,
-        provider=provider_column,
-        context=context_column,
-        key_id=key_column,
-        created_at=created_column,
-        owner=owner_column,
-    )
-    with opening() as lab:
-        records = read_csv(
-            source, columns=columns, provider=provider, context_template=context_template
-        )
-        rows = count(records, lab)
+    with opening() as lab, watching("") as watch:
+        rows, unopened = counted(opener(source)(columns.spec(source)), lab, watch, deep=deep)
         names = Names.of(lab)
     if as_json:
         write_json(rows)
-        return
-    write_census(rows, names)
+    else:
+        show_census(rows, names)
     narrate(f"{sum(row.records for row in rows)} records")
+    if deep:
+        narrate(f"{unopened} of them were not opened, or do not open")
 
 
-def write_census(rows: Iterable[CensusRow], names: Names) -> None:
-    """A census as a table."""
-    write_table(
-        ["PROVIDER", "KEY", "VERSION", "PRIMARY", "RECORDS"],
-        [[r.provider, names(r.key_id), r.version_number, r.is_primary, r.records] for r in rows],
-    )
+def counted(
+    source: Source, providers: Providers, watch: Watch, *, deep: bool = False
+) -> tuple[list[CensusRow], int]:
+    """The census of a source; with `deep` also how many of its blobs do not open."""
+    from kmslab.analysis.census import Census
+    from kmslab.analysis.classify import Classifier, Outcome
+    from kmslab.campaign.plan import Progress, authenticated
+    from kmslab.errors import CampaignInterrupted
+
+    classifier, taken = Classifier(providers), Census()
+    rows = unopened = 0
+    for part in source.parts:
+        for chunk in part.read():
+            verdicts = [classifier.classify(record) for record in chunk.records]
+            if deep:
+                verdicts = authenticated(providers, chunk.records, verdicts)
+                unopened += sum(
+                    verdict.unverified or verdict.outcome is Outcome.INVALID for verdict in verdicts
+                )
+            for record, verdict in zip(chunk.records, verdicts, strict=True):
+                taken.add(record, verdict)
+            rows += len(chunk.records)
+            watch.progress(Progress("counting", rows, None, {}))
+            if watch.stop():
+                raise CampaignInterrupted(f"stopped after {rows:,} records")
+    return taken.rows(), unopened

@@ -16,14 +16,31 @@ from importlib import import_module
 from pathlib import Path
 from typing import Final
 
+from kmslab.cli import INTERRUPTED
 from kmslab.cli.output import json_text, narrate
-from kmslab.errors import DecryptFailed, InvalidCiphertext, KmsError, KmslabError, Retryable
+from kmslab.errors import (
+    CampaignInterrupted,
+    CampaignState,
+    DecryptFailed,
+    InvalidCiphertext,
+    KmsError,
+    KmslabError,
+    PlanOutdated,
+    RetireRefused,
+    Retryable,
+    SourceBusy,
+    SourceChanged,
+)
 
 REFUSED: Final = 1
 USAGE: Final = 2
 RETRYABLE: Final = 3
 BUG: Final = 70
 """An error that nobody foresaw."""
+
+# Not what was asked for is wrong, but how things stand.
+_REFUSALS: Final = (CampaignState, PlanOutdated, RetireRefused, SourceBusy, SourceChanged)
+_TOLD: Final = {RETRYABLE: "refused, try again", INTERRUPTED: "interrupted"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +57,11 @@ class Failure:
         """One line, and the explanation on the next."""
         if self.exit_code in (USAGE, BUG):
             return f"error: {self.message}"
-        told = "refused, try again" if self.exit_code == RETRYABLE else "refused"
+        told = _TOLD.get(self.exit_code, "refused")
         request = f" (request {self.request_id})" if self.request_id else ""
-        line = f"{told}: {self.code}: {self.message}{request}"
+        # That a campaign was interrupted is said already.
+        code = "" if self.exit_code == INTERRUPTED else f"{self.code}: "
+        line = f"{told}: {code}{self.message}{request}"
         return f"{line}\n{self.explanation}" if self.explanation else line
 
 
@@ -88,12 +107,23 @@ def report(error: Exception, *, as_json: bool = False) -> int:
     return failure.exit_code
 
 
+def interrupted(error: CampaignInterrupted, hint: str | None = None) -> Failure:
+    """A campaign that was stopped, by somebody or by a provider that does not answer."""
+    code = INTERRUPTED if error.error is None else RETRYABLE
+    request_id = None if error.error is None else error.error.request_id or None
+    return Failure(code, type(error).__name__, str(error), request_id, hint)
+
+
 def _failure(error: Exception) -> Failure:
     match error:
         case Refused():
             return error.failure
         case KmsError():
             return _refusal(error, type(error).__name__, None)
+        case CampaignInterrupted():
+            return interrupted(error)
+        case KmslabError() if isinstance(error, _REFUSALS):
+            return Failure(REFUSED, type(error).__name__, str(error))
         case KmslabError():
             return Failure(USAGE, type(error).__name__, str(error))
         case OSError():

@@ -6,8 +6,8 @@ import functools
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Annotated, Any, Concatenate, Literal, ParamSpec
+from dataclasses import dataclass, fields, is_dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,8 +15,6 @@ from kmslab.cli.options import LAB_HELP, ROOT_KEY_HELP, inherited
 
 if TYPE_CHECKING:
     from kmslab.lab import Lab
-
-P = ParamSpec("P")
 
 RootKey = Annotated[
     str | None,
@@ -65,8 +63,8 @@ class Opening:
         from kmslab.keystore.audit import AuditMode
         from kmslab.lab import Lab
 
-        path = self.lab or os.environ.get("KMSLAB_LAB")
-        if not path:
+        path = self.path
+        if path is None:
             raise LabNotFound(
                 "no lab is named: give --lab PATH or set KMSLAB_LAB; "
                 "`kmslab lab init PATH` makes one"
@@ -79,6 +77,11 @@ class Opening:
             audit=AuditMode(self.audit),
             expect_generation=self.expect_generation,
         )
+
+    @property
+    def path(self) -> str | None:
+        """The lab's directory, where one is named."""
+        return self.lab or os.environ.get("KMSLAB_LAB") or None
 
     def protection(self, *, confirm: bool = False) -> tuple[str | None, str | None]:
         """The root key's path and the passphrase; one of them at most, by these options or by the
@@ -96,20 +99,30 @@ class Opening:
         return given("KMSLAB_ROOT_KEY") or None, given("KMSLAB_PASSPHRASE") or None
 
 
-def opens_lab(command: Callable[Concatenate[Opening, P], None]) -> Callable[..., None]:
-    """Give a command the options of `Opening`; its first parameter gets what they say."""
-    own = list(inspect.signature(command, eval_str=True).parameters.values())[1:]
-    shared = list(inspect.signature(Opening, eval_str=True).parameters.values())
-    names = [field.name for field in fields(Opening)]
+def opens_lab(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of `Opening`, and of other bundles that it takes.
+
+    Each parameter that is annotated with a dataclass of options gets what they say.
+    """
+    bundles: dict[str, type[Any]] = {}
+    parameters: list[inspect.Parameter] = []
+    for parameter in inspect.signature(command, eval_str=True).parameters.values():
+        if isinstance(parameter.annotation, type) and is_dataclass(parameter.annotation):
+            bundles[parameter.name] = parameter.annotation
+        else:
+            parameters.append(parameter)
+    for bundle in bundles.values():
+        parameters += inspect.signature(bundle, eval_str=True).parameters.values()
 
     @functools.wraps(command)
     def run(**values: Any) -> None:
-        opening = Opening(**{name: values.pop(name) for name in names})
-        command(opening, **values)  # type: ignore[call-arg]
+        made = {
+            name: bundle(**{field.name: values.pop(field.name) for field in fields(bundle)})
+            for name, bundle in bundles.items()
+        }
+        command(**made, **values)
 
-    parameters = [
-        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*own, *shared)
-    ]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
     run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run

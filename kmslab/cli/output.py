@@ -21,6 +21,17 @@ def narrate(text: str) -> None:
     print(printable(text), file=sys.stderr)
 
 
+def narrate_text(text: str) -> None:
+    """A sentence or two to whoever watches, parted between words on a terminal."""
+    if not sys.stderr.isatty():
+        narrate(text)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    Console(stderr=True, highlight=False, markup=False, emoji=False).print(Text(printable(text)))
+
+
 def write_line(text: str) -> None:
     """One value, for a script to take."""
     print(printable(text))

@@ -1,0 +1,301 @@
+"""Reports for people: as Markdown, and as a page of HTML that needs nothing else.
+
+Whatever stands in a report is shown as it is: a record may be called `<script>` or `[red]x[/]`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from kmslab.analysis.census import CensusRow
+from kmslab.analysis.classify import Drop, Outcome
+from kmslab.campaign.plan import Plan
+from kmslab.campaign.report import Report
+from kmslab.context import context_text
+from kmslab.providers.base import Keep
+
+MEANINGS: Final = {
+    Outcome.STALE: "not on the primary version of its key: gets a new blob",
+    Outcome.MOVE: "gets a blob of another key, or under another context",
+    Outcome.CURRENT: "on the primary version already",
+    Outcome.MAY_CHANGE: "a cloud's own blob: the cloud's answer decides",
+    Outcome.FOREIGN: "a cloud's own blob, and no cloud to ask",
+    Outcome.BLOCKED: "something stands in the way",
+    Outcome.INVALID: "no blob of its provider",
+    Outcome.NEEDS_CONTEXT: "made under a context that the record does not have",
+    Outcome.NEEDS_PUBLIC_KEY_INFO: "public-key ciphertext; key, version or algorithm is missing",
+}
+"""What each outcome of a plan means, in a few words."""
+
+_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+_MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|~#&!])")
+_BACKTICKS: Final = re.compile(r"`+")
+
+
+def duration(seconds: float) -> str:
+    """A time as it is said.
+
+    >>> duration(0), duration(0.4), duration(95), duration(7260), duration(200_000)
+    ('0 s', 'under 1 s', '1 min 35 s', '2 h 1 min', '2 d 7 h')
+    """
+    if 0 < seconds < 1:
+        return "under 1 s"
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, length in _UNITS:
+        count, left = divmod(left, length)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"
+
+
+def visible(text: str) -> str:
+    """A text with escapes in place of what cannot be seen.
+
+    >>> visible("订单\\x1b[31m")
+    '订单\\\\x1b[31m'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def moment(at: datetime | None) -> str:
+    """A time as it is shown."""
+    return "-" if at is None else at.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+def both_censuses(
+    before: Sequence[CensusRow], after: Sequence[CensusRow]
+) -> list[tuple[CensusRow, int, int]]:
+    """Two censuses as one: each key version, with its records before and after.
+
+    Which version is the primary one is told as of the later census.
+    """
+    rows = {_version(row): (row, row.records, 0) for row in before}
+    for row in after:
+        held = rows.get(_version(row))
+        rows[_version(row)] = (row, held[1] if held else 0, row.records)
+    return sorted(rows.values(), key=lambda each: _order(each[0]))
+
+
+def _version(row: CensusRow) -> tuple[Any, ...]:
+    return row.provider, row.key_id, row.key_version_id
+
+
+def _order(row: CensusRow) -> list[tuple[bool, str | int]]:
+    values = row.provider, row.key_id, row.version_number, row.key_version_id
+    return [(value is None, "" if value is None else value) for value in values]
+
+
+# What a report says, whatever it is written in
+
+
+def asked(report: Report) -> list[tuple[str, str]]:
+    """What the campaign was to do, and when it did it."""
+    rows = [("source", report.source)]
+    if report.plan is not None:
+        rows += _asked_of(report.plan)
+    rows += [("started", moment(report.started_at)), ("finished", moment(report.finished_at))]
+    if report.finished_at is not None:
+        rows.append(("took", duration((report.finished_at - report.started_at).total_seconds())))
+    calls = ", ".join(f"{count:,} to {name}" for name, count in report.calls.items())
+    return [*rows, ("calls", calls or "none so far")]
+
+
+def _asked_of(plan: Plan) -> list[tuple[str, str]]:
+    key, provider = plan.target.key_id, plan.target.provider
+    to = "each record stays on its own key" if key is None else f"key {key}"
+    rates = ", ".join(f"{rate:g} calls a second to {n}" for n, rate in plan.options.rates.items())
+    verified = {
+        "decrypt": "every new blob is opened and compared with the old one",
+        "answer": "answers are looked at, and no new blob is opened",
+    }
+    one_in = plan.options.verify.partition(":")[2]
+    return [
+        ("written to", plan.options.output or "the source itself, in place"),
+        ("destination", f"{to} of {provider}" if provider else to),
+        ("context", _context(plan)),
+        ("verified", verified.get(plan.options.verify) or f"one new blob in {one_in} is opened"),
+        ("rate", rates or "not held back"),
+        ("all or nothing", "yes" if plan.options.atomic else "no"),
+    ]
+
+
+def _context(plan: Plan) -> str:
+    match plan.target.context:
+        case Keep():
+            return "each record keeps its own"
+        case Drop():
+            return "dropped"
+        case named:
+            return context_text(named)
+
+
+def results(report: Report) -> list[tuple[str, int]]:
+    """What became of the records; these sum to those that were gone over."""
+    found = report.results
+    return [
+        ("re-encrypted", found.re_encrypted),
+        ("unchanged", found.unchanged),
+        ("failed", found.failed),
+        ("lost", found.lost),
+    ]
+
+
+def summary(report: Report) -> str:
+    """One sentence on how it went."""
+    found = report.results
+    done = f"{found.re_encrypted:,} records were re-encrypted"
+    match report.state:
+        case "planning" | "running":
+            return f"The campaign is not finished. So far {done}."
+        case "aborted":
+            return "Nothing was written: not every record would have succeeded."
+        case "undoing":
+            return f"The campaign is being undone: {report.undone:,} records have their old blob."
+        case "undone":
+            return f"The campaign was undone: {report.undone:,} records have their old blob again."
+        case _:
+            rest = f"{found.failed:,} failed, {found.lost:,} were lost to changes by others"
+            return f"{done[:1].upper()}{done[1:]}; {rest}."
+
+
+def untouched(report: Report) -> str:
+    """What can be said of the records that were not re-encrypted."""
+    location = "" if report.plan is None else report.plan.spec.location
+    if "://" in location:
+        how = "were not written to"
+    elif location.lower().endswith((".parquet", ".pq")):
+        how = "have the values that they had; the new file was read back and compared with the old"
+        how += " one before it took its place"
+    else:
+        how = "were left byte for byte as they were; each new file was read back and compared"
+        how += " with the old one before it took its place"
+    return f"{report.untouched:,} records {how}."
+
+
+def more(shown: int, total: int) -> str:
+    """A sentence on what is left out of a list; "" where nothing is."""
+    return f"{total - shown:,} more are in the journal." if total > shown else ""
+
+
+# Markdown
+
+
+def markdown(report: Report) -> str:
+    """The report as Markdown.
+
+    Names of others stand as code, so that nothing in them is taken for Markdown.
+    """
+    lines = [f"# Campaign {report.campaign}: {report.state}", "", summary(report), ""]
+    # Places and contexts are the texts of others.
+    names = {"source", "written to", "context"}
+    rows: list[tuple[Any, ...]]
+    rows = [(name, (_code if name in names else _plain)(value)) for name, value in asked(report)]
+    lines += _table(("what", "how"), rows)
+    total = sum(count for _, count in results(report))
+    lines += _section("Results", untouched(report))
+    lines += _table(("result", "records"), [*results(report), ("total", total)])
+    if report.plan is not None:
+        lines += _section("Plan", "What was to become of each record.")
+        rows = [(r.outcome.value, _plain(r.reason), r.records) for r in report.plan.reasons]
+        lines += _table(("outcome", "reason", "records"), [*rows, ("total", "", report.plan.total)])
+        lines += _markdown_census(report.plan.census, report.census_after)
+    lines += _markdown_failures(report)
+    lines += _markdown_list("Lost", report.losses, report.results.lost)
+    lines += _markdown_list("Left by the undo", report.undo_lost, len(report.undo_lost))
+    if report.plan is not None:
+        lines += [*_section("Notes"), *(f"- {_plain(note)}" for note in report.plan.notes)]
+    return "\n".join(lines) + "\n"
+
+
+def _markdown_census(before: Sequence[CensusRow], after: Sequence[CensusRow] | None) -> list[str]:
+    said = "" if after is not None else "The census after is taken when the campaign finishes."
+    rows = [
+        (
+            row.provider,
+            None if row.key_id is None else _code(row.key_id),
+            row.version_number,
+            {None: None, True: "yes", False: "no"}[row.is_primary],
+            records,
+            None if after is None else later,
+        )
+        for row, records, later in both_censuses(before, after or ())
+    ]
+    columns = ("provider", "key", "version", "primary", "before", "after")
+    return [*_section("Census", said), *_table(columns, rows)]
+
+
+def _markdown_failures(report: Report) -> list[str]:
+    if not report.failure_codes:
+        return []
+    lines = _section("Failed", "These records were left as they are.")
+    codes = [(_code(code), count) for code, count in report.failure_codes.items()]
+    lines += [*_table(("code", "records"), codes), ""]
+    columns = ("record", "provider", "code", "request", "message")
+    lines += _table(
+        columns,
+        [
+            (_code(f.record_id), _plain(f.provider), _code(f.code), f.request_id, _plain(f.message))
+            for f in report.failures
+        ],
+    )
+    return [*lines, *_also(more(len(report.failures), report.results.failed))]
+
+
+def _markdown_list(title: str, found: Sequence[Any], total: int) -> list[str]:
+    if not found:
+        return []
+    rows = [(_code(each.record_id), _plain(each.reason)) for each in found]
+    said = "These records hold what somebody else has written."
+    return [
+        *_section(title, said),
+        *_table(("record", "why"), rows),
+        *_also(more(len(found), total)),
+    ]
+
+
+def _section(title: str, said: str = "") -> list[str]:
+    return ["", f"## {title}", "", *([said, ""] if said else [])]
+
+
+def _also(said: str) -> list[str]:
+    return ["", said] if said else []
+
+
+def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
+    values = [list(row) for row in rows]
+    marks = [
+        "---:" if values and all(isinstance(row[at], int) for row in values) else "---"
+        for at in range(len(columns))
+    ]
+    shown = [
+        [f"{c:,}" if isinstance(c, int) else "-" if c is None else c for c in row] for row in values
+    ]
+    return [f"| {' | '.join(cells)} |" for cells in (columns, marks, *shown)]
+
+
+def _plain(text: str) -> str:
+    """A text that is no Markdown.
+
+    >>> print(_plain("a|b <i>"))
+    a\\|b \\<i\\>
+    """
+    return _MARKDOWN.sub(r"\\\1", visible(text))
+
+
+def _code(text: str) -> str:
+    """A text as code, in a table.
+
+    >>> print(_code("[red]x[/]"), _code("a`b"))
+    `[red]x[/]` ``a`b``
+    """
+    shown = visible(text)
+    fence = "`" * (max((len(run) for run in _BACKTICKS.findall(shown)), default=0) + 1)
+    space = " " if shown[:1] in ("`", "") or shown[-1:] == "`" else ""
+    escaped = shown.replace("|", r"\|")
+    return f"{fence}{space}{escaped}{space}{fence}"

@@ -1,0 +1,380 @@
+"""kmslab campaign: re-encrypt everything that a source holds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from kmslab.cli.campaign_options import CampaignId, PaceOptions, TargetOptions
+from kmslab.cli.campaign_steps import ground_in, made_plan, tell, wanted
+from kmslab.cli.grounds import StateFolder
+from kmslab.cli.opening import Opening, opens_lab
+from kmslab.cli.options import Json, example, settings
+from kmslab.cli.output import narrate, write_json, write_line, write_table
+from kmslab.cli.source_options import SOURCE_HELP, SourceName, SourceOptions
+
+if TYPE_CHECKING:
+    from kmslab.campaign.report import Report
+
+app = typer.Typer(
+    name="campaign",
+    help="Re-encrypt everything that a source holds.",
+    epilog=example("kmslab campaign plan orders.csv"),
+    no_args_is_help=True,
+    **settings(),
+)
+
+_RESUME = "kmslab campaign resume {id}"
+Yes = Annotated[bool, typer.Option("--yes", help="Do it, and do not ask.")]
+
+
+@app.command(
+    epilog=example(
+        "kmslab campaign plan orders.csv",
+        "kmslab campaign plan sqlite:///shop.db --table secrets --to payments --json",
+    )
+)
+@opens_lab
+def plan(
+    columns: SourceOptions,
+    target: TargetOptions,
+    pace: PaceOptions,
+    opening: Opening,
+    source: SourceName,
+    deep: Annotated[
+        bool, typer.Option("--deep", help="Open every blob, and do not just read its head.")
+    ] = False,
+    save: Annotated[
+        str | None,
+        typer.Option("--save", metavar="FILE", help="Keep the plan, for `campaign run --plan`."),
+    ] = None,
+    state: StateFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Say what would become of each record.
+
+    Nothing is changed. The outcomes sum to the total: stale and move are re-encrypted, current ones
+    need nothing, the others cannot be and the reason says why. The time is that at the documented
+    rate, or at --rate.
+    """
+    import json
+
+    from kmslab.cli.campaign_shown import show_plan
+    from kmslab.cli.names import Names
+    from kmslab.cli.streams import write_private_file
+
+    with opening() as lab:
+        ground = ground_in(lab, opening, state, source)
+        options = pace.options(lab)
+        made = made_plan(ground, source, columns, target.target(lab), options, deep=deep)
+        names = Names.of(lab)
+    if save is not None:
+        text = json.dumps(made.as_dict(), ensure_ascii=False, indent=1)
+        write_private_file(save, f"{text}\n".encode())
+    if as_json:
+        write_json(made.as_dict())
+    else:
+        show_plan(made, names)
+    if save is not None:
+        narrate(f"the plan is in {save}; to carry it out: kmslab campaign run --plan {save} --yes")
+
+
+@app.command(
+    epilog=example(
+        "kmslab campaign run orders.csv",
+        "kmslab campaign run orders.csv --yes --json",
+        "kmslab campaign run --plan orders.plan --yes",
+    )
+)
+@opens_lab
+def run(
+    columns: SourceOptions,
+    target: TargetOptions,
+    pace: PaceOptions,
+    opening: Opening,
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)] = None,
+    yes: Yes = False,
+    plan_file: Annotated[
+        str | None,
+        typer.Option("--plan", metavar="FILE", help="Carry out this plan, in place of SOURCE."),
+    ] = None,
+    atomic: Annotated[
+        bool, typer.Option("--atomic", help="Write nothing unless every record succeeds.")
+    ] = False,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", metavar="PATH", help="Write a changed copy, not the source."),
+    ] = None,
+    state: StateFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Re-encrypt what a source holds, in place.
+
+    Without --yes this shows the plan, and on a terminal asks. Each chunk is re-encrypted, verified,
+    written into a journal, and then back into the source. It can be interrupted at any moment, and
+    resumed. What cannot be sent is left as it is, and counted; that is no failure.
+    """
+    from kmslab.campaign.run import run as run_campaign
+    from kmslab.cli.campaign_options import saved_plan
+    from kmslab.cli.names import Names
+    from kmslab.cli.progress import watching
+
+    given = columns.given or target != TargetOptions() or pace != PaceOptions()
+    _check_usage(source, plan_file, given or atomic or output is not None)
+    with opening() as lab:
+        planned = None if plan_file is None else saved_plan(plan_file)
+        place = source or (planned.spec.location if planned else "")
+        spec = columns.spec(place) if planned is None else planned.spec
+        ground = ground_in(lab, opening, state, place)
+        names = Names.of(lab)
+        goes_to = target.target(lab)
+        options = pace.options(lab, atomic=atomic, output=output)
+        if not yes:
+            if planned is None:
+                planned = made_plan(ground, place, columns, goes_to, options)
+            if not wanted(ground, planned, names, as_json=as_json):
+                return
+        with watching(_RESUME) as watch:
+            report = run_campaign(ground, spec, goes_to, options=options, plan=planned, watch=watch)
+    tell(report, names, as_json=as_json)
+
+
+@app.command(epilog=example("kmslab campaign resume 20260102-030405-6e1f"))
+@opens_lab
+def resume(
+    opening: Opening, campaign: CampaignId, state: StateFolder = None, as_json: Json = False
+) -> None:
+    """Take up a campaign where it was interrupted.
+
+    After Ctrl-C, a kill or a power loss. One that was interrupted while planning plans again. Of a
+    finished one this shows what it did.
+    """
+    from kmslab.campaign.journal import Journal
+    from kmslab.campaign.run import UNFINISHED
+    from kmslab.campaign.run import resume as resume_campaign
+    from kmslab.cli.campaign_options import found_id
+    from kmslab.cli.names import Names
+    from kmslab.cli.progress import watching
+
+    with opening() as lab:
+        ground = ground_in(lab, opening, state)
+        campaign_id = found_id(ground.state, campaign)
+        with Journal.open(ground.state.journal_path(campaign_id)) as journal:
+            unfinished = journal.facts()["state"] in UNFINISHED
+        with watching(_RESUME) as watch:
+            report = resume_campaign(ground, campaign_id, watch=watch)
+        names = Names.of(lab)
+    if not unfinished:
+        narrate(f"campaign {campaign_id} was {report.state} already; nothing was done")
+    tell(report, names, as_json=as_json, fails=unfinished)
+
+
+@app.command(epilog=example("kmslab campaign verify 20260102-030405-6e1f"))
+@opens_lab
+def verify(
+    opening: Opening, campaign: CampaignId, state: StateFolder = None, as_json: Json = False
+) -> None:
+    """Read what a campaign changed again, and open it.
+
+    Each record that still holds its new blob is proven: old and new blob open to the same. One that
+    is not makes the exit code 1. Plaintexts are compared here and shown nowhere.
+    """
+    from kmslab.campaign.proof import verify as verify_campaign
+    from kmslab.cli.campaign_options import found_id
+    from kmslab.cli.progress import watching
+
+    with opening() as lab:
+        ground = ground_in(lab, opening, state)
+        with watching("kmslab campaign verify {id}") as watch:
+            proof = verify_campaign(ground, found_id(ground.state, campaign), watch=watch)
+    if as_json:
+        write_json(proof)
+    else:
+        rows = [
+            ["proven", proof.proven],
+            ["changed since", proof.touched],
+            ["not there any more", proof.gone],
+            ["not proven", proof.unproven],
+        ]
+        write_table(["RECORDS", "COUNT"], [*rows, ["re-encrypted", proof.changed]])
+    if proof.unproven:
+        some = ", ".join(proof.unproven_ids[:10])
+        narrate(f"{proof.unproven:,} records do not open to what they held before: {some}")
+        raise typer.Exit(1)
+
+
+@app.command(epilog=example("kmslab campaign undo 20260102-030405-6e1f --yes"))
+@opens_lab
+def undo(
+    opening: Opening,
+    campaign: CampaignId,
+    yes: Yes = False,
+    state: StateFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Give every record its old blob back.
+
+    Without --yes this says what it would do, and on a terminal asks. Records that somebody has
+    changed since are left as they are, and named. Interrupted, it goes on when it is run again.
+    """
+    from kmslab.campaign.undo import plan_undo
+    from kmslab.campaign.undo import undo as undo_campaign
+    from kmslab.cli.campaign_options import agreed, found_id, may_ask
+    from kmslab.cli.campaign_shown import show_undo_plan, show_undone
+    from kmslab.cli.progress import watching
+
+    with opening() as lab:
+        ground = ground_in(lab, opening, state)
+        campaign_id = found_id(ground.state, campaign)
+        if not yes:
+            would = plan_undo(ground, campaign_id)
+            if as_json:
+                write_json(would)
+                return
+            show_undo_plan(would)
+            if not may_ask():
+                narrate("nothing was changed; --yes does it")
+                return
+            if not would.restorable:
+                narrate("nothing is to be restored")
+                return
+            if not agreed(would.restorable):
+                narrate("nothing was changed")
+                raise typer.Exit(1)
+        with watching("kmslab campaign undo {id} --yes") as watch:
+            report = undo_campaign(ground, campaign_id, watch=watch)
+    if as_json:
+        write_json(report.as_dict())
+    else:
+        show_undone(report)
+    if report.undo_lost:
+        raise typer.Exit(1)
+
+
+@app.command(epilog=example("kmslab campaign close 20260102-030405-6e1f"))
+@opens_lab
+def close(
+    opening: Opening,
+    campaign: CampaignId,
+    abandon: Annotated[
+        bool, typer.Option("--abandon", help="Also one that is not finished.")
+    ] = False,
+    state: StateFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Erase a campaign's old blobs, which ends its undo.
+
+    Counts, ids and failures stay. A key can be retired only when the campaigns that moved records
+    away from it are closed: their journals hold blobs under it.
+    """
+    from kmslab.campaign.closing import close as close_campaign
+    from kmslab.cli.campaign_options import found_id
+
+    with opening() as lab:
+        ground = ground_in(lab, opening, state)
+        report = close_campaign(ground, found_id(ground.state, campaign), abandon=abandon)
+    if as_json:
+        write_json(report.as_dict())
+    else:
+        narrate(f"campaign {report.campaign} is closed; its journal holds no blob any more")
+
+
+@app.command(
+    epilog=example(
+        "kmslab campaign report 20260102-030405-6e1f",
+        "kmslab campaign report 20260102-030405-6e1f --format html --output report.html",
+    )
+)
+@opens_lab
+def report(
+    opening: Opening,
+    campaign: CampaignId,
+    form: Annotated[
+        Literal["json", "md", "html"],
+        typer.Option("--format", show_default=True, help="Markdown, JSON, or a page by itself."),
+    ] = "md",
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="FILE", help="Write it to a new file.")
+    ] = None,
+    state: StateFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Give the report of a campaign.
+
+    What was asked, what was planned, what became of the records, the censuses before and after,
+    failures with the providers' codes. It holds record ids and no blob. No lab is opened.
+    """
+    from kmslab.campaign.journal import Journal
+    from kmslab.campaign.rendering import markdown
+    from kmslab.campaign.rendering_html import html
+    from kmslab.campaign.report import read_report
+    from kmslab.cli.campaign_options import found_id
+    from kmslab.cli.grounds import state_of
+    from kmslab.cli.output import json_text
+    from kmslab.cli.streams import write_private_file
+
+    there = state_of(opening, state)
+    with Journal.open(there.journal_path(found_id(there, campaign))) as journal:
+        found = read_report(journal)
+    if as_json or form == "json":
+        text = json_text(found.as_dict(), indent=output is not None)
+    else:
+        text = html(found) if form == "html" else markdown(found)
+    if output is None:
+        write_line(text.rstrip("\n"))
+        return
+    write_private_file(output, f"{text.rstrip()}\n".encode("utf-8", "backslashreplace"))
+    narrate(f"the report is in {output}")
+
+
+@app.command("list", epilog=example("kmslab campaign list --json"))
+@opens_lab
+def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) -> None:
+    """List the campaigns, oldest first, closed ones too.
+
+    No lab is opened.
+    """
+    from kmslab.campaign.closing import campaigns
+    from kmslab.cli.grounds import state_of
+
+    found = list(campaigns(state_of(opening, state)))
+    if as_json:
+        write_json([_listed(report) for report in found])
+        return
+    if not found:
+        narrate("no campaigns; `kmslab campaign run SOURCE` makes one")
+        return
+    write_table(
+        ["CAMPAIGN", "STATE", "TOTAL", "RE-ENCRYPTED", "FAILED", "LOST", "SOURCE"],
+        [
+            [
+                report.campaign,
+                report.state,
+                None if report.plan is None else report.plan.total,
+                report.results.re_encrypted,
+                report.results.failed,
+                report.results.lost,
+                report.source,
+            ]
+            for report in found
+        ],
+    )
+
+
+def _listed(report: Report) -> dict[str, Any]:
+    """A campaign in the list: all of its report but the long lists."""
+    names = ("campaign", "state", "source", "started_at", "finished_at", "total", "outcomes")
+    everything = report.as_dict()
+    return {name: everything[name] for name in (*names, "results", "undone")}
+
+
+def _check_usage(source: str | None, plan_file: str | None, given: bool) -> None:
+    from kmslab.errors import SettingError
+
+    if (source is None) is (plan_file is None):
+        raise SettingError("give SOURCE, or --plan FILE in its place")
+    if plan_file is not None and given:
+        raise SettingError(
+            "a plan brings its own source, columns, target and options; give none with --plan"
+        )

@@ -1,0 +1,151 @@
+"""What the commands for campaigns are told: where records go, and how they get there."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from kmslab.analysis.classify import Target
+    from kmslab.campaign.plan import Options, Plan
+    from kmslab.campaign.state import State
+    from kmslab.lab import Lab
+
+CampaignId = Annotated[
+    str,
+    typer.Argument(metavar="ID", help="The campaign's id, or the beginning of it that is unique."),
+]
+
+SURE: Final = 1_000
+"""Above so many records their number must be typed, and not just `y`."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetOptions:
+    """The options that say where records are to go."""
+
+    to: Annotated[
+        str | None,
+        typer.Option("--to", metavar="KEY", help="To this key; else each stays on its own."),
+    ] = None
+    context: Annotated[
+        str | None,
+        typer.Option("--context", metavar="JSON", help="Each new blob's context; else its own."),
+    ] = None
+    drop_context: Annotated[
+        bool, typer.Option("--drop-context", help="The new blobs have no context.")
+    ] = False
+    max_length: Annotated[
+        int | None,
+        typer.Option(
+            "--max-length", metavar="N", min=1, help="The most characters that a blob may have."
+        ),
+    ] = None
+
+    def target(self, lab: Lab) -> Target:
+        """Where that is, in this lab."""
+        from kmslab.analysis.classify import DROP, Target
+        from kmslab.context import context_text
+        from kmslab.errors import SettingError
+        from kmslab.providers.base import KEEP
+
+        if self.drop_context and self.context is not None:
+            raise SettingError("a new blob has --context, or none with --drop-context; not both")
+        if self.context is not None and not context_text(self.context):
+            raise SettingError("--context gives none; --drop-context drops those that there are")
+        key = None if self.to is None else lab.key(self.to)
+        return Target(
+            key_id=None if key is None else key.key_id,
+            provider=None if key is None else key.provider,
+            context=DROP if self.drop_context else KEEP if self.context is None else self.context,
+            max_length=self.max_length,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PaceOptions:
+    """The options that say how fast, and how it is verified."""
+
+    rate: Annotated[
+        float | None,
+        typer.Option("--rate", metavar="N", help="The most calls a second to each provider."),
+    ] = None
+    verify: Annotated[
+        str,
+        typer.Option(
+            "--verify",
+            metavar="HOW",
+            show_default=True,
+            help="decrypt opens each new blob, sample:N one in N, answer none.",
+        ),
+    ] = "decrypt"
+
+    def options(self, lab: Lab, *, atomic: bool = False, output: str | None = None) -> Options:
+        """How a campaign in this lab is run."""
+        from kmslab.analysis.verify import Verify
+        from kmslab.campaign.plan import Options
+        from kmslab.errors import SettingError
+
+        if self.rate is not None and not (self.rate > 0 and math.isfinite(self.rate)):
+            raise SettingError(f"--rate is more than 0 calls a second, not {self.rate:g}")
+        try:
+            Verify.parse(self.verify)
+        except ValueError as error:
+            raise SettingError(f"--verify: {error}") from None
+        rates = {} if self.rate is None else dict.fromkeys(lab.providers(), self.rate)
+        place = None if output is None else str(Path(output).absolute())
+        return Options(verify=self.verify, rates=rates, atomic=atomic, output=place)
+
+
+def saved_plan(path: str) -> Plan:
+    """The plan in a file."""
+    from kmslab.campaign.plan import Plan
+    from kmslab.cli.streams import decoded, read_bytes
+    from kmslab.errors import SettingError
+
+    try:
+        values = json.loads(decoded(read_bytes(path, "the plan"), "the plan"))
+    except (ValueError, RecursionError):
+        raise SettingError(f"{path} is no saved plan: it is not JSON") from None
+    if not isinstance(values, dict):
+        raise SettingError(f"{path} is no saved plan")
+    return Plan.from_dict(values)
+
+
+def found_id(state: State, given: str) -> str:
+    """The id of the campaign that is meant; CampaignNotFound where none or several may be."""
+    from kmslab.errors import CampaignNotFound
+
+    ids = [path.stem for path in state.journals()]
+    if given in ids:
+        return given
+    found = [each for each in ids if given and each.startswith(given)]
+    if len(found) == 1:
+        return found[0]
+    which = f"{len(found)} campaigns" if found else "no campaign"
+    raise CampaignNotFound(
+        f"there are {which} whose id begins with {given[:60]!r} in {state.path}; "
+        "`kmslab campaign list` shows them"
+    )
+
+
+def may_ask() -> bool:
+    """Whether somebody is there who can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def agreed(records: int) -> bool:
+    """Ask whether to go on. Anything but the wanted answer is a no."""
+    wanted = f"type {records} to go on" if records > SURE else "go on? [y/N]"
+    sys.stderr.write(f"{wanted}: ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline().strip().lower()
+    if records > SURE:
+        return answer.replace(",", "") == str(records)
+    return answer in ("y", "yes")

@@ -1,0 +1,160 @@
+"""Plans, reports and what else campaigns give, as tables and sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from kmslab.cli.output import narrate_text, write_line, write_table, write_text
+
+if TYPE_CHECKING:
+    from kmslab.analysis.census import CensusRow
+    from kmslab.campaign.plan import Plan
+    from kmslab.campaign.report import Report
+    from kmslab.campaign.undo import UndoPlan
+    from kmslab.cli.names import Names
+
+_NAMED: Final = 10
+"""So many records are named on a screen; the report has more."""
+
+
+def show_plan(plan: Plan, names: Names) -> None:
+    """What would become of the records, what is there now, and what it takes."""
+    write_line(f"Plan for {plan.source}")
+    rows = [[each.outcome.value, each.reason, each.records] for each in plan.reasons]
+    write_table(["OUTCOME", "REASON", "RECORDS"], [*rows, ["total", "", plan.total]])
+    write_line("\nCensus: the records on each key version now")
+    show_census(plan.census, names)
+    if plan.forecast.calls:
+        write_line("\nCalls, how long they take, and the rights that they need")
+        write_table(["PROVIDER", "CALLS", "A SECOND", "TIME", "RIGHTS"], _calls(plan))
+    write_line("")
+    for note in plan.notes:
+        write_text(note)
+
+
+def show_census(rows: Iterable[CensusRow], names: Names) -> None:
+    """A census as a table."""
+    write_table(
+        ["PROVIDER", "KEY", "VERSION", "PRIMARY", "RECORDS"],
+        [[r.provider, names(r.key_id), r.version_number, r.is_primary, r.records] for r in rows],
+    )
+
+
+def _calls(plan: Plan) -> list[list[Any]]:
+    from kmslab.campaign.rendering import duration
+
+    return [
+        [
+            each.provider,
+            each.calls,
+            f"{each.rate:g}",
+            duration(each.seconds),
+            ", ".join(plan.rights.get(each.provider, ())),
+        ]
+        for each in plan.forecast.providers
+    ]
+
+
+def show_intent(plan: Plan) -> None:
+    """Say exactly what a run would do, to whoever is asked."""
+    from kmslab.campaign.rendering import duration
+
+    calls = [f"{one.calls:,} calls to {one.provider}" for one in plan.forecast.providers]
+    if plan.options.rates:
+        calls[-1] += f", {duration(plan.forecast.seconds)} at that rate"
+    verified = {"decrypt": "open each new blob and compare", "answer": "open no new blob"}
+    how = verified.get(plan.options.verify) or f"open one in {plan.options.verify[7:]} new blobs"
+    place = (
+        f"write the changed copy to {plan.options.output}, and leave the source as it is"
+        if plan.options.output
+        else f"write the new blobs back into {plan.source}"
+    )
+    done = f"re-encrypt {plan.to_send:,} records ({' and '.join(calls)}), {how}, and {place}"
+    narrate_text(f"\nThis will {done}.")
+    if left := plan.total - plan.to_send:
+        narrate_text(f"The other {left:,} are left as they are.")
+    if plan.options.atomic:
+        narrate_text("With --atomic nothing is written unless every record succeeds.")
+
+
+def show_report(report: Report, names: Names) -> None:
+    """What a campaign has done."""
+    from kmslab.campaign.rendering import both_censuses, results
+
+    write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
+    write_table(
+        ["RESULT", "RECORDS"],
+        results(report),
+    )
+    if report.plan is not None and report.census_after is not None:
+        write_line("\nCensus: the records on each key version, before and after")
+        write_table(
+            ["PROVIDER", "KEY", "VERSION", "PRIMARY", "BEFORE", "AFTER"],
+            [
+                [r.provider, names(r.key_id), r.version_number, r.is_primary, before, after]
+                for r, before, after in both_censuses(report.plan.census, report.census_after)
+            ],
+        )
+    _show_failures(report)
+    _show_lost("Lost: left as they are", [(lost.record_id, lost.reason) for lost in report.losses])
+
+
+def _show_failures(report: Report) -> None:
+    if not report.failure_codes:
+        return
+    write_line("\nFailed: left as they are")
+    examples = {failure.code: failure for failure in reversed(report.failures)}
+    rows = [
+        [code, count, examples[code].record_id if code in examples else None]
+        for code, count in report.failure_codes.items()
+    ]
+    write_table(["CODE", "RECORDS", "FOR EXAMPLE"], rows)
+    for code, failure in examples.items():
+        request = f" (request {failure.request_id})" if failure.request_id else ""
+        write_text(f"{code}: {failure.message}{request}")
+
+
+def _show_lost(title: str, lost: Sequence[tuple[str, str]]) -> None:
+    if not lost:
+        return
+    write_line(f"\n{title}")
+    write_table(["RECORD", "WHY"], lost[:_NAMED])
+    if len(lost) > _NAMED:
+        write_text("(the report names more)")
+
+
+def never_sent(report: Report) -> Mapping[str, int]:
+    """The records that were not sent, though somebody may want them to be, by outcome."""
+    from kmslab.analysis.classify import Outcome
+
+    if report.plan is None:
+        return {}
+    return {
+        outcome.value: count
+        for outcome, count in report.plan.outcomes.items()
+        if count and not outcome.sent and outcome is not Outcome.CURRENT
+    }
+
+
+def show_undo_plan(plan: UndoPlan) -> None:
+    """What an undo would do."""
+    write_line(f"Undo of campaign {plan.campaign} on {plan.source}")
+    write_table(
+        ["RECORDS THAT", "COUNT"],
+        [
+            ["get their old blob back", plan.restorable],
+            ["have it already", plan.already],
+            ["were changed since, and are left", plan.touched_count],
+            ["are not there any more", plan.gone_count],
+        ],
+    )
+    _show_lost("Changed since", [(name, "holds another blob") for name in plan.touched])
+
+
+def show_undone(report: Report) -> None:
+    """What an undo has done."""
+    write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
+    rows = [["restored", report.undone], ["left as they are", len(report.undo_lost)]]
+    write_table(["RESULT", "RECORDS"], rows)
+    _show_lost("Left", [(lost.record_id, lost.reason) for lost in report.undo_lost])

@@ -1,0 +1,99 @@
+"""The steps that commands for campaigns share: plan, ask, tell what was done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import typer
+
+from kmslab.cli.output import narrate, write_json
+
+if TYPE_CHECKING:
+    from kmslab.analysis.classify import Target
+    from kmslab.campaign.plan import Options, Plan
+    from kmslab.campaign.report import Report
+    from kmslab.campaign.run import Ground
+    from kmslab.cli.names import Names
+    from kmslab.cli.opening import Opening
+    from kmslab.cli.source_options import SourceOptions
+    from kmslab.lab import Lab
+
+
+def ground_in(lab: Lab, opening: Opening, state: str | None, source: str = "") -> Ground:
+    """What a command with this lab stands on; `source` may hold the password of a database."""
+    from kmslab.cli.grounds import ground_of, state_of
+    from kmslab.cli.source_options import opener
+
+    return ground_of(lab, state_of(opening, state), opener(source))
+
+
+def made_plan(
+    ground: Ground,
+    source: str,
+    columns: SourceOptions,
+    target: Target,
+    options: Options,
+    *,
+    deep: bool = False,
+) -> Plan:
+    """A plan that is made now, with a bar while it is."""
+    from kmslab.campaign.plan import make_plan
+    from kmslab.cli.progress import watching
+
+    spec = columns.spec(source)
+    with watching("") as watch:
+        return make_plan(
+            ground.open_source(spec),
+            spec,
+            ground.providers,
+            target,
+            clock=ground.clock,
+            options=options,
+            deep=deep,
+            watch=watch,
+        )
+
+
+def wanted(ground: Ground, planned: Plan, names: Names, *, as_json: bool) -> bool:
+    """Show a plan, and ask whether it is to be carried out, where somebody can be asked."""
+    from kmslab.campaign.plan import check_current
+    from kmslab.cli.campaign_options import agreed, may_ask
+    from kmslab.cli.campaign_shown import show_intent, show_plan
+
+    check_current(planned, ground.open_source(planned.spec), ground.providers)
+    if as_json:
+        write_json(planned.as_dict())
+        return False
+    show_plan(planned, names)
+    if not planned.to_send:
+        narrate("nothing is to be re-encrypted")
+        return False
+    if not may_ask():
+        narrate("nothing was changed; --yes does it")
+        return False
+    show_intent(planned)
+    if not agreed(planned.to_send):
+        narrate("nothing was changed")
+        raise typer.Exit(1)
+    return True
+
+
+def tell(report: Report, names: Names, *, as_json: bool, fails: bool = True) -> None:
+    """Show what a campaign did, and end with the exit code for it."""
+    from kmslab.cli.campaign_shown import never_sent, show_report
+
+    if as_json:
+        write_json(report.as_dict())
+    else:
+        show_report(report, names)
+        narrate("")
+        if fails:
+            for outcome, count in never_sent(report).items():
+                narrate(f"{count:,} records were not sent, since they are {outcome}")
+        if report.results.re_encrypted and report.state == "finished":
+            narrate(f"to take it back: kmslab campaign undo {report.campaign}")
+    if report.state == "aborted":
+        narrate("nothing was written: not every record would have succeeded")
+    wrong = report.state == "aborted" or report.results.failed or report.results.lost
+    if wrong and fails:
+        raise typer.Exit(1)

@@ -1,0 +1,57 @@
+"""What the commands for campaigns stand on: the lab, and the folder that remembers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from kmslab.campaign.run import Ground
+    from kmslab.campaign.state import State
+    from kmslab.cli.opening import Opening
+    from kmslab.lab import Lab
+    from kmslab.records.source import Source
+    from kmslab.records.spec import SourceSpec
+
+StateFolder = Annotated[
+    str | None,
+    typer.Option(
+        "--state",
+        metavar="DIR",
+        help="Where campaigns and sources are remembered; else KMSLAB_STATE, else in the lab.",
+    ),
+]
+
+
+def state_of(opening: Opening, folder: str | None) -> State:
+    """The state folder. LabNotFound where neither it nor a lab is named."""
+    from kmslab.campaign.state import State
+    from kmslab.errors import LabNotFound
+
+    named = folder or os.environ.get("KMSLAB_STATE")
+    if named:
+        return State.of(None, named)
+    if opening.path is None:
+        raise LabNotFound(
+            "no lab is named: give --lab PATH or set KMSLAB_LAB; or name a folder of its own with "
+            "--state DIR or KMSLAB_STATE"
+        )
+    if not Path(opening.path).is_dir():
+        raise LabNotFound(f"there is no lab at {opening.path}")
+    return State.of(Path(opening.path), None)
+
+
+def ground_of(
+    lab: Lab, state: State, open_source: Callable[[SourceSpec], Source] | None = None
+) -> Ground:
+    """What a campaign with this lab stands on."""
+    from kmslab.campaign.run import Ground
+    from kmslab.clock import SystemClock
+
+    if open_source is None:
+        return Ground(lab, state, SystemClock())
+    return Ground(lab, state, SystemClock(), open_source=open_source)

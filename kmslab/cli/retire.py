@@ -1,0 +1,181 @@
+"""kmslab retire: is a key still needed? If not, disable it, and later have it deleted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kmslab.cli.failures import answers
+from kmslab.cli.grounds import StateFolder, ground_of, state_of
+from kmslab.cli.opening import Opening, opens_lab
+from kmslab.cli.options import Json, KeyName, example, settings
+from kmslab.cli.output import narrate, plain, write_json, write_line, write_table
+
+if TYPE_CHECKING:
+    from kmslab.campaign.retire import Retirement
+    from kmslab.campaign.run import Ground
+    from kmslab.lab import Lab
+    from kmslab.model import Key
+
+app = typer.Typer(**settings())
+
+
+@app.command(
+    epilog=example(
+        "kmslab retire orders",
+        "kmslab retire orders --key-version 1",
+        "kmslab retire orders --disable",
+        "kmslab retire orders --schedule-deletion 30",
+    )
+)
+@opens_lab
+def retire(
+    opening: Opening,
+    key: KeyName,
+    key_version: Annotated[
+        str | None,
+        typer.Option("--key-version", metavar="N|ID", help="Only this version; it is looked for."),
+    ] = None,
+    disable: Annotated[
+        bool, typer.Option("--disable", help="Disable the key, if nothing is left on it.")
+    ] = False,
+    schedule_deletion: Annotated[
+        int | None,
+        typer.Option(
+            "--schedule-deletion",
+            metavar="DAYS",
+            help="Have it deleted in 7 to 30 days, if nothing is left and it is disabled.",
+        ),
+    ] = None,
+    accept_unreadable: Annotated[
+        bool,
+        typer.Option(
+            "--accept-unreadable",
+            help="Records of which nobody can tell what they are on do not count.",
+        ),
+    ] = False,
+    state: StateFolder = None,
+    as_json: Json = False,
+) -> None:
+    """Disable or delete a key once nothing is left on it.
+
+    Every registered source is read anew and every blob opened, and so is every journal of a
+    campaign that is not closed. What is left is named, and makes the exit code 1; nothing is done
+    then. Disable first, delete later: --schedule-deletion takes a key that is disabled already.
+    """
+    _check_usage(key_version, disable, schedule_deletion)
+    with opening() as lab:
+        found = lab.key(key)
+        if schedule_deletion is not None:
+            _check_disabled(found)
+        ground = ground_of(lab, state_of(opening, state))
+        looked = _survey(ground, found, key_version, accept_unreadable=accept_unreadable)
+        done = found
+        if looked.ready:
+            done = _carry_out(lab, found, disable, schedule_deletion)
+    if as_json:
+        change = {"state": done.state, "deletion_at": done.deletion_at}
+        write_json({**plain(looked), "ready": looked.ready, **change})
+    else:
+        _show(looked, key)
+        if disable or schedule_deletion is not None:
+            _tell(looked, key, done)
+    if not looked.ready:
+        raise typer.Exit(1)
+
+
+def _check_usage(key_version: str | None, disable: bool, schedule_deletion: int | None) -> None:
+    from kmslab.errors import SettingError
+
+    if disable and schedule_deletion is not None:
+        raise SettingError("disable first, delete later: give --disable or --schedule-deletion")
+    if key_version is not None and (disable or schedule_deletion is not None):
+        raise SettingError(
+            "one version of a key cannot be disabled or deleted, neither cloud does that; "
+            "--key-version looks whether anything is left on it"
+        )
+
+
+def _check_disabled(key: Key) -> None:
+    from kmslab.errors import RetireRefused
+    from kmslab.model import KeyState
+
+    if key.state is not KeyState.DISABLED:
+        raise RetireRefused(
+            f"disable first, delete later: key {key.alias or key.key_id} is {key.state.value}. "
+            "After --disable wait until everybody who may still need it has had time to complain"
+        )
+
+
+def _survey(
+    ground: Ground, key: Key, key_version: str | None, *, accept_unreadable: bool
+) -> Retirement:
+    from kmslab.campaign.retire import survey
+    from kmslab.campaign.sources import Sources
+    from kmslab.cli.progress import watching
+
+    registered = Sources(ground.state)
+    with watching("") as watch:
+        return survey(
+            ground,
+            key,
+            key_version_id=None if key_version is None else _version_id(key, key_version),
+            sources=registered.all(),
+            holds=registered.holds(),
+            accept_unreadable=accept_unreadable,
+            watch=watch,
+        )
+
+
+def _version_id(key: Key, named: str) -> str:
+    from kmslab.errors import SettingError
+
+    for version in key.versions:
+        if named in (version.version_id, str(version.number)):
+            return version.version_id
+    raise SettingError(
+        f"key {key.alias or key.key_id} has no version {named}; `kmslab key versions` shows them"
+    )
+
+
+def _carry_out(lab: Lab, key: Key, disable: bool, days: int | None) -> Key:
+    from kmslab.cli.providers import kms_of
+    from kmslab.model import KeyState
+
+    kms = kms_of(lab, key)
+    if disable and key.state is not KeyState.DISABLED:
+        with answers(key.provider, "DisableKey"):
+            return kms.disable_key(key.key_id)
+    if days is not None:
+        with answers(key.provider, "ScheduleKeyDeletion"):
+            return kms.schedule_key_deletion(key.key_id, days)
+    return key
+
+
+def _show(looked: Retirement, key: str) -> None:
+    what = f"{key} version {looked.key_version_id}" if looked.key_version_id else key
+    if looked.ready:
+        write_line(f"nothing is left on {what}")
+    else:
+        write_line(f"Left on {what}, or not known")
+        write_table(
+            ["WHAT", "WHERE", "RECORDS", "FOR EXAMPLE"],
+            [
+                [each.kind.value, each.where, each.records or None, ", ".join(each.examples[:3])]
+                for each in looked.left
+            ],
+        )
+    sources = ", ".join(looked.sources) or "none"
+    narrate(f"{looked.records:,} records read; sources: {sources}")
+
+
+def _tell(looked: Retirement, key: str, done: Key) -> None:
+    from kmslab.cli.output import shown
+
+    if not looked.ready:
+        narrate(f"{key} was left as it is")
+    elif done.deletion_at is not None:
+        narrate(f"{key} will be deleted on {shown(done.deletion_at)}; `kmslab key cancel-deletion`")
+    else:
+        narrate(f"{key} is {done.state.value}")
