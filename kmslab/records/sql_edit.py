@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from itertools import groupby
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -16,6 +17,8 @@ from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Place
 from kmslab.records.sql_database import Database, database_errors
 from kmslab.records.sql_rows import Rows, Swap
 from kmslab.records.sql_shape import Shape, shape_of
+
+_TEXT: Final = frozenset({str, type(None), datetime})
 
 
 class Pages:
@@ -104,15 +107,15 @@ class Pages:
                 at = next(at for at, cell in enumerate(cells) if type(cell) in wrong)
                 raise self._unusable(before + at + 1, column.name, cells[at])
         places = columns[self._id_at]
-        return Chunk(self._records(page, before), places)
+        return Chunk(self._records([_as_text(cells) for cells in columns], before), places)
 
-    def _records(self, page: Sequence[Sequence[Any]], before: int) -> list[Record]:
+    def _records(self, columns: Sequence[Sequence[Any]], before: int) -> list[Record]:
         record, found = self.layout.record, list[Record]()
         try:
-            for number, cells in enumerate(page, before + 1):
+            for number, cells in enumerate(zip(*columns, strict=True), before + 1):
                 found.append(record(cells, number))
         except FormatError as error:
-            place = page[len(found)][self._id_at]
+            place = columns[self._id_at][len(found)]
             raise SourceError(
                 f"{self._name}, id {place!r}: {error}",
                 source=self._name,
@@ -219,6 +222,13 @@ class TableEdit:
             else:
                 kept.update(place for place, *blob in page if meant.get(place) == blob)
         return [change.place for change in changes if change.place not in kept]
+
+
+def _as_text(cells: Sequence[Any]) -> Sequence[Any]:
+    """A column of cells as text, times apart."""
+    if not set(map(type, cells)) - _TEXT:
+        return cells
+    return [cell if type(cell) in _TEXT else str(cell) for cell in cells]
 
 
 def _fields(change: Change) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     MetaData,
     Select,
+    String,
     Table,
     Text,
     bindparam,
@@ -83,13 +84,20 @@ class Rows:
         return select(*wanted).where(*ends)
 
     def cell(self, field: str, value: str | None) -> str | None:
-        """What is stored for a field's value: an empty one is NULL, where that may be."""
-        return value or (None if self.moved[field].nullable else "")
+        """What is stored for a field's value: for None NULL, where that may be."""
+        return "" if value is None and not self.moved[field].nullable else value
 
     @property
     def _id(self) -> ColumnElement[Any]:
         """The id as its unique index compares it."""
         return self.id if self.id_collation is None else collate(self.id, self.id_collation)
+
+    @property
+    def _id_is_loose(self) -> bool:
+        """Whether another id may equal one under its index: the same in capitals, say."""
+        if self.id_collation is None:
+            return isinstance(self.id.type, String)
+        return self.id_collation != self.exact_collation
 
     def _exactly(self, element: ColumnElement[Any]) -> ColumnElement[Any]:
         """A text that equals only itself, and not the same in capitals."""
@@ -102,7 +110,7 @@ class Rows:
             at |= {f"old_{name}": Text(), f"new_{name}": self.moved[name].type}
         bind = {name: bindparam(_PREFIX + name, type_=type_) for name, type_ in at.items()}
         statement = update(self.table).where(self._id == bind["id"])
-        if self.id_collation != self.exact_collation and self.id_collation is not None:
+        if self._id_is_loose:
             statement = statement.where(self._exactly(self.id) == bind["id"])
         statement = statement.where(self._exactly(self.blob) == bind["old"])
         values = {self.blob.name: bind["new"]}

@@ -384,9 +384,8 @@ def test_what_an_application_has_changed_is_not_overwritten(
 
 
 def test_an_id_in_capitals_is_another_id(path: Path) -> None:
-    make(path, [("a", "old-1", "tencent", None, None, 0)], ORDERS.replace("ID TEXT", "ID TEXT"))
-    execute(path, "DROP TABLE orders", ORDERS.replace("id TEXT P", "id TEXT COLLATE NOCASE P"))
-    execute(path, "INSERT INTO orders VALUES ('a', 'old-1', 'tencent', NULL, NULL, 0)")
+    table = ORDERS.replace("record_id TEXT", "record_id TEXT COLLATE NOCASE")
+    make(path, [("a", "old-1", "tencent", None, None, 0)], table)
     with opened(path).parts[0].edit() as edit:
         chunk = first_chunk(edit)
         execute(path, "UPDATE orders SET record_id = 'A'")
