@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -30,6 +30,7 @@ from kmslab.records.source import CHUNK_ROWS, MOVED_FIELDS, Change
 from kmslab.records.sql_shape import Shape
 
 _BLOB: Final = "ciphertext_blob"
+_BLOBS: Final = attrgetter("place", "old_blob", "new_blob")
 _PREFIX: Final = "kmslab_swap_"  # such as no column begins with
 
 
@@ -135,18 +136,19 @@ class Swap:
 
     def run(self, connection: Connection, rows: Rows, changes: Sequence[Change]) -> int:
         """Make the changes that can be made; how many, or less than 0 where it is not known."""
-        values = [self._values(rows, change) for change in changes]
+        values = map(_BLOBS, changes) if not self.fields else self._values(rows, changes)
         parameters: list[Any]
         if self.positions is None:
             parameters = [dict(zip(self.names, each, strict=True)) for each in values]
         else:
             order = itemgetter(*(self.names.index(name) for name in self.positions))
-            parameters = [order(each) for each in values]
+            parameters = list(map(order, values))
         return connection.exec_driver_sql(self.text, parameters).rowcount
 
-    def _values(self, rows: Rows, change: Change) -> tuple[Any, ...]:
-        values: tuple[Any, ...] = (change.place, change.old_blob, change.new_blob)
-        for name in self.fields:
-            old, new = change.others[name]
-            values += (old or "", rows.cell(name, new))
-        return values
+    def _values(self, rows: Rows, changes: Sequence[Change]) -> Iterator[tuple[Any, ...]]:
+        for change in changes:
+            values: tuple[Any, ...] = _BLOBS(change)
+            for name in self.fields:
+                old, new = change.others[name]
+                values += (old or "", rows.cell(name, new))
+            yield values
