@@ -235,9 +235,10 @@ class _ParquetEdit:
 
     def __iter__(self) -> Iterator[Chunk]:
         first = 1
+        names = [self._shape.names[at] for at in self._shape.stored]
         with explained(Path(self._name)), _understood(self._name):
             for index in range(self._file.num_row_groups):
-                table = self._file.read_row_group(index)
+                table = self._file.read_row_group(index, columns=names)
                 self._writer.begin(table)
                 for chunk, cells in _chunks(self._shape, table, first, self._name):
                     self._first, self._cells = int(chunk.places[0]), cells
