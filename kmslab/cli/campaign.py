@@ -62,8 +62,9 @@ def plan(
 
     from kmslab.cli.campaign_shown import show_plan
     from kmslab.cli.names import Names
-    from kmslab.cli.streams import write_private_file
+    from kmslab.cli.streams import refuse_existing, write_private_file
 
+    refuse_existing(save)
     with opening() as lab:
         ground = ground_in(lab, opening, state, source)
         options = pace.options(lab)

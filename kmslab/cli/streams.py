@@ -77,6 +77,12 @@ def write_bytes(data: bytes) -> None:
         narrate("")
 
 
+def refuse_existing(path: str | None) -> None:
+    """SettingError for a file that is there, before much is done for what it is to hold."""
+    if path is not None and Path(path).exists():
+        raise SettingError(f"{path} is there already; choose another name or remove it")
+
+
 def write_private_file(path: str, data: bytes) -> None:
     """Bytes to a new file that nobody else may read; one that is there is left alone."""
     try:

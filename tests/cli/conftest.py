@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from campaign_data import World, make_keys, make_rows, write_csv
 from command_line import Run
 from typer.testing import CliRunner, Result
 
@@ -61,3 +62,20 @@ def lab(lab_path: Path) -> Iterator[Lab]:
     """The lab of the test, open beside the command line."""
     with Lab.open(lab_path) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def first_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    path = tmp_path_factory.mktemp("world") / "lab"
+    with Lab.create(path) as lab:
+        keys = make_keys(lab)
+        return World(path, keys, make_rows(lab, keys, 40))
+
+
+@pytest.fixture
+def world(first_world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
+    """A lab with records of every kind, which are in `secrets.csv`; the command line is on it."""
+    path = Path(shutil.copytree(first_world.path, tmp_path / "world"))
+    monkeypatch.setenv("KMSLAB_LAB", str(path))
+    write_csv(tmp_path / "secrets", first_world.rows)
+    return World(path, first_world.keys, first_world.rows)

@@ -66,10 +66,12 @@ def test_there_are_the_commands_of_the_design() -> None:
         "key": "create list show versions rotate enable disable alias rotation schedule-deletion"
         " cancel-deletion archive import-material public-key",
         "audit": "show verify",
+        "campaign": "plan run resume verify undo close report list",
+        "source": "add list forget hold",
         "credential": "create list revoke",
     }
     expected = {(group, name) for group, names in groups.items() for name in names.split()}
-    alone = "demo encrypt decrypt data-key re-encrypt inspect call census"
+    alone = "demo encrypt decrypt data-key re-encrypt inspect call census retire"
     assert set(ALL) == expected | {(name,) for name in alone.split()}
 
 
@@ -87,7 +89,7 @@ def test_a_command_takes_json(path: tuple[str, ...]) -> None:
     assert "--json" in help_of(*path)
 
 
-@pytest.mark.parametrize("name", ["", "lab", "key", "audit", "credential"])
+@pytest.mark.parametrize("name", ["", "lab", "key", "audit", "credential", "campaign", "source"])
 def test_a_list_of_commands_is_not_cut_off(name: str) -> None:
     text = help_of(*name.split())
     assert "..." not in text.replace("[ARGS]...", "")

@@ -1,0 +1,234 @@
+"""Reports as Markdown and as HTML: what they say, and that names cannot say anything else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from html.parser import HTMLParser
+
+import pytest
+
+from kmslab.analysis.census import CensusRow
+from kmslab.analysis.classify import DROP, Outcome, Target
+from kmslab.analysis.forecast import forecast
+from kmslab.campaign.journal import Failure, Lost
+from kmslab.campaign.plan import DATA_KEYS, Options, Plan, Reason
+from kmslab.campaign.rendering import both_censuses, markdown
+from kmslab.campaign.rendering_html import html
+from kmslab.campaign.report import Report, Results
+from kmslab.records.spec import SourceSpec
+
+STRANGE = [
+    "<script>alert(1)</script>",
+    "[red]x[/]",
+    "订单-欧阳",
+    "a|b`c``d",
+    '"><img src=x onerror=alert(1)>',
+    "&amp;",
+    "[link](javascript:x)",
+]
+AT = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+KEY = "23e80852-1e38-11e9-b129-5cb9019b4b01"
+
+
+def census(*records: int) -> tuple[CensusRow, ...]:
+    return tuple(
+        CensusRow("tencent", KEY, f"version-{number}", number, number == 2, count)
+        for number, count in enumerate(records, start=1)
+        if count
+    )
+
+
+PLAN = Plan(
+    spec=SourceSpec("/data/orders.csv"),
+    source="/data/orders.csv",
+    target=Target(),
+    options=Options(rates={"tencent": 50.0}),
+    made_at=AT,
+    total=100,
+    outcomes=dict.fromkeys(Outcome, 0) | {Outcome.STALE: 90, Outcome.BLOCKED: 10},
+    reasons=(Reason(Outcome.STALE, "", 90), Reason(Outcome.BLOCKED, "key disabled", 10)),
+    census=census(90, 10),
+    forecast=forecast({"tencent": 90}, 50.0),
+    rights={"tencent": ("ReEncrypt",)},
+    unverified=True,
+    fingerprints={},
+    keys=(),
+    notes=(DATA_KEYS,),
+)
+REPORT = Report(
+    campaign="20260102-030405-6e1f",
+    state="finished",
+    source="/data/orders.csv",
+    started_at=AT,
+    finished_at=AT + timedelta(seconds=95),
+    plan=PLAN,
+    results=Results(re_encrypted=80, unchanged=10, failed=7, lost=3),
+    failure_codes={"InternalError": 7},
+    failures=tuple(
+        Failure(name, "tencent", "InternalError", f"of {name}", f"request-{number}")
+        for number, name in enumerate(STRANGE)
+    ),
+    losses=tuple(Lost(name, "changed by somebody else meanwhile") for name in STRANGE[:3]),
+    outcomes_after={},
+    census_after=census(10, 90),
+    calls={"tencent": 90},
+    undone=0,
+    undo_lost=(),
+)
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its tags, attributes and text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.text = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += [(name, value or "") for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_a_page_loads_and_runs_nothing() -> None:
+    page = Page(html(REPORT))
+    assert not {"script", "img", "link", "iframe", "object", "a", "form"} & set(page.tags)
+    names = {name for name, _ in page.attributes}
+    assert names <= {"lang", "charset", "name", "content", "http-equiv", "class", "style"}
+    assert "://" not in html(REPORT)
+    assert "url(" not in html(REPORT)
+    assert "prefers-color-scheme: dark" in html(REPORT)
+    assert "@media print" in html(REPORT)
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_names_are_shown_as_they_are(name: str) -> None:
+    assert name in Page(html(REPORT)).text
+    # In Markdown a bar has to be escaped in a table, in code too.
+    assert name.replace("|", r"\|") in markdown(REPORT)
+
+
+@pytest.mark.parametrize("render", [html, markdown])
+def test_what_a_terminal_obeys_is_shown_as_escapes(render: Callable[[Report], str]) -> None:
+    lost = tuple(Lost(name, "gone") for name in ("a\x1b[31mb", "a\nb", "a\u202eb", "a\ud800b"))
+    text = render(replace(REPORT, losses=lost))
+    for escape in (r"a\x1b[31mb", r"a\nb", r"a\u202eb", r"a\ud800b"):
+        assert escape in text
+    text.encode("utf-8")
+
+
+def test_markdown_code_cannot_be_left() -> None:
+    text = markdown(REPORT)
+    assert "```a\\|b`c``d```" in text
+    (row,) = [line for line in text.splitlines() if line.startswith("| `<script>") and "of" in line]
+    assert r"of \<script\>alert(1)\</script\>" in row
+
+
+@pytest.mark.parametrize("render", [lambda report: Page(html(report)).text, markdown])
+class TestBothSay:
+    def test_what_was_asked(self, render: Callable[[Report], str]) -> None:
+        text = render(REPORT)
+        for said in (
+            "/data/orders.csv",
+            "each record stays on its own key",
+            "each record keeps its own",
+            "every new blob is opened",
+            "50 calls a second to tencent",
+            "2026-01-02 03:04:05 UTC",
+            "1 min 35 s",
+            "90 to tencent",
+            DATA_KEYS,
+        ):
+            assert said in text
+        target = Target(key_id=KEY, provider="ctyun", context=DROP)
+        options = Options(verify="sample:7", atomic=True, output="/data/new.csv")
+        other = replace(PLAN, target=target, options=options)
+        text = render(replace(REPORT, plan=other))
+        for said in (f"key {KEY} of ctyun", "dropped", "one new blob in 7", "/data/new.csv"):
+            assert said in text
+        named = replace(PLAN, target=Target(context='{"a":"订单"}'), options=Options("answer"))
+        assert '{"a":"订单"}' in render(replace(REPORT, plan=named))
+
+    def test_results_that_sum_to_the_total(self, render: Callable[[Report], str]) -> None:
+        numbers = re.findall("[0-9,]+", render(REPORT))
+        assert {"80", "10", "7", "3", "100"} <= set(numbers)
+
+    def test_what_was_left(self, render: Callable[[Report], str]) -> None:
+        assert "20 records were left byte for byte as they were" in render(REPORT)
+        for location, said in (
+            ("sqlite:////data/shop.db", "20 records were not written to."),
+            ("/data/orders.parquet", "20 records have the values that they had"),
+        ):
+            spec = SourceSpec(location)
+            assert said in render(replace(REPORT, plan=replace(PLAN, spec=spec)))
+
+    def test_that_a_list_goes_on(self, render: Callable[[Report], str]) -> None:
+        results = replace(REPORT.results, failed=1_007)
+        text = render(replace(REPORT, results=results, failure_codes={"InternalError": 1_007}))
+        assert "1,000 more are in the journal." in text
+
+    @pytest.mark.parametrize(
+        ("state", "said"),
+        [
+            ("running", "not finished. So far 80 records were"),
+            ("aborted", "Nothing was written"),
+            ("undoing", "is being undone: 5 records"),
+            ("undone", "was undone: 5 records"),
+            ("closed", "80 records were re-encrypted; 7 failed"),
+        ],
+    )
+    def test_how_far_it_is(self, render: Callable[[Report], str], state: str, said: str) -> None:
+        text = render(replace(REPORT, state=state, undone=5))
+        assert state in text
+        assert said in text
+
+    def test_a_campaign_that_was_hardly_begun(self, render: Callable[[Report], str]) -> None:
+        report = replace(
+            REPORT,
+            state="planning",
+            finished_at=None,
+            plan=None,
+            results=Results(0, 0, 0, 0),
+            failure_codes={},
+            failures=(),
+            losses=(),
+            census_after=None,
+            calls={},
+        )
+        assert "not finished" in render(report)
+        assert "The census after is taken" in render(replace(report, plan=PLAN))
+
+    def test_what_an_undo_left(self, render: Callable[[Report], str]) -> None:
+        left = (Lost("order-9", "changed by somebody else since"),)
+        text = render(replace(REPORT, state="undone", undo_lost=left))
+        assert "Left by the undo" in text
+        assert "order-9" in text
+
+
+def test_two_censuses_become_one() -> None:
+    unknown = (CensusRow("tencent", None, None, None, None, 4),)
+    rows = both_censuses((*unknown, *census(90, 10)), (*census(0, 100), *unknown))
+    assert [(row.version_number, was, now) for row, was, now in rows] == [
+        (1, 90, 0),
+        (2, 10, 100),
+        (None, 4, 4),
+    ]
+
+
+def test_bars_are_as_long_as_their_counts() -> None:
+    widths = re.findall(r'class="bar (before|after)" style="width:([0-9.]+)%"', html(REPORT))
+    assert widths == [
+        ("before", "100.000"),
+        ("after", "11.111"),
+        ("before", "11.111"),
+        ("after", "100.000"),
+    ]
