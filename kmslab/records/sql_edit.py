@@ -109,18 +109,24 @@ class Pages:
         return Chunk(self._records([_as_text(cells) for cells in columns], before), places)
 
     def _records(self, columns: Sequence[Sequence[Any]], before: int) -> list[Record]:
-        record, found = self.layout.record, list[Record]()
         try:
-            for number, cells in enumerate(zip(*columns, strict=True), before + 1):
-                found.append(record(cells, number))
+            return self.layout.records(columns, before + 1, len(columns[0]))
         except FormatError as error:
-            place = columns[self._id_at][len(found)]
+            number = self._first_unreadable(columns)
             raise SourceError(
-                f"{self._name}, id {place!r}: {error}",
+                f"{self._name}, id {columns[self._id_at][number]!r}: {error}",
                 source=self._name,
-                row=before + len(found) + 1,
+                row=before + number + 1,
             ) from None
-        return found
+
+    def _first_unreadable(self, columns: Sequence[Sequence[Any]]) -> int:
+        """Which row of a page cannot be read; asked only once one cannot."""
+        for number, cells in enumerate(zip(*columns, strict=True)):
+            try:
+                self.layout.record(cells, 0)
+            except FormatError:
+                return number
+        return 0
 
     def _unusable(self, row: int, column: str, cell: object) -> SourceError:
         needs = "a whole number or text" if column == self.rows.id.name else "text"

@@ -34,7 +34,7 @@ from kmslab.model import (
 )
 from kmslab.providers.base import KEEP, Capabilities, Keep, Opened, ReEncrypted, Sealed
 from kmslab.providers.ctyun import batch, rules
-from kmslab.providers.ctyun.blob import read_header
+from kmslab.providers.ctyun.blob import HEAD_CHARS, read_header
 from kmslab.providers.ctyun.blobs import Blobs, PublicKeySource
 from kmslab.providers.local import Operation, Session, check_usable, oaep_algorithm, pair_of
 from kmslab.secret import Plaintext
@@ -272,7 +272,10 @@ class CtyunKms:
         """
         if not isinstance(destination_context, Keep) and context_text(destination_context):
             raise ValueError("CTyun has no encryption contexts")
-        own = [self._blobs.key_named(record.ciphertext_blob) for record in records]
+        # Many records begin alike, and the beginning is all that names a key.
+        heads = [record.ciphertext_blob[:HEAD_CHARS] for record in records]
+        named = {head: self._blobs.key_named(head) for head in set(heads)}
+        own = [named[head] for head in heads]
         sources = [batch.source_of(record) for record in records]
         return self.re_encrypt_many(
             [record.ciphertext_blob for record in records],
