@@ -265,7 +265,9 @@ class InternalError(Retryable):
 
 
 class BadAnswer(KmsError):
-    """The provider's answer contradicts itself, or what was asked; nothing of it was used."""
+    """A provider's answer contradicts itself, or what was asked; nothing of it was used."""
+
+    code = "BadAnswer"  # no provider says so of itself, so it is none of theirs
 
 
 class LabError(KmslabError):

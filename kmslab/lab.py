@@ -34,7 +34,7 @@ from kmslab.providers.ctyun import codes as ctyun_codes
 from kmslab.providers.ctyun import wire as ctyun_wire
 from kmslab.providers.ctyun.service import DEFAULT_REGION as CTYUN_REGION
 from kmslab.providers.ctyun.service import CtyunKms
-from kmslab.providers.local import Grounds, RequestIds, Session, unusable
+from kmslab.providers.local import Grounds, Operation, RequestIds, Session, unusable
 from kmslab.providers.tencent import codes as tencent_codes
 from kmslab.providers.tencent import wire as tencent_wire
 from kmslab.providers.tencent.service import DEFAULT_REGION as TENCENT_REGION
@@ -195,7 +195,7 @@ class Lab:
         """
         self._keystore.begin()
         row = self._keystore.unit(key_id).row
-        with self._session(row.provider, row.region).operation("RotateNow") as op:
+        with Operation(self._session(row.provider, row.region), "RotateNow") as op:
             op.find(key_id)
             return lifecycle.rotate(self._keystore, op.act(), key_id, _may_rotate).key()
 

@@ -5,9 +5,10 @@ All are frozen and slotted. Times are aware datetimes in UTC. Ids are lower-case
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, make_dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from kmslab.secret import Plaintext
 
@@ -190,6 +191,29 @@ class ReEncryptResult:
     source_key_id: str
     source_key_version_id: str
     request_id: str
+
+
+_Draft: Any = make_dataclass("_Draft", [f.name for f in fields(ReEncryptResult)], slots=True)
+
+
+def re_encrypt_result(
+    blob: str, ids: tuple[str, str, str, str], request_id: str, *, re_encrypted: bool
+) -> ReEncryptResult:
+    """The answer of these values, `ids` in the order of its fields; for whoever makes many.
+
+    A frozen dataclass sets its fields the long way, which takes longer than a decryption. A draft
+    has the same slots, and is frozen once they are filled.
+
+    >>> re_encrypt_result("blob", ("a", "b", "c", "d"), "e", re_encrypted=True).source_key_id
+    'c'
+    """
+    key_id, version_id, source_key_id, source_version_id = ids
+    made = _Draft(
+        blob, re_encrypted, key_id, version_id, source_key_id, source_version_id, request_id
+    )
+    made.__class__ = ReEncryptResult
+    result: ReEncryptResult = made
+    return result
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ time. Python cannot promise that freed bytes are wiped; docs/security.md says so
 from __future__ import annotations
 
 import os
-from typing import NoReturn, Protocol, SupportsIndex
+from typing import Final, NoReturn, Protocol, SupportsIndex
 
 from cryptography.hazmat.primitives.constant_time import bytes_eq
 
@@ -18,13 +18,8 @@ class Entropy(Protocol):
     def __call__(self, size: int, /) -> bytes: ...
 
 
-def system_entropy(size: int, /) -> bytes:
-    """Random bytes from the operating system, the only source a lab on disk ever uses.
-
-    >>> len(system_entropy(16))
-    16
-    """
-    return os.urandom(size)
+system_entropy: Final[Entropy] = os.urandom
+"""Random bytes from the operating system, the only source a lab on disk ever uses."""
 
 
 class Secret:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kmslab.analysis.classify import Classifier, Verdict
@@ -29,30 +29,56 @@ class CensusRow:
     records: int
 
 
+_Version = tuple[str | None, str | None, str | None, int | None, bool | None]
+
+
 class Census:
     """A census being taken, of records that are classified anyway."""
 
     __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._counts: Counter[tuple[str | None, str | None, str | None, int | None, bool | None]]
-        self._counts = Counter()
+        self._counts: Counter[_Version] = Counter()
 
     def add(self, record: Record, verdict: Verdict) -> None:
         """Count one record."""
-        provider = record.provider if record.provider in (TENCENT, CTYUN) else None
+        self.add_many(record.provider, verdict, 1)
+
+    def add_many(self, provider: str, verdict: Verdict, records: int) -> None:
+        """Count so many records of a provider that have the same verdict."""
         self._counts[
-            provider,
+            provider if provider in (TENCENT, CTYUN) else None,
             verdict.key_id,
             verdict.key_version_id,
             verdict.version_number,
             verdict.is_primary,
-        ] += 1
+        ] += records
 
     def rows(self) -> list[CensusRow]:
         """The rows so far, by provider, key id, version number; in each, unknown ones last."""
         rows = (CensusRow(*version, records) for version, records in self._counts.items())
         return sorted(rows, key=_order)
+
+
+def alike(
+    records: Sequence[Record], verdicts: Sequence[Verdict]
+) -> Iterator[tuple[str, Verdict, int]]:
+    """Providers and verdicts of records, each pair once with how many records have it.
+
+    A `Classifier` gives the same verdict to records that are judged alike, so verdicts are told
+    apart by identity, which is much quicker than to look at what they say.
+
+    >>> records, verdict = (
+    ...     [Record("1", "ctyun", "a"), Record("2", "ctyun", "b")],
+    ...     Verdict(Outcome.STALE),
+    ... )
+    >>> [(provider, count) for provider, _, count in alike(records, [verdict, verdict])]
+    [('ctyun', 2)]
+    """
+    by_identity = dict(zip(map(id, verdicts), verdicts, strict=True))
+    pairs = zip([record.provider for record in records], map(id, verdicts), strict=True)
+    for (provider, identity), count in Counter(pairs).items():
+        yield provider, by_identity[identity], count
 
 
 def _order(row: CensusRow) -> tuple[tuple[bool, str | int], ...]:

@@ -12,7 +12,7 @@ from enum import Enum, StrEnum
 from functools import lru_cache
 from typing import Final
 
-from kmslab.analysis.heads import Head, Heads, Standing
+from kmslab.analysis.heads import FORMATS, Head, Heads, Standing
 from kmslab.analysis.lengths import Crossing, longest_blob
 from kmslab.context import Context, context_text
 from kmslab.errors import FormatError
@@ -50,7 +50,10 @@ class Outcome(StrEnum):
     @property
     def sent(self) -> bool:
         """Whether a campaign makes a call for such a record."""
-        return self in (Outcome.STALE, Outcome.MOVE, Outcome.MAY_CHANGE)
+        return self in _SENT
+
+
+_SENT: Final = (Outcome.STALE, Outcome.MOVE, Outcome.MAY_CHANGE)
 
 
 class Drop(Enum):
@@ -164,7 +167,16 @@ class Classifier:
     Keys are seen as they were when first asked for: take a new one to look again.
     """
 
-    __slots__ = ("_context", "_crossing", "_heads", "_refusals", "_target", "_verdicts")
+    __slots__ = (
+        "_context",
+        "_crossing",
+        "_heads",
+        "_measured",
+        "_refusals",
+        "_target",
+        "_usual",
+        "_verdicts",
+    )
 
     def __init__(self, providers: Providers, target: Target = STAY) -> None:
         """ContextError where the target's context is none."""
@@ -173,13 +185,32 @@ class Classifier:
         if not isinstance(target.context, Keep | Drop):
             self._target = replace(target, context=context_text(target.context))
         self._context: Callable[[str | None], str] = lru_cache(4096)(context_text)
-        # Asked only of what crosses, which nothing does without a provider.
+        # Whether lengths matter at all: those of what crosses do, and with a limit all.
+        self._measured = target.provider is not None or target.max_length is not None
         self._crossing = Crossing(target.provider or "", max_length=target.max_length)
         self._refusals: dict[str, str] = {}
         self._verdicts: dict[tuple[Head, _Change, bool, str], Verdict] = {}
+        # The verdicts on lab blobs, of which all that is alike in these four is judged alike.
+        self._usual: dict[tuple[str, str, int, str | None], Verdict] = {}
 
     def classify(self, record: Record) -> Verdict:
         """The outcome for one record, and why. See `classify`."""
+        form = FORMATS.get(record.provider)
+        if form is None or _names_source(record):
+            return self._judge(record)
+        text = record.ciphertext_blob
+        like = record.provider, text[: form.head_chars], len(text), record.context
+        verdict = self._usual.get(like)
+        if verdict is not None and form.tail_fits(text):
+            return verdict
+        verdict = self._judge(record)
+        if self._heads.knows(like[1]) and verdict.outcome is not Outcome.INVALID:
+            if len(self._usual) >= _MAX_VERDICTS:
+                self._usual.clear()
+            self._usual[like] = verdict
+        return verdict
+
+    def _judge(self, record: Record) -> Verdict:
         try:
             head = self._heads.read(record)
         except FormatError as error:
@@ -193,7 +224,8 @@ class Classifier:
             return self._verdict(head, self._public_key(head, record, change))
         if _names_source(record) and (fault := self._source_fault(head, record)):
             return self._verdict(head, (Outcome.INVALID, fault))
-        case = head, change, context == "", self._length_fault(head, record.ciphertext_blob)
+        too_long = self._length_fault(head, record.ciphertext_blob) if self._measured else ""
+        case = head, change, context == "", too_long
         verdict = self._verdicts.get(case)
         if verdict is None:
             if len(self._verdicts) >= _MAX_VERDICTS:
@@ -267,7 +299,10 @@ class Classifier:
         return self._refusals[provider]
 
     def _change(self, head: Head, context: str) -> _Change:
-        target, crosses = self._target.context, self._crosses(head)
+        target = self._target.context
+        if target is KEEP and self._target.provider is None:
+            return _Change.SAME
+        crosses = self._crosses(head)
         if target is KEEP and not crosses:
             return _Change.SAME
         kms = self._heads.kms(self._target.provider_for(head.provider))

@@ -123,6 +123,10 @@ class Heads:
             self._by_text[start] = head
         return head
 
+    def knows(self, start: str) -> bool:
+        """Whether a blob that begins so is a lab's, and its beginning all that it names."""
+        return start in self._by_text
+
     def key(self, provider: str, key_id: str) -> Key | None:
         """A key of a provider; None where it, or its Kms, is not there."""
         name = provider, key_id

@@ -12,7 +12,9 @@ from kmslab.errors import BadAnswer, FormatError, KmsError
 from kmslab.model import BlobFormat, Record, UnverifiedHeader
 from kmslab.providers.base import ReEncrypted
 
-_MAX_HEADERS: Final = 4_096
+_Case = tuple[int, str | None, str | None, str | None, str | None, str]
+
+_MAX_CASES: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +54,16 @@ class Reader:
     name the key and version that the answer names; the key is the target's or the record's own.
     """
 
-    __slots__ = ("_headers", "_target")
+    __slots__ = ("_sound", "_target")
 
     def __init__(self, target: Target) -> None:
         self._target = target
-        self._headers: dict[str, UnverifiedHeader] = {}
+        # Verdict, ids and head together, of which all has been looked at.
+        self._sound: dict[_Case, Verdict] = {}
 
     def read(self, record: Record, verdict: Verdict, done: ReEncrypted, row: int) -> Answer:
         """The answer in `row` of `done`, which was asked for `record`."""
-        provider = self._target.provider_for(record.provider)
+        provider = self._target.provider or record.provider
         error = done.error[row]
         if error is not None:
             return refused(provider, error)
@@ -91,6 +94,33 @@ class Reader:
             return "without a blob"
         if answer.re_encrypted is (new == old):
             return "that the blob is " + ("another one" if new == old else "the same, with another")
+        form = FORMATS[answer.provider]
+        case = (
+            id(verdict),
+            answer.key_id,
+            answer.key_version_id,
+            answer.source_key_id,
+            answer.source_key_version_id,
+            new[: form.head_chars],
+        )
+        lab = case in self._sound
+        if not lab:
+            try:
+                header = form.parse(new).header()
+            except FormatError as error:
+                return f"with what is no blob of its own: {error}"
+            if fault := self._ids_fault(verdict, answer, header):
+                return fault
+            lab = header.format is BlobFormat.LAB
+            # Only a lab blob begins with nothing but what it names.
+            if lab:
+                self._remember(case, verdict)
+        elif not (answer.verified or form.tail_fits(new)):
+            return "with what is no blob of its own behind its head"
+        return self._length_fault(record, answer, len(new), lab=lab)
+
+    def _ids_fault(self, verdict: Verdict, answer: Answer, header: UnverifiedHeader) -> str:
+        """What the ids contradict: those asked for, those answered, and those in the blob."""
         if _differ(answer.source_key_id, verdict.key_id) or _differ(
             answer.source_key_version_id, verdict.key_version_id
         ):
@@ -98,56 +128,34 @@ class Reader:
         wanted = self._target.key_id or verdict.key_id
         if _differ(answer.key_id, wanted):
             return f"with a blob of key {answer.key_id}, not of {wanted}"
+        if header.format is BlobFormat.PUBLIC_KEY:
+            return "with public-key ciphertext"
+        if _differ(header.key_id, wanted) or _differ(header.key_id, answer.key_id):
+            return f"with a blob that names key {header.key_id}"
+        if _differ(header.key_version_id, answer.key_version_id):
+            return f"with a blob that names version {header.key_version_id}"
+        version = header.key_version_id or answer.key_version_id
+        if verdict.outcome is Outcome.STALE and version and version == verdict.key_version_id:
+            return "with a blob on the old version"
+        return ""
+
+    def _remember(self, case: _Case, verdict: Verdict) -> None:
+        if len(self._sound) >= _MAX_CASES:
+            self._sound.clear()
+        # The verdict is kept, so that no other one has its identity meanwhile.
+        self._sound[case] = verdict
+
+    def _length_fault(self, record: Record, answer: Answer, length: int, *, lab: bool) -> str:
         if not answer.re_encrypted:
             return ""
-        if self._target.max_length is not None and len(new) > self._target.max_length:
-            return f"with a blob of {len(new)} characters, longer than can be stored"
-        try:
-            header = self._header(answer.provider, new, opened=answer.verified is True)
-        except FormatError as error:
-            return f"with what is no blob of its own: {error}"
-        return _header_fault(header, wanted, verdict, answer, len(new), record)
-
-    def _header(self, provider: str, text: str, *, opened: bool) -> UnverifiedHeader:
-        """What the blob says of itself. What was opened is well-formed behind a known head."""
-        form = FORMATS[provider]
-        start = text[: form.head_chars]
-        known = self._headers.get(start)
-        if known is not None and known.provider == provider and (opened or form.tail_fits(text)):
-            return known
-        header = form.parse(text).header()
-        if header.format is BlobFormat.LAB:
-            if len(self._headers) >= _MAX_HEADERS:
-                self._headers.clear()
-            self._headers[start] = header
-        return header
-
-
-def _header_fault(
-    header: UnverifiedHeader,
-    wanted: str | None,
-    verdict: Verdict,
-    answer: Answer,
-    length: int,
-    record: Record,
-) -> str:
-    if header.format is BlobFormat.PUBLIC_KEY:
-        return "with public-key ciphertext"
-    if _differ(header.key_id, wanted) or _differ(header.key_id, answer.key_id):
-        return f"with a blob that names key {header.key_id}"
-    if _differ(header.key_version_id, answer.key_version_id):
-        return f"with a blob that names version {header.key_version_id}"
-    if (
-        verdict.outcome is Outcome.STALE
-        and header.key_version_id is not None
-        and header.key_version_id == verdict.key_version_id
-    ):
-        return "with a blob on the old version"
-    stays = record.provider == header.provider and record.source_encryption_algorithm is None
-    if stays and header.format is BlobFormat.LAB and length != len(record.ciphertext_blob):
-        # The plaintext is the same, so that can only be another record's.
-        return "with a blob of another length than the old one"
-    return ""
+        most = self._target.max_length
+        if most is not None and length > most:
+            return f"with a blob of {length} characters, longer than can be stored"
+        stays = record.provider == answer.provider and record.source_encryption_algorithm is None
+        if lab and stays and length != len(record.ciphertext_blob):
+            # The plaintext is the same, so that can only be another record's.
+            return "with a blob of another length than the old one"
+        return ""
 
 
 def _differ(one: str | None, other: str | None) -> bool:

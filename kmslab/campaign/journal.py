@@ -38,7 +38,6 @@ CREATE TABLE part (
 CREATE TABLE entry (
   id INTEGER PRIMARY KEY, part INTEGER NOT NULL, place NOT NULL, record_id TEXT NOT NULL,
   old_blob TEXT, new_blob TEXT, others TEXT);
-CREATE INDEX entry_record ON entry (part, record_id);
 CREATE TABLE span (step TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL);
 CREATE INDEX span_last ON span (step, last);
 CREATE TABLE lost (
@@ -106,6 +105,7 @@ class Journal:
         self.path = path
         self._database = database
         self._closed = False
+        self._indexed = False
 
     @classmethod
     def create(cls, path: Path, facts: Mapping[str, Any]) -> Self:
@@ -199,6 +199,12 @@ class Journal:
 
     def find(self, part: int, record_ids: Sequence[str]) -> dict[str, list[Entry]]:
         """The entries of records of a part, by record id, in the order they were made."""
+        if not self._indexed:
+            # Made when it is first needed: a campaign that is never interrupted does without.
+            self._begin()
+            self._run("CREATE INDEX IF NOT EXISTS entry_record ON entry (part, record_id)")
+            self._commit()
+            self._indexed = True
         found: dict[str, list[Entry]] = {}
         for at in range(0, len(record_ids), _LOOKUP):
             ids = record_ids[at : at + _LOOKUP]

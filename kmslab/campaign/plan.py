@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from kmslab.analysis.census import Census, CensusRow
+from kmslab.analysis.census import Census, CensusRow, alike
 from kmslab.analysis.classify import DROP, Classifier, Drop, Outcome, Target, Verdict
 from kmslab.analysis.forecast import (
     DOCUMENTED_RATE,
@@ -262,15 +262,16 @@ class _Judge:
         verdicts = [classify(record) for record in records]
         if deep:
             verdicts = authenticated(self._providers, records, verdicts)
+        for provider, verdict, count in alike(records, verdicts):
+            self.census.add_many(provider, verdict, count)
+            self.outcomes[verdict.outcome] += count
+            self._reasons[verdict.outcome, verdict.reason] += count
+            self.providers_seen.add(provider)
+            if verdict.key_id is not None:
+                self.keys.add((provider, verdict.key_id))
         for record, verdict in zip(records, verdicts, strict=True):
-            self.census.add(record, verdict)
-            self._reasons[verdict.outcome, verdict.reason] += 1
             if verdict.outcome.sent and self._distinct.is_new(record, verdict):
                 self.flows[record.provider, verdict.destination_provider or record.provider] += 1
-            if verdict.key_id is not None:
-                self.keys.add((record.provider, verdict.key_id))
-            self.providers_seen.add(record.provider)
-        self.outcomes.update(verdict.outcome for verdict in verdicts)
 
     def listed_reasons(self) -> tuple[Reason, ...]:
         """The reasons, by outcome, the most frequent first."""

@@ -12,7 +12,7 @@ from kmslab.analysis.forecast import action_name
 from kmslab.campaign.pacing import Pace, Stop, pause
 from kmslab.clock import Clock
 from kmslab.context import Context
-from kmslab.errors import BadAnswer, InternalError, KmsError, Retryable, RotatedRecently
+from kmslab.errors import InternalError, KmsError, Retryable, RotatedRecently
 from kmslab.model import CTYUN, TENCENT, Record
 from kmslab.providers.base import (
     KEEP,
@@ -71,8 +71,6 @@ def code_of(provider: str, error: KmsError, action: str) -> str:
     >>> code_of("ctyun", KeyDisabled("disabled"), "ReEncrypt")
     'LAB.KeyUnavailable'
     """
-    if isinstance(error, BadAnswer):
-        return type(error).__name__  # no provider says so of itself
     return _CODES[provider](error, action_name(provider, action))
 
 

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
-from kmslab.analysis.census import Census
+from kmslab.analysis.census import Census, alike
 from kmslab.analysis.classify import STAY, Classifier, Outcome, Target
 from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.passes import FAILED, GONE, LOST, RE_ENCRYPTED, UNCHANGED, Pass, Tools
@@ -269,9 +269,9 @@ def _after(ground: Ground, plan: Plan, source: Source) -> dict[str, Any]:
     for part in source.parts:
         for chunk in part.read():
             verdicts = [classifier.classify(record) for record in chunk.records]
-            outcomes.update(verdict.outcome.value for verdict in verdicts)
-            for record, verdict in zip(chunk.records, verdicts, strict=True):
-                census.add(record, verdict)
+            for provider, verdict, count in alike(chunk.records, verdicts):
+                outcomes[verdict.outcome.value] += count
+                census.add_many(provider, verdict, count)
     return {
         "outcomes": {outcome.value: outcomes[outcome.value] for outcome in Outcome},
         "census": [asdict(row) for row in census.rows()],

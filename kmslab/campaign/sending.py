@@ -7,8 +7,9 @@ Only blobs and ids come this far. A plaintext is seen by the providers, and betw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 from kmslab.analysis import Drop, Target, Verdict
 from kmslab.analysis import Verify as Verify
@@ -40,34 +41,7 @@ class _Slot:
         self.turn = turn
 
 
-@dataclass(frozen=True, slots=True)
-class _Batch:
-    """Records of one provider that are to be sent, and where their answers go."""
-
-    source: str
-    records: list[Record] = field(default_factory=list)
-    verdicts: list[Verdict] = field(default_factory=list)
-    slots: list[_Slot] = field(default_factory=list)
-
-    def add(self, record: Record, verdict: Verdict, slot: _Slot) -> None:
-        self.records.append(record)
-        self.verdicts.append(verdict)
-        self.slots.append(slot)
-
-    def parts(self, most: int) -> Iterator[_Batch]:
-        """The batch in parts of at most so many records."""
-        for start in range(0, len(self.records), most):
-            part = slice(start, start + most)
-            yield _Batch(self.source, self.records[part], self.verdicts[part], self.slots[part])
-
-    def picked(self, rows: Sequence[int]) -> _Batch:
-        """These rows of it."""
-        if len(rows) == len(self.records):
-            return self
-        found = _Batch(self.source)
-        for row in rows:
-            found.add(self.records[row], self.verdicts[row], self.slots[row])
-        return found
+_Row = tuple[Record, Verdict, _Slot]
 
 
 class Sender:
@@ -75,9 +49,12 @@ class Sender:
 
     Records of the target's provider, and those that stay, are re-encrypted where they are; the
     others are decrypted there and encrypted here. Equal ones are sent once, as long as they are
-    remembered (`RECENT_PAIRS`). `rates` are in calls a second by provider: one that is not named is
+    `remembered`. `rates` are in calls a second by provider: one that is not named is
     not held back. What fails for a while is tried again with `patience`, waiting a random part
     (`jitter`, 0 to 1) of a growing time.
+
+    `in_flight` batches are under way at once, in threads: a cloud that takes longer to answer than
+    the rate leaves between two calls needs more than one.
 
     `stop` is asked before each batch and all the time while waiting. Once it says so nothing more
     is begun, and what has been answered is kept.
@@ -96,14 +73,17 @@ class Sender:
         jitter: Callable[[], float],
         patience: Patience | None = None,
         stop: Stop = never,
+        remembered: int = RECENT_PAIRS,
+        in_flight: int = 1,
     ) -> None:
         self._target = target
         if not isinstance(target.context, Keep | Drop):
             self._target = replace(target, context=context_text(target.context))
         self._verify = verify
         self._stop = stop
+        self._in_flight = in_flight
         self._reader = Reader(self._target)
-        self._recent: Recent[_Slot] = Recent()
+        self._recent: Recent[_Slot] = Recent(remembered)
         self._turn = 0
         self._numbers: Counter[str] = Counter()
         self._callers = {
@@ -121,7 +101,7 @@ class Sender:
     @property
     def calls(self) -> Mapping[str, int]:
         """The calls made so far, by provider: one for each row and attempt."""
-        return {name: sum(calls.values()) for name, calls in self.calls_by_action.items()}
+        return {name: sum(caller.calls.values()) for name, caller in self._callers.items()}
 
     @property
     def calls_by_action(self) -> Mapping[str, Mapping[str, int]]:
@@ -137,15 +117,16 @@ class Sender:
         """
         self._turn += 1
         slots: list[_Slot | None] = [None] * len(records)
-        batches: dict[str, _Batch] = {}
+        batches: dict[str, list[_Row]] = {}
         for row, (record, verdict) in enumerate(zip(records, verdicts, strict=True)):
             if verdict.outcome.sent:
                 slots[row] = self._slot(record, verdict, batches)
-        for batch in batches.values():
-            self._send(batch)
+        for provider, batch in batches.items():
+            self._send(provider, batch)
         return [None if slot is None else slot.answer for slot in slots]
 
-    def _slot(self, record: Record, verdict: Verdict, batches: dict[str, _Batch]) -> _Slot:
+    def _slot(self, record: Record, verdict: Verdict, batches: dict[str, list[_Row]]) -> _Slot:
+        """The place of a record's answer; the record joins a batch where it is to be asked for."""
         pair = pair_of(record)
         slot = self._recent.get(pair)
         if slot is None:
@@ -154,44 +135,52 @@ class Sender:
         elif slot.answer is not None or slot.turn == self._turn:
             return slot
         slot.turn = self._turn
-        batch = batches.get(record.provider)
-        if batch is None:
-            batch = batches[record.provider] = _Batch(record.provider)
-        batch.add(record, verdict, slot)
+        batches.setdefault(record.provider, []).append((record, verdict, slot))
         return slot
 
-    def _send(self, batch: _Batch) -> None:
-        source = self._callers[batch.source]
-        destination = self._callers[self._target.provider_for(batch.source)]
-        # A part goes all the way before the next one begins: to stop wastes no more than that.
-        for part in batch.parts(min(source.most, destination.most)):
-            if self._stop():
-                return
+    def _send(self, provider: str, batch: list[_Row]) -> None:
+        source = self._callers[provider]
+        destination = self._callers[self._target.provider_for(provider)]
+        most = min(source.most, destination.most)
+        first = self._numbers[provider]
+        self._numbers[provider] += len(batch)
+
+        def send_part(start: int) -> None:
+            # A part goes all the way, so that to stop wastes no more than what is under way.
+            part = batch[start : start + most]
             for opened in (True, False):
-                rows = self._chosen(part, opened=opened)
-                if rows:
-                    self._ask(part.picked(rows), source, destination, opened=opened)
-            self._numbers[batch.source] += len(part.records)
+                rows = self._chosen(part, first + start, opened=opened)
+                if rows and not self._stop():
+                    self._ask(rows, source, destination, opened=opened)
 
-    def _chosen(self, part: _Batch, *, opened: bool) -> Sequence[int]:
+        starts = range(0, len(batch), most)
+        if self._in_flight == 1 or len(starts) == 1:
+            for start in starts:
+                send_part(start)
+            return
+        with ThreadPoolExecutor(self._in_flight, "kmslab-send") as pool:
+            for _ in pool.map(send_part, starts):
+                pass
+
+    def _chosen(self, part: list[_Row], first: int, *, opened: bool) -> list[_Row]:
         """The rows whose new blobs are opened, or those whose are not."""
-        rows, first = range(len(part.records)), self._numbers[part.source]
         if self._verify.every <= 1:
-            return rows if opened is self._verify.opens(0) else ()
-        return [row for row in rows if self._verify.opens(first + row) is opened]
+            return part if opened is self._verify.opens(0) else []
+        return [row for n, row in enumerate(part, first) if self._verify.opens(n) is opened]
 
-    def _ask(self, batch: _Batch, source: Caller, destination: Caller, *, opened: bool) -> None:
+    def _ask(self, rows: list[_Row], source: Caller, destination: Caller, *, opened: bool) -> None:
         inside = source is not destination or source.capabilities.authenticate
-        done = self._asked(batch.records, source, destination, verify=opened and inside)
+        records = [record for record, _, _ in rows]
+        done = self._asked(records, source, destination, verify=opened and inside)
         answers = [
             None
-            if isinstance(done.error[row], NotSent)
-            else self._reader.read(record, verdict, done, row)
-            for row, (record, verdict) in enumerate(zip(batch.records, batch.verdicts, strict=True))
+            if isinstance(done.error[at], NotSent)
+            else self._reader.read(record, verdict, done, at)
+            for at, (record, verdict, _) in enumerate(rows)
         ]
         if opened and not inside:
-            self._open(batch.records, answers, source)
-        for slot, answer in zip(batch.slots, answers, strict=True):
+            self._open(records, answers, source)
+        for (_, _, slot), answer in zip(rows, answers, strict=True):
             slot.answer = answer
 
     def _asked(

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from kmslab.errors import LabError
@@ -22,9 +24,9 @@ _SIZE = 8
 
 
 class Bell:
-    """The 8 bytes of one lab."""
+    """The 8 bytes of one lab. `heard()` gives what the bell holds now."""
 
-    __slots__ = ("__weakref__", "_descriptor", "_finalizer")
+    __slots__ = ("__weakref__", "_descriptor", "_finalizer", "heard")
 
     def __init__(self, lab: Path) -> None:
         path = lab / BELL_FILE
@@ -33,11 +35,9 @@ class Bell:
             self._descriptor = os.open(path, flags, 0o600)
         except OSError as error:
             raise LabError(f"{path} cannot be opened: {error.strerror}") from None
+        # Every call of a lab listens, so nothing stands between it and the system.
+        self.heard: Callable[[], bytes] = partial(os.pread, self._descriptor, _SIZE, 0)
         self._finalizer = weakref.finalize(self, os.close, self._descriptor)
-
-    def heard(self) -> bytes:
-        """What the bell holds now."""
-        return os.pread(self._descriptor, _SIZE, 0)
 
     def ring(self) -> None:
         """Say that the lab has changed."""

@@ -63,13 +63,13 @@ class Counters:
         keystore.on_close.append(self._drain)
         keystore.on_fork.append(self._drop)
 
-    def of(self, version_id: str) -> Counter:
-        """The counter of a version."""
+    def take(self, version_id: str, count: int = 1) -> None:
+        """Count encryptions of a version before they are made; EncryptionLimitReached to refuse."""
         counter = self._counters.get(version_id)
         if counter is None:
             with self._lock:
                 counter = self._counters.setdefault(version_id, self._counter(version_id))
-        return counter
+        counter.take(count)
 
     def _counter(self, version_id: str) -> Counter:
         return Counter(lambda least, step: self._reserve(version_id, least, step))

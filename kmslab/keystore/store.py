@@ -75,7 +75,7 @@ class Keystore:
         self.epoch = 0
         self._engine = engine
         self.subkeys_for = subkeys_for
-        self._audit_mode = audit_mode
+        self._sync_audit = audit_mode is AuditMode.SYNC
         self._lock = threading.RLock()
         self._closing = threading.Lock()
         self._next_event = -math.inf
@@ -113,8 +113,8 @@ class Keystore:
             raise LabClosed("the lab has been closed")
         bell = self._bell
         if bell is not None:
-            quiet = bell.heard() == self._heard
-            if not quiet or time.monotonic() - self._looked_at > LOOK_SECONDS:
+            rung = bell.heard() != self._heard
+            if rung or time.monotonic() - self._looked_at > LOOK_SECONDS:
                 self.refresh()
         now = self.clock.time()
         if now >= self._next_event:
@@ -211,7 +211,7 @@ class Keystore:
         if self._session is None:
             self._begin_session(at)
         new_groups = self._buffer.add(like, at, request_id)
-        if self._audit_mode is AuditMode.SYNC or new_groups >= MOST_GROUPS:
+        if self._sync_audit or new_groups >= MOST_GROUPS:
             self.flush()
         elif new_groups == 1:
             self._flusher.wake()

@@ -17,23 +17,13 @@ from kmslab.errors import InternalError, InvalidRequest, KmsError
 from kmslab.keystore.audit import OK, AuditEntry
 from kmslab.keystore.units import Handle
 from kmslab.providers.base import Opened, ReEncrypted, Sealed
-from kmslab.providers.local import Session
+from kmslab.providers.local import UNKNOWN_IDS, Ids, Route, Session
 from kmslab.secret import Plaintext
 
 T = TypeVar("T")
 
 # A call sees another process's rotation when it begins; a batch looks again every so many rows.
 CHUNK_ROWS = 1000
-
-
-class Route:
-    """From one version to another."""
-
-    __slots__ = ("destination", "source")
-
-    def __init__(self, source: Handle, destination: Handle) -> None:
-        self.source = source
-        self.destination = destination
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,20 +84,21 @@ def re_encrypt(
     audited, durably, before it is given.
     """
     done = _run(session, action, len(texts), work, name_source=True)
-    blobs, routes = done.blobs, done.routes
+    blobs = done.blobs
     re_encrypted: list[bool | None] = list(map(is_not, blobs, texts))
     verified: list[bool | None] = [True if verify else None] * len(blobs)
-    if None in blobs:
+    if any(done.errors):
         for row, blob in enumerate(blobs):
             if blob is None:
                 re_encrypted[row] = verified[row] = None
+    key_id, key_version_id, source_key_id, source_key_version_id = _ids(done.routes)
     return ReEncrypted(
         ciphertext_blob=blobs,
         re_encrypted=re_encrypted,
-        key_id=_column(routes, lambda route: route.destination.row.key_id),
-        key_version_id=_column(routes, lambda route: route.destination.row.version_id),
-        source_key_id=_column(routes, lambda route: route.source.row.key_id),
-        source_key_version_id=_column(routes, lambda route: route.source.row.version_id),
+        key_id=key_id,
+        key_version_id=key_version_id,
+        source_key_id=source_key_id,
+        source_key_version_id=source_key_version_id,
         verified=verified,
         error=done.errors,
     )
@@ -121,21 +112,20 @@ def decrypt(
 ) -> Opened:
     """Decrypt as many rows as `plaintexts` has, which `work` fills."""
     done = _run(session, action, len(plaintexts), work, name_source=False)
+    _, _, key_id, key_version_id = _ids(done.routes)
     return Opened(
-        plaintext=plaintexts,
-        key_id=_column(done.routes, lambda route: route.source.row.key_id),
-        key_version_id=_column(done.routes, lambda route: route.source.row.version_id),
-        error=done.errors,
+        plaintext=plaintexts, key_id=key_id, key_version_id=key_version_id, error=done.errors
     )
 
 
 def encrypt(session: Session, action: str, rows: int, work: Callable[[Chunk], None]) -> Sealed:
     """Encrypt `rows` rows. A row that `work` leaves alone stays None."""
     done = _run(session, action, rows, work, name_source=False)
+    key_id, key_version_id, _, _ = _ids(done.routes)
     return Sealed(
         ciphertext_blob=done.blobs,
-        key_id=_column(done.routes, lambda route: route.destination.row.key_id),
-        key_version_id=_column(done.routes, lambda route: route.destination.row.version_id),
+        key_id=key_id,
+        key_version_id=key_version_id,
         error=done.errors,
     )
 
@@ -161,10 +151,14 @@ def _run(
     return whole
 
 
-def _column(routes: list[Route | None], of: Callable[[Route], str]) -> list[str | None]:
-    # There are few routes for many rows.
-    values = {route: of(route) if route is not None else None for route in set(routes)}
-    return list(map(values.__getitem__, routes))
+def _ids(routes: list[Route | None]) -> list[list[str | None]]:
+    """The four columns of `Route.ids`. There are few routes for many rows, and mostly one."""
+    found: dict[Route | None, Ids]
+    found = {route: UNKNOWN_IDS if route is None else route.ids for route in set(routes)}
+    if len(found) == 1:
+        return [[each] * len(routes) for each in found[routes[0]]]
+    each_row = [found[route] for route in routes]
+    return [[ids[at] for ids in each_row] for at in range(len(UNKNOWN_IDS))]
 
 
 def _audit(session: Session, action: str, whole: Chunk, *, name_source: bool) -> None:
@@ -215,12 +209,13 @@ class Work(Protocol):
         """Where a row comes from and goes to; a KmsError to refuse."""
         ...
 
-    def open_many(self, route: Route, rows: Sequence[int]) -> list[bytes | None]:
-        """The plaintexts of rows; None where `open` must say what is wrong."""
+    def open_many(self, route: Route, rows: Sequence[int]) -> Sequence[bytes | None]:
+        """The plaintexts of rows, as `seal_many` takes them; None where `open` must say what is
+        wrong."""
         ...
 
     def open(self, route: Route, row: int) -> bytes:
-        """The plaintext of a row; a KmsError to refuse."""
+        """The plaintext of a row, as `seal_many` takes it; a KmsError to refuse."""
         ...
 
     def changing(self, route: Route, rows: Sequence[int]) -> Sequence[int]:
@@ -239,8 +234,8 @@ class Work(Protocol):
 
     def reopen_many(
         self, route: Route, rows: Sequence[int], sealed: Sequence[str]
-    ) -> list[bytes | None]:
-        """The plaintexts of the new blobs of rows."""
+    ) -> Sequence[bytes | None]:
+        """The plaintexts of the new blobs of rows, as `open_many` gives them."""
         ...
 
 
@@ -290,9 +285,9 @@ def _routed(chunk: Chunk, rows: Sequence[int], work: Work) -> tuple[Sequence[int
 
 def _opened(
     chunk: Chunk, rows: Sequence[int], work: Work, route: Route
-) -> tuple[Sequence[int], list[bytes]]:
+) -> tuple[Sequence[int], Sequence[bytes]]:
     found = work.open_many(route, rows) if rows else []
-    if None not in found:
+    if all(found):
         return rows, found  # type: ignore[return-value]
     good, plaintexts = [], []
     for row, plaintext in zip(rows, found, strict=True):

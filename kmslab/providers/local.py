@@ -38,10 +38,29 @@ from kmslab.rate import TokenBucket
 # Calls a second per action, region and credential, as documented for ReEncrypt (seed 000).
 DOCUMENTED_RATE = 100
 _IDS_AT_A_TIME = 64
+_HEAD_BYTES = 10
 _NODE_BYTES = 6
 
 CodeOf = Callable[[KmsError, str], str]
 ErrorFor = Callable[[str], KmsError]
+Ids = tuple[str | None, str | None, str | None, str | None]
+UNKNOWN_IDS: Ids = (None, None, None, None)
+
+
+class Route:
+    """From the version that opens a blob to the version that seals the next one.
+
+    `ids` are the key and version of the destination, then of the source: the order in which
+    answers and the audit log have them.
+    """
+
+    __slots__ = ("destination", "ids", "source")
+
+    def __init__(self, source: Handle, destination: Handle) -> None:
+        self.source = source
+        self.destination = destination
+        to, by = destination.row, source.row
+        self.ids = (to.key_id, to.version_id, by.key_id, by.version_id)
 
 
 class Found:
@@ -90,16 +109,17 @@ class RequestIds:
         self._drawn: list[str] = []
         keystore.on_fork.append(self._drawn.clear)
 
-    def __call__(self) -> str:
+    def draw(self) -> str:
+        """One that nobody has had."""
         try:
             return self._drawn.pop()
         except IndexError:
-            h = self._entropy(10 + _NODE_BYTES * _IDS_AT_A_TIME).hex()
+            drawn = self._entropy(_HEAD_BYTES + _NODE_BYTES * _IDS_AT_A_TIME)
+            h = drawn[:_HEAD_BYTES].hex()
             head = f"{h[:8]}-{h[8:12]}-4{h[12:15]}-a{h[15:18]}-"
-            step = 2 * _NODE_BYTES
-            ids = [head + h[at : at + step] for at in range(20, len(h), step)]
-            self._drawn += ids[1:]
-            return ids[0]
+            first, *others = drawn[_HEAD_BYTES:].hex("-", _NODE_BYTES).split("-")
+            self._drawn += [head + node for node in others]
+            return head + first
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,12 +163,11 @@ class Latest(threading.local):
 
 
 class Session:
-    """One caller's way to one provider's keys in one region."""
+    """One caller's way to one provider's keys in one region. `request_id()` draws a fresh one."""
 
     __slots__ = (
         "_credential",
         "_limits",
-        "_request_ids",
         "code_of",
         "counters",
         "error_for",
@@ -157,6 +176,7 @@ class Session:
         "limited",
         "provider",
         "region",
+        "request_id",
         "who",
     )
 
@@ -173,7 +193,7 @@ class Session:
     ) -> None:
         self.keystore = grounds.keystore
         self.counters = grounds.counters
-        self._request_ids = grounds.request_ids
+        self.request_id: Callable[[], str] = grounds.request_ids.draw
         self.provider = provider
         self.region = region
         self.code_of = code_of
@@ -183,14 +203,6 @@ class Session:
         self._limits = limits
         self.limited = limits is not None
         self.latest = Latest()
-
-    def operation(self, action: str) -> Operation:
-        """One call of `action`: a context manager."""
-        return Operation(self, action)
-
-    def request_id(self) -> str:
-        """A fresh version-4 UUID."""
-        return self._request_ids()
 
     def find(self, key_id: str, parameter: str) -> Unit:
         """The key of this id in this region.
@@ -290,11 +302,12 @@ class Operation:
     """One call, from its request id to its audit row.
 
     Entering it sees what other processes have changed, does what the clock owes, and meets the
-    lab's faults. Leaving it audits the call with the versions that were named with `on`, and
-    gives a KmsError the request id. `durable` says that a change has audited the call already.
+    lab's faults. Leaving it audits the call with `ids`, those of key and version, then of the
+    ciphertext's own, as far as they are known, and gives a KmsError the request id. `durable` says
+    that a change has audited the call already.
     """
 
-    __slots__ = ("_ids", "action", "durable", "request_id", "session", "time")
+    __slots__ = ("action", "durable", "ids", "request_id", "session", "time")
 
     def __init__(self, session: Session, action: str) -> None:
         self.session = session
@@ -302,7 +315,7 @@ class Operation:
         self.request_id = ""
         self.durable = False
         self.time = 0.0
-        self._ids: tuple[str | None, str | None, str | None, str | None] = (None,) * 4
+        self.ids: Ids = UNKNOWN_IDS
 
     def __enter__(self) -> Self:
         session = self.session
@@ -311,7 +324,7 @@ class Operation:
         if session.keystore.settings["faults"]:
             error = session.take_fault(self.action)
             if error is not None:
-                self._failed(error)
+                self.__exit__(type(error), error, None)
                 raise error
         return self
 
@@ -321,25 +334,37 @@ class Operation:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        session = self.session
         if error is None:
-            if not self.durable:
-                self._note(OK)
+            if self.durable:
+                return
+            outcome = OK
         elif isinstance(error, KmsError):
-            self._failed(error)
+            error.request_id = self.request_id
+            outcome = session.code_of(error, self.action)
         else:
-            self._note("InternalError")
+            outcome = "InternalError"
+        key, version, source_key, source_version = self.ids
+        like = (
+            session.who,
+            session.provider,
+            self.action,
+            key,
+            version,
+            source_key,
+            source_version,
+            outcome,
+        )
+        session.keystore.note(like, self.time, self.request_id)
 
-    def on(self, handle: Handle, source: Handle | None = None) -> None:
-        """Name the version that the call is about, and the one its ciphertext came from."""
+    def on(self, handle: Handle) -> None:
+        """Name the version that the call is about."""
         row = handle.row
-        if source is None:
-            self._ids = (row.key_id, row.version_id, None, None)
-        else:
-            self._ids = (row.key_id, row.version_id, source.row.key_id, source.row.version_id)
+        self.ids = (row.key_id, row.version_id, None, None)
 
     def on_key(self, unit: Unit) -> None:
         """Name the key that the call is about."""
-        self._ids = (unit.row.key_id, None, None, None)
+        self.ids = (unit.row.key_id, None, None, None)
 
     def find(self, key_id: str, parameter: str = "KeyId") -> Unit:
         """The key of this id, which the caller may make this call on."""
@@ -354,15 +379,6 @@ class Operation:
         self.durable = True
         session = self.session
         return Act(session.who, session.provider, self.action, self.request_id)
-
-    def _failed(self, error: KmsError) -> None:
-        error.request_id = self.request_id
-        self._note(self.session.code_of(error, self.action))
-
-    def _note(self, outcome: str) -> None:
-        session = self.session
-        like = (session.who, session.provider, self.action, *self._ids, outcome)
-        session.keystore.note(like, self.time, self.request_id)
 
 
 def oaep_algorithm(name: OaepAlgorithm | str, parameter: str) -> OaepAlgorithm:

@@ -14,7 +14,7 @@ from kmslab.records.changes import new_values, no_column, not_held
 from kmslab.records.layout import Layout, Reading
 from kmslab.records.replacing import explained
 from kmslab.records.source import Change
-from kmslab.records.text import MAX_ROW_BYTES, Lines
+from kmslab.records.text import MAX_ROW_BYTES, USUAL_ROW, Lines
 
 _QUOTED: Final = re.compile(r'"[^"]*(?:""[^"]*)*"')
 _NEEDS_QUOTES: Final = re.compile(r'[",\r\n]')
@@ -101,6 +101,8 @@ class CsvRows:
 
     def _check(self, text: str, cells: list[str], change: Change) -> None:
         """Hold that a changed row will be read as it is meant."""
+        if len(text) > USUAL_ROW:
+            _allow_long_rows()
         try:
             right = next(csv.reader([text], strict=True)) == cells and "\0" not in text
             right = right and len(text.encode("utf-8")) <= MAX_ROW_BYTES

@@ -89,16 +89,22 @@ class JsonRows:
         if lines.mark:
             yield None, lines.mark
 
-    def members(self) -> Iterator[str]:
-        """The names of the members of all objects."""
+    def first_names(self) -> frozenset[str]:
+        """The names of the members of the first 1,000 objects."""
+        lines = self._lines
+        names: set[str] = set()
         try:
-            for text in self._lines:
-                self._lines.taken()
-                if not text.isspace():
-                    yield from (name for name, _ in self._parsed(text))
-                    self._lines.row += 1
+            for text in lines:
+                lines.taken()
+                if text.isspace():
+                    continue
+                names.update(name for name, _ in self._parsed(text))
+                lines.row += 1
+                if lines.row > _FIRST_OBJECTS:
+                    break
         except FormatError as error:
-            raise self._lines.error(str(error)) from None
+            raise lines.error(str(error)) from None
+        return frozenset(names)
 
     def _parsed(self, text: str) -> tuple[tuple[str, Any], ...]:
         """The members of the object in a line."""
@@ -106,6 +112,8 @@ class JsonRows:
             row = _DECODER.decode(text)
         except json.JSONDecodeError as error:
             raise FormatError(f"not JSON: {error.msg} at character {error.colno}") from None
+        except FormatError:
+            raise
         except (ValueError, RecursionError):  # a number of very many digits; very deep nesting
             raise FormatError("a number too long, or nesting too deep, to be read") from None
         if not isinstance(row, tuple):
@@ -143,7 +151,7 @@ class JsonRows:
             if ("" if held is None else str(held)) != (old or ""):
                 raise not_held(self._source, change, field)
             if (value or None) != (old or None):
-                new[name] = value or None
+                new[name] = value
         if not new:
             return raw
         expected = row | {k: v for k, v in new.items() if k in row or v is not None}
@@ -168,13 +176,7 @@ class JsonRows:
 def jsonl_names(path: Path, reading: Reading) -> frozenset[str]:
     """The names of the members that the first 1,000 objects of a JSONL file have."""
     with explained(path), path.open("rb") as file:
-        rows = JsonRows(file, str(path), reading)
-        found: set[str] = set()
-        for name in rows.members():
-            found.add(name)
-            if rows._lines.row > _FIRST_OBJECTS:
-                break
-        return frozenset(found)
+        return JsonRows(file, str(path), reading).first_names()
 
 
 def _check_characters(names: Sequence[str], cells: Sequence[str | None]) -> None:

@@ -32,8 +32,8 @@ def _understood(path: str) -> Iterator[None]:
     except pa.ArrowException as error:
         why = str(error).splitlines()[0]
         raise SourceError(f"{path}: not Parquet that can be read: {why}", source=path) from None
-    except UnicodeDecodeError:
-        raise SourceError(f"{path}: text in it is not UTF-8", source=path) from None
+    except UnicodeError:
+        raise SourceError(f"{path}: text that is not UTF-8", source=path) from None
     except OverflowError:
         raise SourceError(f"{path}: a time beyond the year 9999", source=path) from None
 
@@ -235,9 +235,10 @@ class _ParquetEdit:
 
     def __iter__(self) -> Iterator[Chunk]:
         first = 1
+        names = [self._shape.names[at] for at in self._shape.stored]
         with explained(Path(self._name)), _understood(self._name):
             for index in range(self._file.num_row_groups):
-                table = self._file.read_row_group(index)
+                table = self._file.read_row_group(index, columns=names)
                 self._writer.begin(table)
                 for chunk, cells in _chunks(self._shape, table, first, self._name):
                     self._first, self._cells = int(chunk.places[0]), cells
@@ -279,7 +280,7 @@ class _ParquetEdit:
             if (value or None) != (old or None):
                 if name not in new:
                     new[name] = list(cells)
-                new[name][row] = value or None
+                new[name][row] = value
 
     def _not_taken(self, change: Change) -> SourceError:
         return SourceError(

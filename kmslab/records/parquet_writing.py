@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kmslab.errors import SourceError
-from kmslab.records.replacing import Replacement
+from kmslab.records.replacing import Replacement, file_digest
 from kmslab.records.source import CHUNK_ROWS
 
 _ARROW_SCHEMA: Final = b"ARROW:schema"
@@ -104,7 +104,7 @@ class GroupWriter:
         self._writer = pq.ParquetWriter(file, source.schema_arrow, **options)
 
     def begin(self, table: pa.Table) -> None:
-        """A new row group, as it is in the source."""
+        """The next row group of the source: those of its columns that may change."""
         self._table, self._offset, self._pieces = table, 0, {}
 
     def chunk(self, count: int, new: dict[str, list[Any]]) -> None:
@@ -124,25 +124,41 @@ class GroupWriter:
         self._offset += count
 
     def end(self) -> None:
-        """Write the row group."""
-        table, digests = self._table, {}
-        for name, pieces in self._pieces.items():
-            at = table.schema.get_field_index(name)
-            kind = table.schema.types[at]
-            column = pa.chunked_array(pieces, text_type(kind))
-            digests[name] = _text_digest(column)
-            table = table.set_column(at, table.schema.field(at), _of_type(column, kind))
-        self._changed = self._changed or bool(digests)
+        """The row group is complete: write it, unless nothing has changed as yet."""
+        if self._pieces and not self._changed:
+            self._changed = True
+            for index in range(len(self._digests)):
+                self._write(self._source.read_row_group(index))
+        digests = {}
+        if self._changed:
+            table = self._source.read_row_group(len(self._digests))
+            for name, pieces in self._pieces.items():
+                at = table.schema.get_field_index(name)
+                kind = table.schema.types[at]
+                column = pa.chunked_array(pieces, text_type(kind))
+                digests[name] = _text_digest(column)
+                table = table.set_column(at, table.schema.field(at), _of_type(column, kind))
+            self._write(table)
         self._digests.append(digests)
-        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
         self._table, self._pieces = None, {}
+
+    def _write(self, table: pa.Table) -> None:
+        self._writer.write_table(table, row_group_size=max(1, table.num_rows))
 
     def finish(self, digest: str) -> None:
         """Put the new file in the place of the source, whose SHA-256 was `digest`."""
-        self._writer.close()
-        if not self._changed:
+        if self._changed:
+            self._writer.close()
+        elif self._replacement.elsewhere:
             _copy(self._replacement)
-        self._replacement.finish(read=digest, changed=self._changed, prove=self._prove)
+
+        def prove(raw: BinaryIO) -> None:
+            if self._changed:
+                self._prove(raw)
+            elif file_digest(raw) != digest:
+                raise self._not_kept("a copy")
+
+        self._replacement.finish(read=digest, changed=self._changed, prove=prove)
 
     def close(self) -> None:
         """Let go of the new file, finished or not."""
@@ -152,8 +168,6 @@ class GroupWriter:
     def _prove(self, raw: BinaryIO) -> None:
         """Read the new file back, and hold each column against what it is to be."""
         raw.seek(0)
-        if not self._changed:
-            return  # a copy, whose digest says all
         with pq.ParquetFile(pa.PythonFile(raw, mode="r")) as new:
             if not new.schema_arrow.equals(self._source.schema_arrow, check_metadata=True):
                 raise self._not_kept("its schema")

@@ -122,6 +122,11 @@ class Replacement:
             self._take_on(self._before)
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether the new file leaves the old one where it is."""
+        return self._output is not None
+
+    @property
     def _target(self) -> Path:
         return self._output or self.path
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from itertools import groupby
-from typing import Any
+from datetime import datetime
+from typing import Any, Final
 
 from sqlalchemy import Connection
 
@@ -16,6 +16,8 @@ from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Place
 from kmslab.records.sql_database import Database, database_errors
 from kmslab.records.sql_rows import Rows, Swap
 from kmslab.records.sql_shape import Shape, shape_of
+
+_TEXT: Final = frozenset({str, type(None), datetime})
 
 
 class Pages:
@@ -104,21 +106,27 @@ class Pages:
                 at = next(at for at, cell in enumerate(cells) if type(cell) in wrong)
                 raise self._unusable(before + at + 1, column.name, cells[at])
         places = columns[self._id_at]
-        return Chunk(self._records(page, before), places)
+        return Chunk(self._records([_as_text(cells) for cells in columns], before), places)
 
-    def _records(self, page: Sequence[Sequence[Any]], before: int) -> list[Record]:
-        record, found = self.layout.record, list[Record]()
+    def _records(self, columns: Sequence[Sequence[Any]], before: int) -> list[Record]:
         try:
-            for number, cells in enumerate(page, before + 1):
-                found.append(record(cells, number))
+            return self.layout.records(columns, before + 1, len(columns[0]))
         except FormatError as error:
-            place = page[len(found)][self._id_at]
+            number = self._first_unreadable(columns)
             raise SourceError(
-                f"{self._name}, id {place!r}: {error}",
+                f"{self._name}, id {columns[self._id_at][number]!r}: {error}",
                 source=self._name,
-                row=before + len(found) + 1,
+                row=before + number + 1,
             ) from None
-        return found
+
+    def _first_unreadable(self, columns: Sequence[Sequence[Any]]) -> int:
+        """Which row of a page cannot be read; asked only once one cannot."""
+        for number, cells in enumerate(zip(*columns, strict=True)):
+            try:
+                self.layout.record(cells, 0)
+            except FormatError:
+                return number
+        return 0
 
     def _unusable(self, row: int, column: str, cell: object) -> SourceError:
         needs = "a whole number or text" if column == self.rows.id.name else "text"
@@ -195,45 +203,53 @@ class TableEdit:
 
     def _swap(self, changes: Sequence[Change]) -> int:
         """Make the changes that can be made; how many."""
+        groups: dict[tuple[str, ...], list[Change]] = {}
+        for change in changes:
+            groups.setdefault(tuple(change.others), []).append(change)
         made = 0
-        for fields, group in groupby(sorted(changes, key=_fields), key=_fields):
+        for fields, group in groups.items():
             swap = self._swaps.get(fields)
             if swap is None:
                 swap = self._swaps[fields] = self._pages.rows.swap(self._connection, fields)
-            made += max(0, swap.run(self._connection, self._pages.rows, list(group)))
+            made += max(0, swap.run(self._connection, self._pages.rows, group))
         return made
 
     def _not_as_meant(self, changes: Sequence[Change]) -> list[Place]:
         """The places of the changes whose new values are not what is stored."""
         fields = sorted({name for change in changes for name in change.others})
-        meant = {change.place: _meant(change, fields) for change in changes}
         first, last = self._ends or (changes[0].place, changes[-1].place)
         # The whole page is read again: that is faster than to ask for a thousand ids.
         found = self._connection.execute(
             self._pages.rows.between(fields), {"first": first, "last": last}
         )
         kept = set[Place]()
+        blobs = {change.place: change.new_blob for change in changes}
+        others = {change.place: change.others for change in changes}
         for page in found.partitions(CHUNK_ROWS):  # others may have put many rows in between
-            if fields:
-                kept.update(row[0] for row in page if _holds(meant.get(row[0]), row[1:]))
-            else:
-                kept.update(place for place, *blob in page if meant.get(place) == blob)
+            for row in page:
+                place = row[0]
+                if blobs.get(place) == row[1] and (
+                    not fields or _hold(others[place], fields, row[2:])
+                ):
+                    kept.add(place)
         return [change.place for change in changes if change.place not in kept]
 
 
-def _fields(change: Change) -> tuple[str, ...]:
-    return tuple(sorted(change.others))
+def _as_text(cells: Sequence[Any]) -> Sequence[Any]:
+    """A column of cells as text, times apart."""
+    if not set(map(type, cells)) - _TEXT:
+        return cells
+    return [cell if type(cell) in _TEXT else str(cell) for cell in cells]
 
 
-def _meant(change: Change, fields: Sequence[str]) -> list[str | None]:
-    """The blob and these fields as they are to be stored; None for what is not changed."""
-    others = [change.others[name][1] or "" if name in change.others else None for name in fields]
-    return [change.new_blob, *others]
-
-
-def _holds(meant: Sequence[str | None] | None, cells: Sequence[object]) -> bool:
-    """Whether the cells are what was meant, as the text that a `Record` has."""
-    return meant is not None and all(
-        wanted is None or wanted == ("" if cell is None else str(cell))
-        for wanted, cell in zip(meant, cells, strict=True)
+def _hold(
+    others: Mapping[str, tuple[str | None, str | None]],
+    fields: Sequence[str],
+    cells: Sequence[object],
+) -> bool:
+    """Whether the changed ones of these fields have their new values, as text."""
+    return all(
+        ("" if cell is None else str(cell)) == (others[name][1] or "")
+        for name, cell in zip(fields, cells, strict=True)
+        if name in others
     )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from operator import itemgetter
+from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -13,6 +13,7 @@ from sqlalchemy import (
     Connection,
     MetaData,
     Select,
+    String,
     Table,
     Text,
     bindparam,
@@ -29,6 +30,7 @@ from kmslab.records.source import CHUNK_ROWS, MOVED_FIELDS, Change
 from kmslab.records.sql_shape import Shape
 
 _BLOB: Final = "ciphertext_blob"
+_BLOBS: Final = attrgetter("place", "old_blob", "new_blob")
 _PREFIX: Final = "kmslab_swap_"  # such as no column begins with
 
 
@@ -83,13 +85,20 @@ class Rows:
         return select(*wanted).where(*ends)
 
     def cell(self, field: str, value: str | None) -> str | None:
-        """What is stored for a field's value: an empty one is NULL, where that may be."""
-        return value or (None if self.moved[field].nullable else "")
+        """What is stored for a field's value: for None NULL, where that may be."""
+        return "" if value is None and not self.moved[field].nullable else value
 
     @property
     def _id(self) -> ColumnElement[Any]:
         """The id as its unique index compares it."""
         return self.id if self.id_collation is None else collate(self.id, self.id_collation)
+
+    @property
+    def _id_is_loose(self) -> bool:
+        """Whether another id may equal one under its index: the same in capitals, say."""
+        if self.id_collation is None:
+            return isinstance(self.id.type, String)
+        return self.id_collation != self.exact_collation
 
     def _exactly(self, element: ColumnElement[Any]) -> ColumnElement[Any]:
         """A text that equals only itself, and not the same in capitals."""
@@ -102,7 +111,7 @@ class Rows:
             at |= {f"old_{name}": Text(), f"new_{name}": self.moved[name].type}
         bind = {name: bindparam(_PREFIX + name, type_=type_) for name, type_ in at.items()}
         statement = update(self.table).where(self._id == bind["id"])
-        if self.id_collation != self.exact_collation and self.id_collation is not None:
+        if self._id_is_loose:
             statement = statement.where(self._exactly(self.id) == bind["id"])
         statement = statement.where(self._exactly(self.blob) == bind["old"])
         values = {self.blob.name: bind["new"]}
@@ -127,18 +136,19 @@ class Swap:
 
     def run(self, connection: Connection, rows: Rows, changes: Sequence[Change]) -> int:
         """Make the changes that can be made; how many, or less than 0 where it is not known."""
-        values = [self._values(rows, change) for change in changes]
+        values = map(_BLOBS, changes) if not self.fields else self._values(rows, changes)
         parameters: list[Any]
         if self.positions is None:
             parameters = [dict(zip(self.names, each, strict=True)) for each in values]
         else:
             order = itemgetter(*(self.names.index(name) for name in self.positions))
-            parameters = [order(each) for each in values]
+            parameters = list(map(order, values))
         return connection.exec_driver_sql(self.text, parameters).rowcount
 
-    def _values(self, rows: Rows, change: Change) -> tuple[Any, ...]:
-        values: tuple[Any, ...] = (change.place, change.old_blob, change.new_blob)
-        for name in self.fields:
-            old, new = change.others[name]
-            values += (old or "", rows.cell(name, new))
-        return values
+    def _values(self, rows: Rows, changes: Sequence[Change]) -> Iterator[tuple[Any, ...]]:
+        for change in changes:
+            values: tuple[Any, ...] = _BLOBS(change)
+            for name in self.fields:
+                old, new = change.others[name]
+                values += (old or "", rows.cell(name, new))
+            yield values

@@ -143,6 +143,8 @@ def _value_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
     if dialect.name == SQLITE:
         # A value there has its own type; what a column says of itself may be anything.
         return NullType()
+    if isinstance(type_, String) and not isinstance(type_, Enum):
+        return String(type_.length)  # its collation apart, which a bound value would bring along
     return Uuid(as_uuid=False) if isinstance(type_, Uuid) else type_
 
 

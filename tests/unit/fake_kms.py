@@ -1,4 +1,4 @@
-"""A small Kms and Providers for tests of what only looks at keys and versions."""
+"""The half of a Kms that tells of keys and versions, which is all that analysis asks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from kmslab.errors import KeyNotFound
 from kmslab.model import (
@@ -84,7 +83,7 @@ def ctyun_blob(key: int, version: int = 1, plaintext: bytes = b"secret", iv: int
 
 
 class FakeKms:
-    """Answers what analysis asks, and counts it in `asked`.
+    """Answers what analysis asks, and counts it in `asked`. It has no material, and opens nothing.
 
     With `tells=False` it is a remote that knows its keys and does not tell versions; otherwise it
     is a lab, which knows no version of a cloud's own blob.
@@ -125,18 +124,6 @@ class FakeKms:
                 if version.version_id == header.key_version_id:
                     return version
         raise KeyNotFound("no such version")
-
-    def re_encrypt_records(self, records: Any, **options: Any) -> Any:
-        raise NotImplementedError
-
-    def decrypt_records(self, records: Any) -> Any:
-        raise NotImplementedError
-
-    def encrypt_many(self, plaintexts: Any, **options: Any) -> Any:
-        raise NotImplementedError
-
-    def call(self, action: str, request: Any) -> dict[str, Any]:
-        raise NotImplementedError
 
 
 class FakeProviders:

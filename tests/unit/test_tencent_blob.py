@@ -52,11 +52,15 @@ LETTERS = string.ascii_letters + string.digits + "+/=-_ \n\t\0é"
 
 
 def opened(text: str, context: str = CONTEXT) -> bytes | None:
-    """The plaintext, or None where it is refused."""
+    """The plaintext, or None where it is refused. In a batch, the same."""
+    many = CIPHER.open_padded_many([text], [context]) if text.startswith(CIPHER.head) else [None]
     try:
-        return CIPHER.open(text, context)
+        plaintext = CIPHER.open(text, context)
+        assert many == [CIPHER.open_padded(text, context)]
+        return plaintext
     except InvalidCiphertext as error:
         refusal = error
+    assert many == [None]
     assert str(refusal) == "the ciphertext does not open"
     assert refusal.__suppress_context__
     return None

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
+import pickle
 from typing import Any
 
 import pytest
 
-from kmslab import secret
+from kmslab import ReEncryptResult, secret
 from kmslab.encoding import pack
+from kmslab.model import re_encrypt_result
 from kmslab.secret import Plaintext
 
 
@@ -52,3 +56,18 @@ def test_unequal_takes_as_long_as_equal(monkeypatch: pytest.MonkeyPatch) -> None
     assert b"c" != Plaintext(b"d")  # noqa: SIM300
     assert not Plaintext(b"e") != b"e"  # noqa: SIM202
     assert compared == [(b"a", b"b"), (b"d", b"c"), (b"e", b"e")]
+
+
+def test_a_result_made_from_a_draft_is_as_any_other() -> None:
+    made = re_encrypt_result("blob", ("a", "b", "c", "d"), "e", re_encrypted=True)
+    other = ReEncryptResult("blob", True, "a", "b", "c", "d", "e")
+    assert type(made) is ReEncryptResult
+    assert (made, repr(made), hash(made)) == (other, repr(other), hash(other))
+    assert dataclasses.asdict(made) == dataclasses.asdict(other)
+    assert copy.deepcopy(made) == pickle.loads(pickle.dumps(made)) == other
+    assert dataclasses.replace(made, request_id="f").request_id == "f"
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        made.key_id = "f"  # type: ignore[misc]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        del made.key_id
+    assert not hasattr(made, "__dict__")

@@ -11,10 +11,11 @@ from kmslab.keystore.units import Handle
 from kmslab.model import OaepAlgorithm, Record
 from kmslab.providers import batch
 from kmslab.providers.base import Opened, ReEncrypted, Sealed, column
-from kmslab.providers.batch import Chunk, Route
+from kmslab.providers.batch import Chunk
 from kmslab.providers.ctyun import rules
 from kmslab.providers.ctyun.blob import HEAD_CHARS, IV_BYTES
 from kmslab.providers.ctyun.blobs import NO_SOURCE, Blobs, PublicKeySource
+from kmslab.providers.local import Route
 from kmslab.secret import Plaintext
 
 Texts = Sequence[str | None] | str | None
@@ -62,9 +63,9 @@ class _Part:
 
     def route(self, row: int) -> Route:
         key_id = _destination(self.key_ids[row])
-        source, destination = self.blobs.route(self.texts[row], key_id, self.sources[row])
+        _, route = self.blobs.route(self.texts[row], key_id, self.sources[row])
         self.blobs.check_balance()
-        return Route(source.handle, destination)
+        return route
 
     def open_many(self, route: Route, rows: Sequence[int]) -> list[bytes | None]:
         if not route.source.unit.row.spec.symmetric:
@@ -80,7 +81,7 @@ class _Part:
         return range(len(rows))
 
     def count(self, route: Route, encryptions: int) -> None:
-        self.blobs.count(route.destination, encryptions)
+        self.blobs.session.counters.take(route.destination.row.version_id, encryptions)
 
     def seal_many(
         self, route: Route, rows: Sequence[int], plaintexts: Sequence[bytes]
@@ -155,7 +156,7 @@ def encrypt(
                 blobs.check_balance()
                 if chunk.gate is not None:
                     chunk.gate()
-                blobs.count(route.destination, 1)
+                blobs.session.counters.take(route.destination.row.version_id)
                 chunk.blobs[row] = route.destination.cipher.seal(plaintext, blobs.iv())
                 chunk.routes[row] = route
             except KmsError as error:

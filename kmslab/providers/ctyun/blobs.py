@@ -26,6 +26,7 @@ from kmslab.providers.ctyun import rules
 from kmslab.providers.ctyun.blob import HEAD_CHARS, IV_BYTES, REFUSED, CtyunBlob, VersionCipher
 from kmslab.providers.local import (
     Lookups,
+    Route,
     Session,
     check_usable,
     oaep_algorithm,
@@ -77,11 +78,6 @@ class Blobs:
         self.session = session
         self._lookups = Lookups(session.keystore)
 
-    def count(self, handle: Handle, encryptions: int) -> None:
-        """Count encryptions of a version, before they are made."""
-        if encryptions:
-            self.session.counters.of(handle.row.version_id).take(encryptions)
-
     def iv(self) -> bytes:
         """A fresh IV."""
         return self.session.keystore.entropy(IV_BYTES)
@@ -101,18 +97,19 @@ class Blobs:
 
     def route(
         self, text: str, destination_key_id: str, given: PublicKeySource
-    ) -> tuple[Source, Handle]:
+    ) -> tuple[Source, Route]:
         """The version that opens a blob and the primary version that it moves to."""
         lookups = self._lookups.now()
         named = (text[:HEAD_CHARS], destination_key_id, given)
-        found = lookups.routes.get(named)
+        found: tuple[Source, Route] | None = lookups.routes.get(named)
         if found is None or self._must_parse:
             source = self._find(text, given)
             self.session.authorise("reEncrypt", source.handle.unit)
             destination = self.session.find(destination_key_id, "destinationKeyId")
             self.session.authorise("reEncrypt", destination)
             self._check(source)
-            found = (source, self.destination(destination, "destinationKeyId"))
+            primary = self.destination(destination, "destinationKeyId")
+            found = (source, Route(source.handle, primary))
             if source.algorithm is None:
                 lookups.routes[named] = found
         return found

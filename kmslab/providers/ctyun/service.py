@@ -30,10 +30,11 @@ from kmslab.model import (
     Record,
     ReEncryptResult,
     UnverifiedHeader,
+    re_encrypt_result,
 )
 from kmslab.providers.base import KEEP, Capabilities, Keep, Opened, ReEncrypted, Sealed
 from kmslab.providers.ctyun import batch, rules
-from kmslab.providers.ctyun.blob import read_header
+from kmslab.providers.ctyun.blob import HEAD_CHARS, read_header
 from kmslab.providers.ctyun.blobs import Blobs, PublicKeySource
 from kmslab.providers.local import Operation, Session, check_usable, oaep_algorithm, pair_of
 from kmslab.secret import Plaintext
@@ -94,7 +95,7 @@ class CtyunKms:
         rotation_days: int | None = None,
     ) -> Key:
         """Make a key, rotated automatically every `rotation_days` where that is given."""
-        with self._session.operation("createKey") as op:
+        with Operation(self._session, "createKey") as op:
             if alias:
                 rules.check_alias(alias)
             rules.check_description(description)
@@ -117,18 +118,18 @@ class CtyunKms:
 
     def describe_key(self, key_id: str) -> Key:
         """The key with its versions."""
-        with self._session.operation("describeKey") as op:
+        with Operation(self._session, "describeKey") as op:
             return self._find(op, key_id).key()
 
     def list_keys(self) -> tuple[Key, ...]:
         """Every key of the region, oldest first, those that wait for deletion too."""
-        with self._session.operation("listKeys") as op:
+        with Operation(self._session, "listKeys") as op:
             self._session.authorise(op.action)
             return tuple(unit.key() for unit in self._session.units())
 
     def list_key_versions(self, key_id: str) -> tuple[KeyVersion, ...]:
         """A key's versions, oldest first."""
-        with self._session.operation("listKeyVersions") as op:
+        with Operation(self._session, "listKeyVersions") as op:
             return self._find(op, key_id).key().versions
 
     def versions(self, key_id: str) -> tuple[KeyVersion, ...]:
@@ -148,42 +149,42 @@ class CtyunKms:
 
     def update_alias(self, key_id: str, alias: str) -> Key:
         """Give a key another alias."""
-        with self._session.operation("updateAlias") as op:
+        with Operation(self._session, "updateAlias") as op:
             return self._edit(op, key_id, rules.rename(alias))
 
     def update_key_description(self, key_id: str, description: str) -> Key:
         """Give a key another description."""
-        with self._session.operation("updateKeyDescription") as op:
+        with Operation(self._session, "updateKeyDescription") as op:
             return self._edit(op, key_id, rules.describe(description))
 
     def enable_key(self, key_id: str) -> Key:
         """Enable a disabled key. Rotations that fell due while it was disabled are skipped."""
-        with self._session.operation("enableKey") as op:
+        with Operation(self._session, "enableKey") as op:
             return self._edit(op, key_id, rules.enable)
 
     def disable_key(self, key_id: str) -> Key:
         """Disable an enabled key: it neither encrypts nor decrypts."""
-        with self._session.operation("disableKey") as op:
+        with Operation(self._session, "disableKey") as op:
             return self._edit(op, key_id, rules.disable)
 
     def schedule_key_deletion(self, key_id: str, pending_window_in_days: int = 30) -> Key:
         """Have a key deleted in 7 to 30 days. Until then it cannot be used."""
-        with self._session.operation("scheduleKeyDeletion") as op:
+        with Operation(self._session, "scheduleKeyDeletion") as op:
             return self._edit(op, key_id, rules.schedule_deletion(pending_window_in_days))
 
     def cancel_key_deletion(self, key_id: str) -> Key:
         """Cancel a scheduled deletion; the key can be used again."""
-        with self._session.operation("cancelKeyDeletion") as op:
+        with Operation(self._session, "cancelKeyDeletion") as op:
             return self._edit(op, key_id, rules.cancel_deletion)
 
     def update_rotation_policy(self, key_id: str, *, rotation_days: int | None) -> Key:
         """Rotate a symmetric key automatically every 7 to 730 days, or (None) not at all."""
-        with self._session.operation("updateRotationPolicy") as op:
+        with Operation(self._session, "updateRotationPolicy") as op:
             return self._edit(op, key_id, rules.rotation_policy(rotation_days))
 
     def create_key_version(self, key_id: str) -> KeyVersion:
         """Make another version of a pair: a new pair under the same key."""
-        with self._session.operation("createKeyVersion") as op:
+        with Operation(self._session, "createKeyVersion") as op:
             found = self._find(op, key_id).row.key_id
             keystore = self._session.keystore
             unit = lifecycle.rotate(keystore, op.act(), found, rules.new_version)
@@ -193,12 +194,12 @@ class CtyunKms:
 
     def encrypt(self, key: str, plaintext: bytes) -> str:
         """Encrypt less than 6 KB under a key's primary version; the blob."""
-        with self._session.operation("encrypt") as op:
+        with Operation(self._session, "encrypt") as op:
             return self._encrypt(op, key, plaintext)[0]
 
     def decrypt(self, blob: str) -> Plaintext:
         """Decrypt a blob; it names its key itself."""
-        with self._session.operation("decrypt") as op:
+        with Operation(self._session, "decrypt") as op:
             source = self._blobs.source(blob, op.action)
             op.on(source.handle)
             self._blobs.check_balance()
@@ -219,25 +220,18 @@ class CtyunKms:
         Public-key ciphertext needs all three of the source's. For a symmetric blob the source's
         ids, where given, must be those that it names.
         """
-        with self._session.operation("reEncrypt") as op:
+        with Operation(self._session, "reEncrypt") as op:
             rules.check_destination(destination_key_id)
             given = PublicKeySource.of(source_key_id, source_key_version_id, source_algorithm)
-            source, destination = self._blobs.route(blob, destination_key_id, given)
-            op.on(destination, source.handle)
+            source, route = self._blobs.route(blob, destination_key_id, given)
+            op.ids = route.ids
             self._blobs.check_balance()
             self._session.admit(op.action)
             # Counted first, and opened within the call that seals: no error has the plaintext.
-            self._blobs.count(destination, 1)
-            iv = self._blobs.iv()
-            return ReEncryptResult(
-                destination.cipher.seal(self._blobs.open(source, blob), iv),
-                True,
-                destination.row.key_id,
-                destination.row.version_id,
-                source.handle.row.key_id,
-                source.handle.row.version_id,
-                op.request_id,
-            )
+            self._session.counters.take(route.destination.row.version_id)
+            seal, iv = route.destination.cipher.seal, self._blobs.iv()
+            fresh = seal(self._blobs.open(source, blob), iv)
+            return re_encrypt_result(fresh, route.ids, op.request_id, re_encrypted=True)
 
     def re_encrypt_many(
         self,
@@ -278,7 +272,10 @@ class CtyunKms:
         """
         if not isinstance(destination_context, Keep) and context_text(destination_context):
             raise ValueError("CTyun has no encryption contexts")
-        own = [self._blobs.key_named(record.ciphertext_blob) for record in records]
+        # Many records begin alike, and the beginning is all that names a key.
+        heads = [record.ciphertext_blob[:HEAD_CHARS] for record in records]
+        named = {head: self._blobs.key_named(head) for head in set(heads)}
+        own = [named[head] for head in heads]
         sources = [batch.source_of(record) for record in records]
         return self.re_encrypt_many(
             [record.ciphertext_blob for record in records],
@@ -311,14 +308,14 @@ class CtyunKms:
     ) -> DataKey:
         """A fresh data key in the clear and as a blob: 1 to 1,024 bytes, or of `key_spec` AES_256
         (the default) or AES_128."""
-        with self._session.operation("generateDataKey") as op:
+        with Operation(self._session, "generateDataKey") as op:
             return self._data_key(op, key, key_spec, number_of_bytes)[0]
 
     def generate_data_key_without_plaintext(
         self, key: str, *, key_spec: str | None = None, number_of_bytes: int | None = None
     ) -> DataKey:
         """A fresh data key as a blob only."""
-        with self._session.operation("generateDataKeyWithoutPlaintext") as op:
+        with Operation(self._session, "generateDataKeyWithoutPlaintext") as op:
             made, _ = self._data_key(op, key, key_spec, number_of_bytes)
             return _without_plaintext(made, None)
 
@@ -335,7 +332,7 @@ class CtyunKms:
 
         What is wrapped are the raw bytes of the data key (lab's choice).
         """
-        with self._session.operation("generateAndExportDataKey") as op:
+        with Operation(self._session, "generateAndExportDataKey") as op:
             oaep = oaep_algorithm(wrapping_algorithm, "wrappingAlgorithm")
             rules.check_public_key(public_key)
             rules.check_wrapped(rules.data_key_bytes(key_spec, number_of_bytes), oaep)
@@ -346,7 +343,7 @@ class CtyunKms:
 
     def get_public_key(self, key_id: str, key_version_id: str) -> PublicKey:
         """The public key of a pair's version."""
-        with self._session.operation("getPublicKey") as op:
+        with Operation(self._session, "getPublicKey") as op:
             handle = self._pair(op, key_id, key_version_id)
             der = handle.row.public_key or b""
             return PublicKey(handle.row.key_id, key_version_id, crypto.public_pem(der), der)
@@ -359,7 +356,7 @@ class CtyunKms:
         plaintext: bytes,
     ) -> str:
         """Encrypt with a pair's public key: at most 214 bytes with SHA-1, 190 with SHA-256."""
-        with self._session.operation("asymmetricEncrypt") as op:
+        with Operation(self._session, "asymmetricEncrypt") as op:
             oaep = oaep_algorithm(algorithm, "algorithm")
             rules.check_oaep_plaintext(plaintext, oaep)
             handle = self._pair(op, key_id, key_version_id)
@@ -374,7 +371,7 @@ class CtyunKms:
         ciphertext: str,
     ) -> Plaintext:
         """Decrypt RSA-OAEP ciphertext (base64) with a pair's version."""
-        with self._session.operation("asymmetricDecrypt") as op:
+        with Operation(self._session, "asymmetricDecrypt") as op:
             oaep = oaep_algorithm(algorithm, "algorithm")
             data = rules.base64(ciphertext, "ciphertextBlob")
             handle = self._pair(op, key_id, key_version_id)
@@ -442,7 +439,7 @@ class CtyunKms:
         destination = self._blobs.destination(self._find(op, key), "cmkUuid")
         op.on(destination)
         self._admit(op)
-        self._blobs.count(destination, 1)
+        self._session.counters.take(destination.row.version_id)
         return destination.cipher.seal(plaintext, self._blobs.iv()), destination
 
     def _data_key(

@@ -11,7 +11,8 @@ from kmslab.keystore.units import Handle
 from kmslab.model import Record
 from kmslab.providers import batch
 from kmslab.providers.base import Opened, ReEncrypted, Sealed, column
-from kmslab.providers.batch import Chunk, Route
+from kmslab.providers.batch import Chunk
+from kmslab.providers.local import Route
 from kmslab.providers.tencent import rules
 from kmslab.providers.tencent.blob import HEAD_CHARS, IV_BYTES
 from kmslab.providers.tencent.blobs import Blobs
@@ -60,16 +61,19 @@ class _Part:
     first: int
 
     def route(self, row: int) -> Route:
-        return Route(*self.blobs.route(self.texts[row], self.key_ids[row] or None))
+        return self.blobs.route(self.texts[row], self.key_ids[row] or None)
 
-    def open_many(self, route: Route, rows: Sequence[int]) -> list[bytes | None]:
-        texts = batch.picked(self.texts, rows)
-        found: list[bytes | None] = route.source.cipher.open_many(texts, self._of(self.olds, rows))
+    # The padding stays on: it is the same in the new blob.
+
+    def open_many(self, route: Route, rows: Sequence[int]) -> Sequence[bytes | None]:
+        texts, olds = batch.picked(self.texts, rows), self._of(self.olds, rows)
+        found: Sequence[bytes | None] = route.source.cipher.open_padded_many(texts, olds)
         return found
 
     def open(self, route: Route, row: int) -> bytes:
-        plaintext: bytes = route.source.cipher.open(self.texts[row], self.olds[row - self.first])
-        return plaintext
+        cipher = route.source.cipher
+        padded: bytes = cipher.open_padded(self.texts[row], self.olds[row - self.first])
+        return padded
 
     def changing(self, route: Route, rows: Sequence[int]) -> Sequence[int]:
         everything = range(len(rows))
@@ -81,21 +85,21 @@ class _Part:
         return [at for at in everything if olds[at] != news[at]]
 
     def count(self, route: Route, encryptions: int) -> None:
-        self.blobs.count(route.destination, encryptions)
+        self.blobs.session.counters.take(route.destination.row.version_id, encryptions)
 
     def seal_many(
         self, route: Route, rows: Sequence[int], plaintexts: Sequence[bytes]
     ) -> list[str]:
         ivs = self.blobs.session.keystore.entropy(IV_BYTES * len(rows))
         news = self._of(self.news, rows)
-        sealed: list[str] = route.destination.cipher.seal_many(plaintexts, news, ivs)
+        sealed: list[str] = route.destination.cipher.seal_padded_many(plaintexts, news, ivs)
         return sealed
 
     def reopen_many(
         self, route: Route, rows: Sequence[int], sealed: Sequence[str]
-    ) -> list[bytes | None]:
+    ) -> Sequence[bytes | None]:
         news = self._of(self.news, rows)
-        found: list[bytes | None] = route.destination.cipher.open_many(sealed, news)
+        found: Sequence[bytes | None] = route.destination.cipher.open_padded_many(sealed, news)
         return found
 
     def _of(self, contexts: list[str], rows: Sequence[int]) -> Sequence[str]:
@@ -154,7 +158,7 @@ def encrypt(
                     route = Route(destination, destination)
                 if chunk.gate is not None:
                     chunk.gate()
-                blobs.count(route.destination, 1)
+                blobs.session.counters.take(route.destination.row.version_id)
                 cipher = route.destination.cipher
                 chunk.blobs[row] = cipher.seal(plaintext, context, blobs.iv())
                 chunk.routes[row] = route

@@ -266,8 +266,12 @@ class VersionCipher:
 
         `iv` is 16 bytes that this version has never had before: random ones.
         """
-        aad = self._aads.get(context) or self._aad(context)
         padded = plaintext + _PADS_FOR_REST[len(plaintext) % BLOCK_BYTES]
+        return self.seal_padded(padded, context, iv)
+
+    def seal_padded(self, padded: bytes, context: str, iv: bytes) -> str:
+        """`seal` for what `open_padded` gave, whose padding is the same in every blob."""
+        aad = self._aads.get(context) or self._aad(context)
         sealed = self._encrypt(iv, padded, aad)
         s3 = iv + sealed[:-TAG_BYTES]
         s3 += crc32(s3).to_bytes(CRC_BYTES, "little")
@@ -279,6 +283,11 @@ class VersionCipher:
 
         InvalidCiphertext, always with the same message, for everything else.
         """
+        padded = self.open_padded(text, context)
+        return padded[: -padded[-1]]
+
+    def open_padded(self, text: str, context: str) -> bytes:
+        """`open` without taking the padding away: for what is sealed again, or only proven."""
         try:
             s2, s3 = _read_tail(text)
             if not text.startswith(self.head):
@@ -290,40 +299,39 @@ class VersionCipher:
                 raise InvalidTag
         except (InvalidTag, ValueError, IndexError):
             raise InvalidCiphertext(REFUSED) from None
-        return padded[:-pad]
+        return padded
 
-    def seal_many(
-        self, plaintexts: Sequence[bytes], contexts: Sequence[str], ivs: bytes
+    def seal_padded_many(
+        self, padded: Sequence[bytes], contexts: Sequence[str], ivs: bytes
     ) -> list[str]:
-        """`seal` for plaintexts whose blobs have one length, the IVs one after another; faster."""
-        encrypt, sealed, at = self._encrypt, [], 0
-        for plaintext, aad in zip(plaintexts, self._aad_rows(contexts), strict=False):
-            padded = plaintext + _PADS_FOR_REST[len(plaintext) % BLOCK_BYTES]
-            sealed.append(encrypt(ivs[at : at + IV_BYTES], padded, aad))
-            at += IV_BYTES
+        """`seal_padded` for plaintexts of one length, the IVs one after another; faster."""
+        aads = self._aad_rows(contexts)
+        sealed = list(map(self._encrypt, rows.split(ivs, IV_BYTES), padded, aads))
         return rows.write(self.head, ivs, sealed)
 
-    def open_many(self, texts: Sequence[str], contexts: Sequence[str]) -> list[bytes | None]:
-        """`open` for texts of one length that begin with `head`; faster.
+    def open_padded_many(
+        self, texts: Sequence[str], contexts: Sequence[str]
+    ) -> Sequence[bytes | None]:
+        """`open_padded` for texts of one length that begin with `head`; faster.
 
-        None where a text does not open, and for all of them where one is not well written: `open`
-        says of each what it is.
+        None where a text does not open, and for all of them where one is not well written:
+        `open_padded` says of each what it is.
         """
         tails = rows.read(texts)
         if tails is None:
             return [None] * len(texts)
-        decrypt, ivs, sealed, size = self._decrypt, tails.ivs, tails.sealed, tails.sealed_bytes
-        opened: list[bytes] = []
-        iv_at = at = 0
-        for sound, aad in zip(tails.sound, self._aad_rows(contexts), strict=False):
-            try:
-                padded = decrypt(ivs[iv_at : iv_at + IV_BYTES], sealed[at : at + size], aad)
-            except InvalidTag:
-                padded = b""
-            opened.append(padded if sound else b"")
-            iv_at += IV_BYTES
-            at += size
-        return rows.unpadded(opened)
+        aads = self._aad_rows(contexts)
+        try:
+            return rows.well_padded(list(map(self._decrypt, *tails, aads)))
+        except InvalidTag:
+            opened = map(self._opened, *tails, aads)
+            return [rows.well_padded([padded])[0] if padded else None for padded in opened]
+
+    def _opened(self, iv: bytes, sealed: bytes, aad: bytes) -> bytes | None:
+        try:
+            return self._decrypt(iv, sealed, aad)
+        except InvalidTag:
+            return None
 
     def _aad_rows(self, contexts: Sequence[str]) -> Iterable[bytes]:
         known, make = self._aads, self._aad

@@ -17,7 +17,7 @@ from kmslab.errors import (
 )
 from kmslab.keystore.units import Handle, Unit
 from kmslab.model import BlobFormat, KeyState
-from kmslab.providers.local import Lookups, Session, check_usable, unusable
+from kmslab.providers.local import Lookups, Route, Session, check_usable, unusable
 from kmslab.providers.tencent import blob as blobs
 from kmslab.providers.tencent import rules
 from kmslab.providers.tencent.blob import HEAD_CHARS, IV_BYTES, REFUSED, VersionCipher
@@ -50,11 +50,6 @@ class Blobs:
             self._contexts[given] = known
         return known
 
-    def count(self, handle: Handle, encryptions: int) -> None:
-        """Count encryptions of a version, before they are made."""
-        if encryptions:
-            self.session.counters.of(handle.row.version_id).take(encryptions)
-
     def iv(self) -> bytes:
         """A fresh IV."""
         return self.session.keystore.entropy(IV_BYTES)
@@ -72,11 +67,11 @@ class Blobs:
             lookups.sources[named] = found
         return found
 
-    def route(self, text: str, destination_key_id: str | None) -> tuple[Handle, Handle]:
+    def route(self, text: str, destination_key_id: str | None) -> Route:
         """The version that a blob names and the primary version that it moves to."""
         lookups = self._lookups.now()
         named = (text[:HEAD_CHARS], destination_key_id)
-        found = lookups.routes.get(named)
+        found: Route | None = lookups.routes.get(named)
         # A malformed blob is refused as such before a rate is looked at.
         if found is None or self.session.limited:
             source = self._named(text)
@@ -87,7 +82,7 @@ class Blobs:
                 destination = session.find(destination_key_id, "DestinationKeyId")
             session.authorise("ReEncrypt", destination)
             self._check_source(source, text)
-            found = lookups.routes[named] = (source, self.destination(destination))
+            found = lookups.routes[named] = Route(source, self.destination(destination))
         return found
 
     def destination(self, unit: Unit) -> Handle:

@@ -35,6 +35,7 @@ from kmslab.model import (
     Record,
     ReEncryptResult,
     UnverifiedHeader,
+    re_encrypt_result,
 )
 from kmslab.providers.base import KEEP, Capabilities, Keep, Opened, ReEncrypted, Sealed
 from kmslab.providers.local import (
@@ -106,7 +107,7 @@ class TencentKms:
     ) -> Key:
         """Make a key. `spec` RSA_2048 makes a pair for decryption; an EXTERNAL key waits for its
         material to be imported. The alias has 1 to 60 letters, digits, `_` and `-`."""
-        with self._session.operation("CreateKey") as op:
+        with Operation(self._session, "CreateKey") as op:
             rules.check_alias(alias)
             rules.check_description(description)
             external = origin is KeyOrigin.EXTERNAL
@@ -128,27 +129,27 @@ class TencentKms:
 
     def describe_key(self, key_id: str) -> Key:
         """The key with its versions."""
-        with self._session.operation("DescribeKey") as op:
+        with Operation(self._session, "DescribeKey") as op:
             return op.find(key_id).key()
 
     def describe_keys(self, key_ids: Sequence[str]) -> tuple[Key, ...]:
         """1 to 100 keys with their versions."""
-        with self._session.operation("DescribeKeys") as op:
+        with Operation(self._session, "DescribeKeys") as op:
             return tuple(unit.key() for unit in self._find_all(op, key_ids))
 
     def list_keys(self) -> tuple[Key, ...]:
         """Every key of the region, oldest first, those that wait for deletion too."""
-        with self._session.operation("ListKeys") as op:
+        with Operation(self._session, "ListKeys") as op:
             return self._listed(op)
 
     def list_key_detail(self) -> tuple[Key, ...]:
         """The same as `list_keys`, under the right to ListKeyDetail."""
-        with self._session.operation("ListKeyDetail") as op:
+        with Operation(self._session, "ListKeyDetail") as op:
             return self._listed(op)
 
     def list_key_versions(self, key_id: str) -> tuple[KeyVersion, ...]:
         """A key's versions, oldest first. The lab's own: the cloud shows none."""
-        with self._session.operation("ListKeyVersions") as op:
+        with Operation(self._session, "ListKeyVersions") as op:
             return op.find(key_id).key().versions
 
     def versions(self, key_id: str) -> tuple[KeyVersion, ...]:
@@ -168,37 +169,37 @@ class TencentKms:
 
     def update_alias(self, key_id: str, alias: str) -> Key:
         """Give a key another alias."""
-        with self._session.operation("UpdateAlias") as op:
+        with Operation(self._session, "UpdateAlias") as op:
             return self._edit(op, key_id, rules.rename(alias))
 
     def update_key_description(self, key_id: str, description: str) -> Key:
         """Give a key another description, of 1,024 bytes at most."""
-        with self._session.operation("UpdateKeyDescription") as op:
+        with Operation(self._session, "UpdateKeyDescription") as op:
             return self._edit(op, key_id, rules.describe(description))
 
     def enable_key(self, key_id: str) -> Key:
         """Enable a disabled key. Rotations that fell due while it was disabled are skipped."""
-        with self._session.operation("EnableKey") as op:
+        with Operation(self._session, "EnableKey") as op:
             return self._edit(op, key_id, rules.enable)
 
     def enable_keys(self, key_ids: Sequence[str]) -> tuple[Key, ...]:
         """Enable 1 to 100 keys: all of them, or none where one is missing or in another state."""
-        with self._session.operation("EnableKeys") as op:
+        with Operation(self._session, "EnableKeys") as op:
             return self._edit_all(op, key_ids, rules.enable)
 
     def disable_key(self, key_id: str) -> Key:
         """Disable an enabled key: it neither encrypts nor decrypts."""
-        with self._session.operation("DisableKey") as op:
+        with Operation(self._session, "DisableKey") as op:
             return self._edit(op, key_id, rules.disable)
 
     def disable_keys(self, key_ids: Sequence[str]) -> tuple[Key, ...]:
         """Disable 1 to 100 keys: all of them, or none where one is missing or in another state."""
-        with self._session.operation("DisableKeys") as op:
+        with Operation(self._session, "DisableKeys") as op:
             return self._edit_all(op, key_ids, rules.disable)
 
     def schedule_key_deletion(self, key_id: str, pending_window_in_days: int) -> Key:
         """Have a disabled key deleted in 7 to 30 days, at the end of that day in Beijing."""
-        with self._session.operation("ScheduleKeyDeletion") as op:
+        with Operation(self._session, "ScheduleKeyDeletion") as op:
             return self._edit(op, key_id, rules.schedule_deletion(pending_window_in_days))
 
     def cancel_key_deletion(self, key_id: str) -> Key:
@@ -213,39 +214,39 @@ class TencentKms:
             state = KeyState.PENDING_IMPORT if waits else KeyState.DISABLED
             return replace(row, state=state, deletion_at=None)
 
-        with self._session.operation("CancelKeyDeletion") as op:
+        with Operation(self._session, "CancelKeyDeletion") as op:
             return self._edit(op, key_id, cancel)
 
     def archive_key(self, key_id: str) -> Key:
         """Archive a key: it decrypts, and does not encrypt."""
-        with self._session.operation("ArchiveKey") as op:
+        with Operation(self._session, "ArchiveKey") as op:
             return self._edit(op, key_id, rules.archive)
 
     def cancel_key_archive(self, key_id: str) -> Key:
         """Bring an archived key back: it is enabled then."""
-        with self._session.operation("CancelKeyArchive") as op:
+        with Operation(self._session, "CancelKeyArchive") as op:
             return self._edit(op, key_id, rules.cancel_archive)
 
     # Rotation
 
     def enable_key_rotation(self, key_id: str, *, rotate_days: int = 365) -> Key:
         """Rotate a key automatically every 7 to 365 days, the first time that long from now."""
-        with self._session.operation("EnableKeyRotation") as op:
+        with Operation(self._session, "EnableKeyRotation") as op:
             return self._edit(op, key_id, rules.rotate_every(rotate_days))
 
     def disable_key_rotation(self, key_id: str) -> Key:
         """Stop rotating a key automatically."""
-        with self._session.operation("DisableKeyRotation") as op:
+        with Operation(self._session, "DisableKeyRotation") as op:
             return self._edit(op, key_id, rules.stop_rotation)
 
     def get_key_rotation_status(self, key_id: str) -> bool:
         """Whether a key rotates automatically."""
-        with self._session.operation("GetKeyRotationStatus") as op:
+        with Operation(self._session, "GetKeyRotationStatus") as op:
             return op.find(key_id).row.rotation_days is not None
 
     def rotate_key(self, key_id: str) -> Key:
         """Rotate a key now, by the cloud's rules: automatic rotation on, once in 24 hours."""
-        with self._session.operation("RotateKey") as op:
+        with Operation(self._session, "RotateKey") as op:
             op.find(key_id)
             keystore = self._session.keystore
             return lifecycle.rotate(keystore, op.act(), key_id, rules.rotate_on_demand).key()
@@ -254,12 +255,12 @@ class TencentKms:
 
     def encrypt(self, key_id: str, plaintext: bytes, *, context: Context = None) -> str:
         """Encrypt 1 to 4,096 bytes under a key's primary version; the blob."""
-        with self._session.operation("Encrypt") as op:
+        with Operation(self._session, "Encrypt") as op:
             return self._encrypt(op, key_id, plaintext, context)[0]
 
     def decrypt(self, blob: str, *, context: Context = None) -> Plaintext:
         """Decrypt a blob under the context that it was encrypted with."""
-        with self._session.operation("Decrypt") as op:
+        with Operation(self._session, "Decrypt") as op:
             return self._decrypt(op, blob, context)[0]
 
     def re_encrypt(
@@ -276,31 +277,24 @@ class TencentKms:
         `re_encrypted` False, once the blob has been authenticated. An omitted destination context
         drops the blob's.
         """
-        with self._session.operation("ReEncrypt") as op:
+        with Operation(self._session, "ReEncrypt") as op:
             before = self._blobs.context(source_context, "SourceEncryptionContext")
             after = before
             if destination_context is not source_context:
                 after = self._blobs.context(destination_context, "DestinationEncryptionContext")
-            source, destination = self._blobs.route(blob, destination_key_id or None)
-            op.on(destination, source)
+            route = self._blobs.route(blob, destination_key_id or None)
+            op.ids = route.ids
             self._session.admit(op.action)
+            source, destination = route.source, route.destination
             changed = destination is not source or before != after
             if changed:
                 # Counted first, and opened within the call that seals: no error has the plaintext.
-                self._blobs.count(destination, 1)
-                opened, iv = source.cipher.open, self._blobs.iv()
-                blob = destination.cipher.seal(opened(blob, before), after, iv)
+                self._session.counters.take(destination.row.version_id)
+                opened, iv = source.cipher.open_padded, self._blobs.iv()
+                blob = destination.cipher.seal_padded(opened(blob, before), after, iv)
             else:
-                source.cipher.open(blob, before)
-            return ReEncryptResult(
-                blob,
-                changed,
-                destination.row.key_id,
-                destination.row.version_id,
-                source.row.key_id,
-                source.row.version_id,
-                op.request_id,
-            )
+                source.cipher.open_padded(blob, before)
+            return re_encrypt_result(blob, route.ids, op.request_id, re_encrypted=changed)
 
     def re_encrypt_many(
         self,
@@ -368,7 +362,7 @@ class TencentKms:
     ) -> DataKey:
         """A fresh data key of `number_of_bytes` (1 to 1,024), or of `key_spec` AES_128 or AES_256,
         in the clear and as a blob. Where both are given the number wins."""
-        with self._session.operation("GenerateDataKey") as op:
+        with Operation(self._session, "GenerateDataKey") as op:
             size = rules.data_key_bytes(key_spec, number_of_bytes)
             plaintext = Plaintext(self._session.keystore.entropy(size))
             blob, handle = self._encrypt(op, key_id, plaintext, context)
@@ -376,7 +370,7 @@ class TencentKms:
 
     def generate_random(self, number_of_bytes: int) -> Plaintext:
         """1 to 1,024 random bytes."""
-        with self._session.operation("GenerateRandom") as op:
+        with Operation(self._session, "GenerateRandom") as op:
             self._session.authorise(op.action)
             return Plaintext(
                 self._session.keystore.entropy(rules.data_key_bytes(None, number_of_bytes))
@@ -386,7 +380,7 @@ class TencentKms:
 
     def get_public_key(self, key_id: str) -> PublicKey:
         """The public key of an enabled pair."""
-        with self._session.operation("GetPublicKey") as op:
+        with Operation(self._session, "GetPublicKey") as op:
             handle = rules.pair(op.find(key_id))
             op.on(handle)
             check_usable(handle.unit)
@@ -397,7 +391,7 @@ class TencentKms:
         self, key_id: str, ciphertext: str, algorithm: OaepAlgorithm | str
     ) -> Plaintext:
         """Decrypt RSA-OAEP ciphertext (base64) with an enabled pair."""
-        with self._session.operation("AsymmetricRsaDecrypt") as op:
+        with Operation(self._session, "AsymmetricRsaDecrypt") as op:
             oaep = oaep_algorithm(algorithm, "Algorithm")
             data = rules.base64(ciphertext, "Ciphertext")
             handle = rules.pair(op.find(key_id))
@@ -417,7 +411,7 @@ class TencentKms:
         wrapping_key_spec: str = "RSA_2048",
     ) -> ImportParameters:
         """A public key to wrap material with, and the token to import it with, for 24 hours."""
-        with self._session.operation("GetParametersForImport") as op:
+        with Operation(self._session, "GetParametersForImport") as op:
             oaep = oaep_algorithm(wrapping_algorithm, "WrappingAlgorithm")
             if wrapping_key_spec != "RSA_2048":
                 raise InvalidRequest("WrappingKeySpec is RSA_2048", parameter="WrappingKeySpec")
@@ -437,7 +431,7 @@ class TencentKms:
 
         The same material as before where the key had any.
         """
-        with self._session.operation("ImportKeyMaterial") as op:
+        with Operation(self._session, "ImportKeyMaterial") as op:
             found = op.find(key_id).row
             rules.external(found)
             keystore = self._session.keystore
@@ -460,7 +454,7 @@ class TencentKms:
             rules.require(row, KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT)
             return replace(row, state=KeyState.PENDING_IMPORT, material_expires_at=None)
 
-        with self._session.operation("DeleteImportedKeyMaterial") as op:
+        with Operation(self._session, "DeleteImportedKeyMaterial") as op:
             op.find(key_id)
             keystore = self._session.keystore
             return lifecycle.delete_material(keystore, op.act(), key_id, check).key()
@@ -518,7 +512,7 @@ class TencentKms:
         destination = self._blobs.destination(op.find(key_id))
         op.on(destination)
         self._session.admit(op.action)
-        self._blobs.count(destination, 1)
+        self._session.counters.take(destination.row.version_id)
         return destination.cipher.seal(plaintext, text, self._blobs.iv()), destination
 
     def _decrypt(self, op: Operation, blob: str, context: Context) -> tuple[Plaintext, Handle]:

@@ -1,0 +1,228 @@
+"""What happens around a campaign while it runs: nothing is lost, nobody's work overwritten."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+from collections import Counter
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from campaign_data import RECORDS, TWENTIES, World, read_rows, write_csv, write_table
+from campaign_sources import plaintexts
+
+from kmslab import Lab
+from kmslab.campaign.closing import campaigns
+from kmslab.campaign.plan import Progress, Watch
+from kmslab.campaign.run import Ground, resume, run
+from kmslab.errors import CampaignInterrupted, SourceChanged, SourceError
+from kmslab.records.spec import SourceSpec
+
+
+def at_first_chunk(act: Callable[[], object]) -> Watch:
+    """Does something once the first chunk is stored, or written to the new file."""
+    done: list[Progress] = []
+
+    def progress(told: Progress) -> None:
+        if told.doing == "re-encrypting":
+            if not done:
+                act()
+            done.append(told)
+
+    return Watch(progress)
+
+
+def whole_table(spec: SourceSpec) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(spec.location.removeprefix("sqlite:///"))) as database:
+        return database.execute("SELECT * FROM secrets ORDER BY record_id").fetchall()
+
+
+@pytest.fixture
+def table(world: World, tmp_path: Path) -> SourceSpec:
+    return write_table(tmp_path / "records", world.rows)
+
+
+@pytest.fixture
+def csv(world: World, tmp_path: Path) -> SourceSpec:
+    return write_csv(tmp_path / "records", world.rows)
+
+
+class TestTheApplicationGoesOn:
+    def test_a_row_that_it_changed_is_not_overwritten(
+        self, ground: Ground, table: SourceSpec, lab: Lab, world: World
+    ) -> None:
+        """It re-encrypts one, gives one another value, and removes one, before their turn comes."""
+        database = sqlite3.connect(table.location.removeprefix("sqlite:///"))
+        own = lab.tencent().encrypt(world.keys.orders, b"newer")
+
+        def act() -> None:
+            with database:
+                sql = "UPDATE secrets SET ciphertext_blob = ? WHERE record_id = ?"
+                database.execute(sql, (own, "rec-0001200"))
+                database.execute("DELETE FROM secrets WHERE record_id = 'rec-0001220'")
+
+        with closing(database):
+            report = run(ground, table, watch=at_first_chunk(act))
+        rows = {row["record_id"]: row for row in read_rows(table)}
+        assert rows["rec-0001200"]["ciphertext_blob"] == own
+        assert "rec-0001220" not in rows
+        assert report.results.lost == 0  # they were read after they had changed
+        assert sum(Counter(vars_of(report)).values()) == RECORDS - 1
+
+    def test_a_row_that_changes_under_it_is_left_and_named(
+        self, ground: Ground, table: SourceSpec, lab: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Changed between the reading of a chunk and the writing of it."""
+        from kmslab.campaign.journal import Journal
+
+        intend = Journal.intend
+        path = table.location.removeprefix("sqlite:///")
+
+        def meanwhile(self: Journal, part: int, changes: object) -> range:
+            numbers = intend(self, part, changes)  # type: ignore[arg-type]
+            with closing(sqlite3.connect(path)) as database, database:
+                database.execute(
+                    "UPDATE secrets SET ciphertext_blob = 'theirs' WHERE record_id = 'rec-0000000'"
+                )
+            return numbers
+
+        monkeypatch.setattr(Journal, "intend", meanwhile)
+        report = run(ground, table)
+        assert read_rows(table)[0]["ciphertext_blob"] == "theirs"
+        assert report.results.lost == 1
+        assert [(lost.record_id, lost.reason) for lost in report.losses] == [
+            ("rec-0000000", "changed by somebody else meanwhile")
+        ]
+        assert sum(Counter(vars_of(report)).values()) == RECORDS
+
+    def test_a_file_that_it_edits_is_left_as_it_is(self, ground: Ground, csv: SourceSpec) -> None:
+        path = Path(csv.location)
+        edited = path.read_bytes() + b"rec-more,tencent,,AAAA,,,,,,,\n"
+        with pytest.raises(SourceChanged):
+            run(ground, csv, watch=at_first_chunk(lambda: path.write_bytes(edited)))
+        assert path.read_bytes() == edited
+        (left,) = campaigns(ground.state)
+        report = resume(ground, left.campaign)
+        assert report.results.re_encrypted == 9 * TWENTIES
+        assert sum(Counter(vars_of(report)).values()) == RECORDS + 1
+        assert path.read_bytes().endswith(b"rec-more,tencent,,AAAA,,,,,,,\n")
+
+    def test_rows_that_moved_in_a_file_keep_their_new_blobs(
+        self, ground: Ground, csv: SourceSpec, lab: Lab
+    ) -> None:
+        """A file edited between kill and resume: what is in the journal finds its record."""
+        path = Path(csv.location)
+        lines = path.read_text("utf-8").splitlines(keepends=True)
+        moved = [lines[0], *reversed(lines[1:])]
+        with pytest.raises(SourceChanged):
+            run(ground, csv, watch=at_first_chunk(lambda: path.write_text("".join(moved), "utf-8")))
+        before = plaintexts(lab, read_rows(csv))
+        (left,) = campaigns(ground.state)
+        report = resume(ground, left.campaign)
+        assert (report.results.re_encrypted, report.results.lost) == (9 * TWENTIES, 0)
+        assert plaintexts(lab, read_rows(csv)) == before
+
+
+class TestKeys:
+    def test_one_that_is_disabled_meanwhile_refuses_record_by_record(
+        self, ground: Ground, table: SourceSpec, lab: Lab, world: World
+    ) -> None:
+        kms = lab.ctyun()
+        report = run(
+            ground, table, watch=at_first_chunk(lambda: kms.disable_key(world.keys.billing))
+        )
+        refused = [each for each in report.failures if each.provider == "ctyun"]
+        assert len(refused) == 3 * (TWENTIES - 50)
+        assert all(each.code and each.request_id for each in refused)
+        kms.enable_key(world.keys.billing)
+        again = run(ground, table)
+        assert again.results.re_encrypted == len(refused)
+
+    def test_a_rotation_meanwhile_is_followed(
+        self, ground: Ground, table: SourceSpec, lab: Lab, world: World
+    ) -> None:
+        watch = at_first_chunk(lambda: lab.rotate(world.keys.billing))
+        report = run(ground, table, watch=watch)
+        assert report.census_after is not None
+        on = {
+            row.version_number: row.records
+            for row in report.census_after
+            if row.key_id == world.keys.billing
+        }
+        assert on == {2: 4 * 50, 3: 3 * (TWENTIES - 50)} | {2: 4 * 50 + (TWENTIES - 50)}
+
+
+class TestProviders:
+    def test_one_that_fails_for_long_stops_the_campaign(
+        self, ground: Ground, table: SourceSpec, lab: Lab
+    ) -> None:
+        lab.faults.add("ReEncrypt", "InternalError", count=1_000_000)
+        with pytest.raises(CampaignInterrupted, match="a provider does not answer") as stopped:
+            run(ground, table)
+        assert stopped.value.error is not None
+        lab.faults.clear()
+        report = resume(ground, stopped.value.campaign_id)
+        assert report.results.re_encrypted == 9 * TWENTIES
+        assert report.results.failed == TWENTIES
+
+    def test_one_that_fails_for_a_while_is_asked_again(
+        self, ground: Ground, table: SourceSpec, lab: Lab
+    ) -> None:
+        lab.faults.add("ReEncrypt", "InternalError", count=3)
+        report = run(ground, table)
+        assert report.results.re_encrypted == 9 * TWENTIES
+
+
+class TestTheDisk:
+    def test_full_while_the_file_is_written(
+        self, ground: Ground, csv: SourceSpec, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        before = Path(csv.location).read_bytes()
+
+        def full(_: int) -> None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        with monkeypatch.context() as patched:
+            watch = at_first_chunk(lambda: patched.setattr(os, "fsync", full))
+            with pytest.raises(SourceError, match="the disk is full; nothing was changed"):
+                run(ground, csv, watch=watch)
+        assert Path(csv.location).read_bytes() == before
+        assert [p.name for p in Path(csv.location).parent.iterdir() if "tmp" in p.name] == []
+        (left,) = campaigns(ground.state)
+        assert resume(ground, left.campaign).results.re_encrypted == 9 * TWENTIES
+
+    def test_a_table_that_vanishes(self, ground: Ground, table: SourceSpec) -> None:
+        path = table.location.removeprefix("sqlite:///")
+
+        def act() -> None:
+            with closing(sqlite3.connect(path)) as database:
+                database.execute("ALTER TABLE secrets RENAME TO other")
+
+        with pytest.raises(SourceError, match="secrets"):
+            run(ground, table, watch=at_first_chunk(act))
+        with closing(sqlite3.connect(path)) as database:
+            database.execute("ALTER TABLE other RENAME TO secrets")
+        (left,) = campaigns(ground.state)
+        assert resume(ground, left.campaign).results.re_encrypted == 9 * TWENTIES
+
+
+def test_no_plaintext_is_in_the_state_folder(
+    ground: Ground, csv: SourceSpec, lab: Lab, tmp_path: Path
+) -> None:
+    """Canaries: every plaintext of the world begins with "secret "."""
+    run(ground, csv)
+    for file in (tmp_path / "state").rglob("*"):
+        if file.is_file():
+            data = file.read_bytes()
+            for canary in (b"secret 00", b"c2VjcmV0ID", b"7365637265742030"):
+                assert canary not in data, file
+
+
+def vars_of(report: object) -> dict[str, int]:
+    results = report.results  # type: ignore[attr-defined]
+    return {
+        name: getattr(results, name) for name in ("re_encrypted", "unchanged", "failed", "lost")
+    }
