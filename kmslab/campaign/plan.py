@@ -39,7 +39,7 @@ from kmslab.errors import (
     Retryable,
     SourceChanged,
 )
-from kmslab.model import Record
+from kmslab.model import CTYUN, Record
 from kmslab.providers.base import KEEP, Keep, Providers
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
@@ -49,6 +49,11 @@ FORMAT: Final = 1
 
 DATA_KEYS: Final = (
     "Re-encryption does not change a data key: whoever has unwrapped one before still has it."
+)
+
+CTYUN_LENGTH: Final = (
+    "A lab's CTyun blob is 20 to 44 characters longer than the cloud's (inferred): size a column "
+    "by what is to be stored in it."
 )
 
 _OPENABLE: Final = frozenset({Outcome.STALE, Outcome.MOVE, Outcome.CURRENT, Outcome.MAY_CHANGE})
@@ -221,7 +226,7 @@ def make_plan(
         unverified=not deep,
         fingerprints=before,
         keys=_marks(providers, judge.keys | _destination(target, providers)),
-        notes=_notes(target, deep=deep),
+        notes=_notes(target, judge, deep=deep),
     )
 
 
@@ -378,8 +383,10 @@ def _forecast(judge: _Judge, verify: Verify, options: Options, own: Collection[s
     return forecast(calls, rates)
 
 
-def _notes(target: Target, *, deep: bool) -> tuple[str, ...]:
+def _notes(target: Target, judge: _Judge, *, deep: bool) -> tuple[str, ...]:
     notes = [DATA_KEYS]
+    if any(destination == CTYUN for _, destination in judge.flows):
+        notes.append(CTYUN_LENGTH)
     if isinstance(target.context, Keep):
         notes.append("Each record keeps its encryption context.")
     elif isinstance(target.context, Drop) or not context_text(target.context):
