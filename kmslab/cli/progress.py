@@ -16,6 +16,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from kmslab.cli.failures import Refused, interrupted
+from kmslab.cli.output import narrate
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -59,6 +60,11 @@ def watching(goes_on: str) -> Iterator[Watch]:
         except CampaignInterrupted as error:
             hint = f"to go on: {goes_on.format(id=error.campaign_id)}"
             raise Refused(interrupted(error, hint if error.campaign_id else None)) from error
+        except KeyboardInterrupt:
+            if goes_on:
+                narrate(f"stopped at once; to go on: {goes_on.format(id='ID')}")
+                narrate("(`kmslab campaign list` shows the ID)")
+            raise
         finally:
             if display is not None:
                 display.close()

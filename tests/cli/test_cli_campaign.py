@@ -504,13 +504,17 @@ def test_ctrl_c_stops_and_resume_goes_on(
 
 
 def test_a_second_ctrl_c_stops_at_once(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress.watching("") as watch:
-        assert not watch.stop()
-        os.kill(os.getpid(), signal.SIGINT)
-        assert watch.stop()
-        with pytest.raises(KeyboardInterrupt):
+    def interrupted_twice() -> None:
+        with progress.watching("resume {id}") as watch:
+            assert not watch.stop()
             os.kill(os.getpid(), signal.SIGINT)
-    assert capfd.readouterr().err.strip() == progress.STOPPING
+            assert watch.stop()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_twice()
+    stopping, told, _ = capfd.readouterr().err.splitlines()
+    assert (stopping, told) == (progress.STOPPING, "stopped at once; to go on: resume ID")
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
 
