@@ -207,7 +207,7 @@ def markdown(report: Report) -> str:
         lines += _markdown_census(report.plan.census, report.census_after)
     lines += _markdown_failures(report)
     lines += _markdown_list("Lost", report.losses, report.results.lost)
-    lines += _markdown_list("Left by the undo", report.undo_lost, len(report.undo_lost))
+    lines += _markdown_list("Left by the undo", report.undo_lost, report.undo_left)
     if report.plan is not None:
         lines += [*_section("Notes"), *(f"- {_plain(note)}" for note in report.plan.notes)]
     return "\n".join(lines) + "\n"

@@ -102,7 +102,7 @@ def html(report: Report) -> str:
     if report.plan is not None:
         parts += [_plan(report.plan), _census(report.plan.census, report.census_after)]
     parts += [_failures(report), _list("Lost", report.losses, report.results.lost)]
-    parts.append(_list("Left by the undo", report.undo_lost, len(report.undo_lost)))
+    parts.append(_list("Left by the undo", report.undo_lost, report.undo_left))
     if report.plan is not None:
         notes = "".join(f"<li>{_text(note)}</li>" for note in report.plan.notes)
         parts.append(f"<h2>Notes</h2>\n<ul>{notes}</ul>")

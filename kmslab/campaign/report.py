@@ -34,7 +34,8 @@ class Report:
 
     `state` is planning, running, finished, aborted, undoing, undone or closed. `plan` and the
     censuses are None until they are made. `failures` and `losses` list the first of them;
-    `failure_codes` counts all.
+    `failure_codes` counts all. `undone` records have their old blob again; an undo left
+    `undo_left` as they are, and `undo_lost` names the first of them.
     """
 
     campaign: str
@@ -51,6 +52,7 @@ class Report:
     census_after: tuple[CensusRow, ...] | None
     calls: Mapping[str, int]
     undone: int
+    undo_left: int
     undo_lost: tuple[Lost, ...]
 
     @property
@@ -82,6 +84,7 @@ class Report:
             "forecast": None if plan is None else plan.forecast.as_dict(),
             "notes": [] if plan is None else list(plan.notes),
             "undone": self.undone,
+            "undo_left": self.undo_left,
             "undo_lost": [asdict(lost) for lost in self.undo_lost],
         }
 
@@ -113,5 +116,6 @@ def read_report(journal: Journal, *, listed: int | None = _LISTED) -> Report:
         census_after=after and tuple(CensusRow(**row) for row in after["census"]),
         calls=facts.get("calls", {}),
         undone=journal.count(Step.UNDONE),
+        undo_left=journal.count_lost(Step.UNDONE),
         undo_lost=tuple(journal.lost(Step.UNDONE, listed)),
     )

@@ -249,7 +249,7 @@ def undo(
         write_json(report.as_dict())
     else:
         show_undone(report)
-    if report.undo_lost:
+    if report.undo_left:
         raise typer.Exit(1)
 
 

@@ -155,6 +155,6 @@ def show_undo_plan(plan: UndoPlan) -> None:
 def show_undone(report: Report) -> None:
     """What an undo has done."""
     write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
-    rows = [["restored", report.undone], ["left as they are", len(report.undo_lost)]]
+    rows = [["restored", report.undone], ["left as they are", report.undo_left]]
     write_table(["RESULT", "RECORDS"], rows)
     _show_lost("Left", [(lost.record_id, lost.reason) for lost in report.undo_lost])

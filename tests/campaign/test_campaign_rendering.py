@@ -76,6 +76,7 @@ REPORT = Report(
     census_after=census(10, 90),
     calls={"tencent": 90},
     undone=0,
+    undo_left=0,
     undo_lost=(),
 )
 
@@ -209,9 +210,10 @@ class TestBothSay:
 
     def test_what_an_undo_left(self, render: Callable[[Report], str]) -> None:
         left = (Lost("order-9", "changed by somebody else since"),)
-        text = render(replace(REPORT, state="undone", undo_lost=left))
+        text = render(replace(REPORT, state="undone", undo_left=1_001, undo_lost=left))
         assert "Left by the undo" in text
         assert "order-9" in text
+        assert "1,000 more are in the journal." in text
 
 
 def test_two_censuses_become_one() -> None:
