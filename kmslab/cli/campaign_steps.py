@@ -54,13 +54,11 @@ def made_plan(
         )
 
 
-def wanted(ground: Ground, planned: Plan, names: Names, *, as_json: bool) -> bool:
+def wanted(planned: Plan, names: Names, *, as_json: bool) -> bool:
     """Show a plan, and ask whether it is to be carried out, where somebody can be asked."""
-    from kmslab.campaign.plan import check_current
     from kmslab.cli.campaign_options import agreed, may_ask
     from kmslab.cli.campaign_shown import show_intent, show_plan
 
-    check_current(planned, ground.open_source(planned.spec), ground.providers)
     if as_json:
         write_json(planned.as_dict())
         return False

@@ -500,7 +500,9 @@ def test_ctrl_c_stops_and_resume_goes_on(
     (one,) = found(bare_run, "list")
     assert one["state"] in ("planning", "running")
     assert told.splitlines()[-1] == f"to go on: kmslab campaign resume {one['campaign']}"
-    assert found(bare_run, "resume", one["campaign"])["results"]["re_encrypted"] == 18
+    report = found(bare_run, "resume", one["campaign"])
+    assert report["results"]["re_encrypted"] == 18
+    assert sum(report["calls"].values()) == report["forecast"]["calls"]
 
 
 def test_a_second_ctrl_c_stops_at_once(capfd: pytest.CaptureFixture[str]) -> None:
