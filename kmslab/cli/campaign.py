@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from kmslab.cli.campaign_options import CampaignId, PaceOptions, TargetOptions
-from kmslab.cli.campaign_steps import ground_in, made_plan, tell, wanted
+from kmslab.cli.campaign_steps import ground_in, made_plan, naming_unfinished, tell, wanted
 from kmslab.cli.grounds import StateFolder
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
@@ -139,7 +139,8 @@ def run(
                 check_current(planned, ground.open_source(spec), lab)
             if not wanted(planned, names, as_json=as_json):
                 return
-        with watching(_RESUME) as watch:
+        unfinished = naming_unfinished(ground.state, as_json=as_json)
+        with unfinished, watching(_RESUME) as watch:
             report = run_campaign(ground, spec, goes_to, options=options, plan=planned, watch=watch)
     tell(report, names, as_json=as_json)
 
