@@ -7,7 +7,7 @@ where keys or source are not what they were.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
@@ -25,11 +25,13 @@ from kmslab.analysis.forecast import (
     rights_needed,
 )
 from kmslab.campaign.sending import Distinct, Verify
+from kmslab.campaign.watching import QUIET as QUIET
+from kmslab.campaign.watching import Progress as Progress
+from kmslab.campaign.watching import Watch as Watch
 from kmslab.clock import Clock
 from kmslab.context import context_text
 from kmslab.errors import (
     CampaignError,
-    CampaignInterrupted,
     DecryptFailed,
     InvalidCiphertext,
     InvalidKeyId,
@@ -158,27 +160,6 @@ class Plan:
             raise CampaignError(f"this is not a saved plan: {error!r}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a pass is. `total` is None where it is not known."""
-
-    doing: str
-    rows: int
-    total: int | None
-    counts: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who looks on: told of progress after each chunk, and asked whether to stop."""
-
-    progress: Callable[[Progress], None] = lambda progress: None
-    stop: Callable[[], bool] = lambda: False
-
-
-QUIET: Final = Watch()
-
-
 def make_plan(
     source: Source,
     spec: SourceSpec,
@@ -202,11 +183,9 @@ def make_plan(
     judge = _Judge(providers, target)
     for rows, records in _chunks(source):
         judge.take(records, deep=deep)
-        watch.progress(
+        watch.told(
             Progress("planning", rows, None, {o.value: n for o, n in judge.outcomes.items()})
         )
-        if watch.stop():
-            raise CampaignInterrupted("stopped while planning; nothing was changed")
     if before != _fingerprints(source):
         raise SourceChanged(f"{source.name} was changed while it was read; plan again")
     _refuse_lost_provider(source, target, judge)

@@ -42,7 +42,7 @@ def verify(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Proof:
     """Read a campaign's source, or the copy that it wrote, and open what was changed.
 
     CampaignState for a campaign that is not finished, was undone, or is closed: there is nothing
-    to compare with then.
+    to compare with then. CampaignInterrupted where `watch` says stop.
     """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
@@ -64,7 +64,8 @@ def verify(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Proof:
             unproven += [
                 r.record_id for (r, _), is_same in zip(here, same, strict=True) if not is_same
             ]
-            watch.progress(Progress("verifying", rows, None, {"proven": proven}))
+            seen = Progress("verifying", rows, None, {"proven": proven})
+            watch.told(seen, campaign_id=campaign_id)
         return Proof(
             campaign=campaign_id,
             changed=changed,

@@ -83,7 +83,7 @@ def survey(
 
     Without a version, every version of the key counts. Records of which nobody can tell what they
     are on stand in the way too, since a wrongly named column looks just like that;
-    `accept_unreadable` lets them be.
+    `accept_unreadable` lets them be. CampaignInterrupted where `watch` says stop.
     """
     search = _Search(ground, key, key_version_id, watch)
     left: list[Left] = []
@@ -126,7 +126,7 @@ class _Search:
                             on.take(record.record_id)
                         elif self._may_be_on(verdict, record):
                             unreadable.take(record.record_id)
-                    self._watch.progress(
+                    self._watch.told(
                         Progress(
                             f"reading {registered.name}", self.records, None, {"left": on.count}
                         )

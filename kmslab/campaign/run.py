@@ -182,6 +182,7 @@ class _Run:
         self._plan = plan
         self._watch = watch
         self._before = 0  # rows of the parts that are behind
+        self._calls_before: dict[str, int] = journal.facts().get("calls", {})
         self._tools = Tools(
             journal=journal,
             classifier=Classifier(ground.providers, plan.target),
@@ -207,12 +208,17 @@ class _Run:
                 _abort(self._ground, self._journal)
                 return
         self._lose_parts_that_went()
+        self._journal.note(calls=self._calls())
+        after = self._after()
         self._journal.note(
             state="finished",
             finished_at=self._ground.clock.now().isoformat(),
-            calls=dict(self._tools.sender.calls),
-            after=_after(self._ground, self._plan, self._source),
+            after=after,
         )
+
+    def _calls(self) -> dict[str, int]:
+        """The calls so far, with those of runs that were interrupted before."""
+        return dict(Counter(self._calls_before) + Counter(self._tools.sender.calls))
 
     def _over(self, part: Part) -> bool:
         """One pass over a part; False where an atomic campaign has to leave it as it is."""
@@ -237,6 +243,9 @@ class _Run:
         self._watch.progress(Progress("re-encrypting", rows, self._plan.total, counts))
 
     def _stop_here(self, pass_: Pass) -> None:
+        if pass_.stalled is None and not pass_.unsent and not self._watch.stop():
+            return
+        self._journal.note(calls=self._calls())
         campaign_id = self._journal.campaign_id
         done = f"campaign {campaign_id} stopped after {self._before + pass_.rows:,} records"
         if pass_.stalled is not None:
@@ -245,8 +254,7 @@ class _Run:
                 campaign_id=campaign_id,
                 error=pass_.stalled,
             )
-        if pass_.unsent or self._watch.stop():
-            raise CampaignInterrupted(done, campaign_id=campaign_id)
+        raise CampaignInterrupted(done, campaign_id=campaign_id)
 
     def _lose_parts_that_went(self) -> None:
         """Files that were there when the campaign began, and are not any more."""
@@ -256,26 +264,34 @@ class _Run:
                 rest = self._journal.open_entries(number, Step.APPLIED)
                 self._journal.lose(Step.APPLIED, rest, GONE)
 
+    def _after(self) -> dict[str, Any]:
+        """What is in the source now, read anew: outcomes and census."""
+        ground, plan, source = self._ground, self._plan, self._source
+        if plan.options.output is not None:
+            source = ground.open_source(replace(plan.spec, location=plan.options.output))
+        classifier, census = Classifier(ground.providers, plan.target), Census()
+        rows, outcomes = 0, Counter[str]()
+        for part in source.parts:
+            for chunk in part.read():
+                verdicts = [classifier.classify(record) for record in chunk.records]
+                for provider, verdict, count in alike(chunk.records, verdicts):
+                    outcomes[verdict.outcome.value] += count
+                    census.add_many(provider, verdict, count)
+                rows += len(chunk.records)
+                counted = Progress("counting", rows, plan.total, dict(self._tools.counts))
+                self._watch.progress(counted)
+                self._stop_counting()
+        return {
+            "outcomes": {outcome.value: outcomes[outcome.value] for outcome in Outcome},
+            "census": [asdict(row) for row in census.rows()],
+        }
 
-def _after(ground: Ground, plan: Plan, source: Source) -> dict[str, Any]:
-    """What is in the source now, read anew: outcomes and census."""
-    if plan.options.output is not None:
-        source = ground.open_source(replace(plan.spec, location=plan.options.output))
-    classifier, census, outcomes = (
-        Classifier(ground.providers, plan.target),
-        Census(),
-        Counter[str](),
-    )
-    for part in source.parts:
-        for chunk in part.read():
-            verdicts = [classifier.classify(record) for record in chunk.records]
-            for provider, verdict, count in alike(chunk.records, verdicts):
-                outcomes[verdict.outcome.value] += count
-                census.add_many(provider, verdict, count)
-    return {
-        "outcomes": {outcome.value: outcomes[outcome.value] for outcome in Outcome},
-        "census": [asdict(row) for row in census.rows()],
-    }
+    def _stop_counting(self) -> None:
+        if self._watch.stop():
+            raise CampaignInterrupted(
+                f"campaign {self._journal.campaign_id} stopped while counting; all is stored",
+                campaign_id=self._journal.campaign_id,
+            )
 
 
 def output_path(options: Options, source: Source, part: Part) -> Path | None:

@@ -45,13 +45,18 @@ class UndoPlan:
     gone_count: int
 
 
-def plan_undo(ground: Ground, campaign_id: str, *, listed: int = 1_000) -> UndoPlan:
-    """Read the source once, and say what an undo would do. Nothing is changed."""
+def plan_undo(
+    ground: Ground, campaign_id: str, *, listed: int = 1_000, watch: Watch = QUIET
+) -> UndoPlan:
+    """Read the source once, and say what an undo would do. Nothing is changed.
+
+    CampaignInterrupted where `watch` says stop.
+    """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
         _refuse(campaign_id, facts["state"], facts["options"]["output"])
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
-        restorable = already = touched_count = 0
+        rows = restorable = already = touched_count = 0
         touched: list[str] = []
         for part in source.parts:
             number = journal.part_names().get(part.name)
@@ -64,6 +69,8 @@ def plan_undo(ground: Ground, campaign_id: str, *, listed: int = 1_000) -> UndoP
                     else:
                         touched_count += 1
                         touched += [record.record_id] if len(touched) < listed else []
+                rows += len(chunk.records)
+                watch.told(Progress("looking", rows, None, {"to restore": restorable}))
         applied = journal.count(Step.APPLIED)
         gone = applied - restorable - already - touched_count
         return UndoPlan(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from kmslab.cli.campaign_options import CampaignId, PaceOptions, TargetOptions
-from kmslab.cli.campaign_steps import ground_in, made_plan, tell, wanted
+from kmslab.cli.campaign_steps import ground_in, made_plan, naming_unfinished, tell, wanted
 from kmslab.cli.grounds import StateFolder
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
@@ -116,6 +116,7 @@ def run(
     written into a journal, and then back into the source. It can be interrupted at any moment, and
     resumed. What cannot be sent is left as it is, and counted; that is no failure.
     """
+    from kmslab.campaign.plan import check_current
     from kmslab.campaign.run import run as run_campaign
     from kmslab.cli.campaign_options import saved_plan
     from kmslab.cli.names import Names
@@ -134,9 +135,12 @@ def run(
         if not yes:
             if planned is None:
                 planned = made_plan(ground, place, columns, goes_to, options)
-            if not wanted(ground, planned, names, as_json=as_json):
+            else:
+                check_current(planned, ground.open_source(spec), lab)
+            if not wanted(planned, names, as_json=as_json):
                 return
-        with watching(_RESUME) as watch:
+        unfinished = naming_unfinished(ground.state, as_json=as_json)
+        with unfinished, watching(_RESUME) as watch:
             report = run_campaign(ground, spec, goes_to, options=options, plan=planned, watch=watch)
     tell(report, names, as_json=as_json)
 
@@ -229,7 +233,8 @@ def undo(
         ground = ground_in(lab, opening, state)
         campaign_id = found_id(ground.state, campaign)
         if not yes:
-            would = plan_undo(ground, campaign_id)
+            with watching("") as watch:
+                would = plan_undo(ground, campaign_id, watch=watch)
             if as_json:
                 write_json(would)
                 return

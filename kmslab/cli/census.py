@@ -69,7 +69,6 @@ def counted(
     from kmslab.analysis.census import Census
     from kmslab.analysis.classify import Classifier, Outcome
     from kmslab.campaign.plan import Progress, authenticated
-    from kmslab.errors import CampaignInterrupted
 
     classifier, taken = Classifier(providers), Census()
     rows = unopened = 0
@@ -84,7 +83,5 @@ def counted(
             for record, verdict in zip(chunk.records, verdicts, strict=True):
                 taken.add(record, verdict)
             rows += len(chunk.records)
-            watch.progress(Progress("counting", rows, None, {}))
-            if watch.stop():
-                raise CampaignInterrupted(f"stopped after {rows:,} records")
+            watch.told(Progress("counting", rows, None, {}))
     return taken.rows(), unopened

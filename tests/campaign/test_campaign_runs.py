@@ -186,7 +186,7 @@ class TestRun:
     def test_progress_is_told(self, ground: Ground, spec: SourceSpec) -> None:
         told: list[Progress] = []
         run(ground, spec, watch=Watch(progress=told.append))
-        assert {p.doing for p in told} == {"planning", "re-encrypting"}
+        assert {p.doing for p in told} == {"planning", "re-encrypting", "counting"}
         last = told[-1]
         assert last.rows == last.total == sum(last.counts.values()) == RECORDS
 

@@ -21,7 +21,7 @@ from kmslab.campaign.plan import Progress
 from kmslab.campaign.retrying import Patience
 from kmslab.cli import campaign_options, progress
 from kmslab.cli.failures import Refused
-from kmslab.errors import CampaignInterrupted
+from kmslab.errors import CampaignInterrupted, SourceError
 from kmslab.lab import Lab
 from kmslab.records.spec import SourceSpec
 
@@ -320,6 +320,29 @@ def test_a_provider_that_does_not_answer_for_long(
     assert report["results"]["re_encrypted"] == 18
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_error_on_the_way_says_how_to_go_on(
+    bare_run: Run,
+    world: World,
+    good_source: SourceSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[str, ...],
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SourceError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kmslab.campaign.run.Pass.finish", full)
+        told = refused(bare_run, "run", "good.csv", "--yes", *more, code=2)
+    (one,) = found(bare_run, "list")
+    hint = f"to go on, once that is mended: kmslab campaign resume {one['campaign']}"
+    if more:
+        assert json.loads(told)["error"]["message"] == "the disk is full"
+    else:
+        assert hint in told
+    assert found(bare_run, "resume", one["campaign"])["results"]["re_encrypted"] == 18
+
+
 def test_state_may_be_elsewhere(bare_run: Run, world: World, good_source: SourceSpec) -> None:
     campaign_id = campaign(bare_run, "good.csv", "--state", "elsewhere")
     assert found(bare_run, "list") == []
@@ -500,7 +523,9 @@ def test_ctrl_c_stops_and_resume_goes_on(
     (one,) = found(bare_run, "list")
     assert one["state"] in ("planning", "running")
     assert told.splitlines()[-1] == f"to go on: kmslab campaign resume {one['campaign']}"
-    assert found(bare_run, "resume", one["campaign"])["results"]["re_encrypted"] == 18
+    report = found(bare_run, "resume", one["campaign"])
+    assert report["results"]["re_encrypted"] == 18
+    assert sum(report["calls"].values()) == report["forecast"]["calls"]
 
 
 def test_a_second_ctrl_c_stops_at_once(capfd: pytest.CaptureFixture[str]) -> None:

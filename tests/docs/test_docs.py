@@ -39,7 +39,7 @@ def test_readme_session_runs(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     text = "".join(text for kind, text in _FENCE.findall(readme) if not kind)
     commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
-    assert len(commands) >= 12
+    assert len(commands) >= 11
     kmslab = f'kmslab() {{ "{sys.executable}" -m kmslab "$@"; }}'
     done = subprocess.run(
         [shutil.which("bash") or "sh", "-euc", "\n".join([kmslab, *commands])],
