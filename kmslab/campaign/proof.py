@@ -9,8 +9,9 @@ from typing import Any
 
 from kmslab.campaign.entries import before, stored
 from kmslab.campaign.journal import Entry, Journal, Step
-from kmslab.campaign.plan import QUIET, Options, Progress, Watch
+from kmslab.campaign.plan import Options
 from kmslab.campaign.run import Ground, output_path
+from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import CampaignState
 from kmslab.model import Record
 from kmslab.providers.transfer import same_plaintext_many
@@ -81,7 +82,7 @@ def _places(ground: Ground, journal: Journal, facts: Mapping[str, Any]) -> list[
     """The parts to read, each with its number in the journal."""
     numbers = journal.part_names()
     spec = SourceSpec.from_dict(facts["spec"])
-    options = Options(**facts["options"])
+    options = Options.from_dict(facts["options"])
     source = ground.open_source(spec)
     if options.output is None:
         return [(part, numbers[part.name]) for part in source.parts if part.name in numbers]

@@ -13,9 +13,10 @@ from typing import Final
 from kmslab.analysis.classify import Classifier, Outcome, Verdict
 from kmslab.campaign.entries import before
 from kmslab.campaign.journal import Journal
-from kmslab.campaign.plan import QUIET, Progress, Watch, authenticated
+from kmslab.campaign.planning import authenticated
 from kmslab.campaign.run import UNFINISHED, Ground
 from kmslab.campaign.sources import Hold, RegisteredSource
+from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import SourceError
 from kmslab.model import CTYUN, TENCENT, Key, Record
 

@@ -18,20 +18,12 @@ from kmslab.analysis.census import Census, alike
 from kmslab.analysis.classify import STAY, Classifier, Outcome, Target
 from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.passes import FAILED, GONE, LOST, RE_ENCRYPTED, UNCHANGED, Pass, Tools
-from kmslab.campaign.plan import (
-    QUIET,
-    Options,
-    Plan,
-    Progress,
-    Watch,
-    check_current,
-    make_plan,
-    target_as_dict,
-    target_from_dict,
-)
+from kmslab.campaign.plan import Options, Plan, target_as_dict, target_from_dict
+from kmslab.campaign.planning import check_current, make_plan
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.sending import Sender, Verify
 from kmslab.campaign.state import State
+from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.clock import Clock
 from kmslab.errors import CampaignInterrupted, CampaignState, KmslabError
 from kmslab.providers.base import Providers
@@ -90,7 +82,7 @@ def run(
             "source": source.name,
             "spec": spec.as_dict(),
             "target": target_as_dict(target),
-            "options": asdict(options or Options()),
+            "options": (options or Options()).as_dict(),
             "started_at": ground.clock.now().isoformat(),
             "plan": None if plan is None else plan.as_dict(),
         }
@@ -156,7 +148,7 @@ def _planned(
             ground.providers,
             target_from_dict(facts["target"]),
             clock=ground.clock,
-            options=Options(**facts["options"]),
+            options=Options.from_dict(facts["options"]),
             watch=watch,
         )
     except CampaignInterrupted as error:

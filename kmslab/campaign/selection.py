@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -34,6 +34,14 @@ class Selection:
             and self.key_id in (None, verdict.key_id)
             and self.key_version_id in (None, verdict.key_version_id)
         )
+
+    def taken(
+        self, records: Sequence[Record], verdicts: Sequence[Verdict]
+    ) -> tuple[list[Record], list[Verdict]]:
+        """The records that are of the selection, with their verdicts."""
+        rows = zip(records, verdicts, strict=True)
+        pairs = [(record, verdict) for record, verdict in rows if self.takes(record, verdict)]
+        return [record for record, _ in pairs], [verdict for _, verdict in pairs]
 
     def as_dict(self) -> dict[str, Any]:
         """The selection as JSON takes it."""

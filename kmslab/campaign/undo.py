@@ -12,9 +12,9 @@ from typing import Final
 
 from kmslab.campaign.entries import before, stored
 from kmslab.campaign.journal import Entry, Journal, Step, spans
-from kmslab.campaign.plan import QUIET, Progress, Watch
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import Ground
+from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import CampaignInterrupted, CampaignState
 from kmslab.model import Record
 from kmslab.providers.transfer import same_plaintext_many

@@ -116,7 +116,7 @@ def run(
     written into a journal, and then back into the source. It can be interrupted at any moment, and
     resumed. What cannot be sent is left as it is, and counted; that is no failure.
     """
-    from kmslab.campaign.plan import check_current
+    from kmslab.campaign.planning import check_current
     from kmslab.campaign.run import run as run_campaign
     from kmslab.cli.campaign_options import saved_plan
     from kmslab.cli.names import Names

@@ -41,7 +41,7 @@ def made_plan(
     deep: bool = False,
 ) -> Plan:
     """A plan that is made now, with a bar while it is."""
-    from kmslab.campaign.plan import make_plan
+    from kmslab.campaign.planning import make_plan
     from kmslab.cli.progress import watching
 
     spec = columns.spec(source)

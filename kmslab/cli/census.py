@@ -13,7 +13,7 @@ from kmslab.cli.source_options import SourceName, SourceOptions
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
-    from kmslab.campaign.plan import Watch
+    from kmslab.campaign.watching import Watch
     from kmslab.providers.base import Providers
     from kmslab.records.source import Source
 
@@ -68,7 +68,8 @@ def counted(
     """The census of a source; with `deep` also how many of its blobs do not open."""
     from kmslab.analysis.census import Census
     from kmslab.analysis.classify import Classifier, Outcome
-    from kmslab.campaign.plan import Progress, authenticated
+    from kmslab.campaign.planning import authenticated
+    from kmslab.campaign.watching import Progress
 
     classifier, taken = Classifier(providers), Census()
     rows = unopened = 0

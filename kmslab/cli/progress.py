@@ -21,7 +21,7 @@ from kmslab.cli.output import narrate
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from kmslab.campaign.plan import Progress, Watch
+    from kmslab.campaign.watching import Progress, Watch
 
 STOPPING: Final = "stopping after this chunk; Ctrl-C again stops at once"
 _DUMB: Final = frozenset({"", "dumb", "unknown"})
@@ -34,7 +34,7 @@ def watching(goes_on: str) -> Iterator[Watch]:
     What was stopped on the way becomes a refusal that says how to go on: `goes_on`, in which {id}
     stands for the campaign.
     """
-    from kmslab.campaign.plan import Watch
+    from kmslab.campaign.watching import Watch
     from kmslab.errors import CampaignInterrupted
 
     display = _Display() if shows_bars() else None

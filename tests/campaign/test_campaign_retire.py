@@ -11,10 +11,10 @@ from campaign_data import TWENTIES, World, write_csv, write_table
 from kmslab import Lab
 from kmslab.analysis.classify import DROP, Target
 from kmslab.campaign.closing import close
-from kmslab.campaign.plan import Watch
 from kmslab.campaign.retire import Kind, Left, Retirement, survey
 from kmslab.campaign.run import Ground, run
 from kmslab.campaign.sources import Hold, RegisteredSource
+from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted
 from kmslab.records.spec import SourceSpec
 

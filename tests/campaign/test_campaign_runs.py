@@ -15,11 +15,13 @@ from campaign_sources import plaintexts
 from kmslab import Lab
 from kmslab.analysis.classify import DROP, STAY, Outcome, Target
 from kmslab.campaign.closing import campaigns, close
-from kmslab.campaign.plan import Options, Plan, Progress, Watch, make_plan
+from kmslab.campaign.plan import Options, Plan
+from kmslab.campaign.planning import make_plan
 from kmslab.campaign.proof import verify
 from kmslab.campaign.report import Report
 from kmslab.campaign.run import Ground, resume, run
 from kmslab.campaign.undo import plan_undo, undo
+from kmslab.campaign.watching import Progress, Watch
 from kmslab.errors import (
     CampaignError,
     CampaignInterrupted,

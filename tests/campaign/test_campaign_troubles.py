@@ -16,8 +16,8 @@ from campaign_sources import plaintexts
 
 from kmslab import Lab
 from kmslab.campaign.closing import campaigns
-from kmslab.campaign.plan import Progress, Watch
 from kmslab.campaign.run import Ground, resume, run
+from kmslab.campaign.watching import Progress, Watch
 from kmslab.errors import CampaignInterrupted, SourceChanged, SourceError
 from kmslab.records.spec import SourceSpec
 

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from campaign_data import RECORDS, World
 
-from kmslab.campaign.plan import Progress, Watch
 from kmslab.campaign.proof import verify
 from kmslab.campaign.retire import survey
 from kmslab.campaign.run import Ground, resume, run
 from kmslab.campaign.sources import Sources
 from kmslab.campaign.undo import plan_undo
+from kmslab.campaign.watching import Progress, Watch
 from kmslab.errors import CampaignInterrupted
 from kmslab.records.spec import SourceSpec
 

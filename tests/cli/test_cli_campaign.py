@@ -17,8 +17,8 @@ import pytest
 from campaign_data import Row, World, read_rows, write_csv, write_jsonl, write_parquet, write_table
 from command_line import Run, at_terminal
 
-from kmslab.campaign.plan import Progress
 from kmslab.campaign.retrying import Patience
+from kmslab.campaign.watching import Progress
 from kmslab.cli import campaign_options, progress
 from kmslab.cli.failures import Refused
 from kmslab.errors import CampaignInterrupted, SourceError
