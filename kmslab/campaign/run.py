@@ -268,7 +268,7 @@ def _after(ground: Ground, plan: Plan, source: Source) -> dict[str, Any]:
     )
     for part in source.parts:
         for chunk in part.read():
-            verdicts = [classifier.classify(record) for record in chunk.records]
+            verdicts = classifier.classify_many(chunk.records)
             for provider, verdict, count in alike(chunk.records, verdicts):
                 outcomes[verdict.outcome.value] += count
                 census.add_many(provider, verdict, count)
