@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
@@ -70,11 +70,12 @@ class Format:
     parse: Callable[[str], Parsed]
     head_chars: int
     tail_fits: Callable[[str], bool]
+    tails_fit: Callable[[Sequence[str]], bool]
 
 
 FORMATS: Final[Mapping[str, Format]] = {
-    TENCENT: Format(tencent.parse, tencent.HEAD_CHARS, tencent.tail_fits),
-    CTYUN: Format(ctyun.parse, ctyun.HEAD_CHARS, ctyun.tail_fits),
+    TENCENT: Format(tencent.parse, tencent.HEAD_CHARS, tencent.tail_fits, tencent.tails_fit),
+    CTYUN: Format(ctyun.parse, ctyun.HEAD_CHARS, ctyun.tail_fits, ctyun.tails_fit),
 }
 """The blobs of each provider."""
 

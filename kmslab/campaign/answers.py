@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import repeat
+from operator import eq
+from typing import Final, overload
 
 from kmslab.analysis import Outcome, Target, Verdict
 from kmslab.analysis.heads import FORMATS
 from kmslab.campaign.retrying import code_of
 from kmslab.errors import BadAnswer, FormatError, KmsError
+from kmslab.many import many_of
 from kmslab.model import BlobFormat, Record, UnverifiedHeader
 from kmslab.providers.base import ReEncrypted
 
@@ -41,6 +45,47 @@ class Answer:
     code: str = ""
 
 
+_answers: Final = many_of(Answer)
+
+
+class NewBlobs(Sequence[Answer]):
+    """The answers to records of `provider`, which all have a new blob there, and no fault.
+
+    `done` is what was answered. An `Answer` is made only for who asks for one.
+    """
+
+    __slots__ = ("_made", "done", "provider")
+
+    def __init__(self, provider: str, done: ReEncrypted) -> None:
+        self.provider = provider
+        self.done = done
+        self._made: list[Answer] | None = None
+
+    def __len__(self) -> int:
+        return len(self.done)
+
+    @overload
+    def __getitem__(self, row: int) -> Answer: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[Answer]: ...
+    def __getitem__(self, row: int | slice) -> Answer | Sequence[Answer]:
+        if self._made is None:
+            done = self.done
+            self._made = _answers(
+                done.ciphertext_blob,
+                repeat(True),
+                repeat(self.provider),
+                done.key_id,
+                done.key_version_id,
+                done.source_key_id,
+                done.source_key_version_id,
+                done.verified,
+                repeat(None),
+                repeat(""),
+            )
+        return self._made[row]
+
+
 def refused(provider: str, error: KmsError) -> Answer:
     """The answer that is an error."""
     code = error.code or code_of(provider, error, "Encrypt")
@@ -60,6 +105,59 @@ class Reader:
         self._target = target
         # Verdict, ids and head together, of which all has been looked at.
         self._sound: dict[_Case, Verdict] = {}
+
+    def read_many(
+        self, records: Sequence[Record], verdicts: Sequence[Verdict], done: ReEncrypted
+    ) -> Sequence[Answer]:
+        """`read` for each, of records of one provider; faster where all is as it should be."""
+        provider = records[0].provider
+        if self._is_new(records, done) and self._is_sound(provider, verdicts, records, done):
+            return NewBlobs(provider, done)
+        rows = zip(records, verdicts, strict=True)
+        return [self.read(*each, done, row) for row, each in enumerate(rows)]
+
+    def _is_new(self, records: Sequence[Record], done: ReEncrypted) -> bool:
+        """Whether all have new blobs at their own provider, opened, and of the right lengths."""
+        rows, blobs = len(records), done.ciphertext_blob
+        if any(done.error) or set(map(type, blobs)) != {str}:
+            return False
+        if not (_all_true(done.re_encrypted) and _all_true(done.verified)):
+            return False
+        if [r.source_encryption_algorithm for r in records].count(None) < rows:
+            return False
+        old = [record.ciphertext_blob for record in records]
+        lengths = list(map(len, old))
+        most = self._target.max_length
+        return (
+            self._target.provider in (None, records[0].provider)
+            and not any(map(eq, old, blobs))
+            and lengths == list(map(len, blobs))  # type: ignore[arg-type]
+            and (most is None or max(lengths) <= most)
+        )
+
+    def _is_sound(
+        self,
+        provider: str,
+        verdicts: Sequence[Verdict],
+        records: Sequence[Record],
+        done: ReEncrypted,
+    ) -> bool:
+        """Whether all are lab blobs on the keys and versions that were asked for, and answered."""
+        size = FORMATS[provider].head_chars
+        cases = zip(
+            map(id, verdicts),
+            done.key_id,
+            done.key_version_id,
+            done.source_key_id,
+            done.source_key_version_id,
+            [blob[:size] for blob in done.ciphertext_blob],  # type: ignore[index]
+            strict=True,
+        )
+        found = dict(zip(cases, range(len(records)), strict=True))
+        for case, row in found.items():
+            if case not in self._sound:
+                self.read(records[row], verdicts[row], done, row)
+        return found.keys() <= self._sound.keys()
 
     def read(self, record: Record, verdict: Verdict, done: ReEncrypted, row: int) -> Answer:
         """The answer in `row` of `done`, which was asked for `record`."""
@@ -156,6 +254,10 @@ class Reader:
             # The plaintext is the same, so that can only be another record's.
             return "with a blob of another length than the old one"
         return ""
+
+
+def _all_true(values: Iterable[object]) -> bool:
+    return set(map(id, values)) == {id(True)}
 
 
 def _differ(one: str | None, other: str | None) -> bool:

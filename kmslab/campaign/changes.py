@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
+from itertools import repeat
+from typing import Final
 
 from kmslab.analysis.classify import Drop, Target
-from kmslab.campaign.sending import Answer
+from kmslab.campaign.sending import Answer, NewBlobs
 from kmslab.context import context_text
+from kmslab.many import many_of
 from kmslab.model import Record
 from kmslab.providers.base import Keep
 from kmslab.records.source import Change, Place
+
+_changes: Final = many_of(Change)
 
 _Others = dict[str, tuple[str | None, str | None]]
 
@@ -36,10 +41,34 @@ def change(
     if not isinstance(target.context, Keep):
         text = "" if isinstance(target.context, Drop) else context_text(target.context)
         others["context"] = record.context, text or None
-    if record.source_key_id or record.source_key_version_id or record.source_encryption_algorithm:
+    if _names_source(record):
         others |= _source_columns(record, answer)
     others = {n: (a, b) for n, (a, b) in others.items() if a != b and n in fields}
     return Change(place, record.record_id, record.ciphertext_blob, answer.ciphertext_blob, others)
+
+
+def plain_changes(
+    records: Sequence[Record],
+    places: Sequence[Place],
+    answers: Sequence[Answer | None],
+    target: Target,
+) -> list[Change] | None:
+    """`change` for each, where nothing but the blob changes in any of them; None where more may."""
+    if not isinstance(answers, NewBlobs) or not isinstance(target.context, Keep):
+        return None
+    done = answers.done
+    if done.key_id != done.source_key_id or any(map(_names_source, records)):
+        return None
+    ids = [record.record_id for record in records]
+    old = [record.ciphertext_blob for record in records]
+    others: _Others = {}
+    return _changes(places, ids, old, done.ciphertext_blob, repeat(others))
+
+
+def _names_source(record: Record) -> bool:
+    return bool(
+        record.source_key_id or record.source_key_version_id or record.source_encryption_algorithm
+    )
 
 
 def _source_columns(record: Record, answer: Answer) -> _Others:

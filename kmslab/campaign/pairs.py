@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable, Sequence
+from itertools import islice
+from operator import attrgetter
 from typing import Final, Generic, TypeVar
 
 from kmslab.analysis import Verdict
@@ -17,20 +19,29 @@ With their answers they take about 15 MB. An equal record that comes later than 
 """
 
 
+_PAIR: Final = attrgetter(
+    "ciphertext_blob",
+    "context",
+    "provider",
+    "source_key_id",
+    "source_key_version_id",
+    "source_encryption_algorithm",
+)
+
+
 def pair_of(record: Record) -> Hashable:
     """What makes two records equal for a provider: blob, context and what names the source.
 
     >>> pair_of(Record("1", "ctyun", "blob")) == pair_of(Record("2", "ctyun", "blob", row=7))
     True
     """
-    return (
-        record.ciphertext_blob,
-        record.context,
-        record.provider,
-        record.source_key_id,
-        record.source_key_version_id,
-        record.source_encryption_algorithm,
-    )
+    pair: Hashable = _PAIR(record)
+    return pair
+
+
+def pairs_of(records: Iterable[Record]) -> list[Hashable]:
+    """`pair_of` for each."""
+    return list(map(_PAIR, records))
 
 
 class Recent(Generic[V]):
@@ -64,6 +75,29 @@ class Recent(Generic[V]):
         if len(self._young) >= self._half:
             self._old, self._young = self._young, {}
         self._young[key] = value
+
+    def change(self, key: Hashable, value: V) -> None:
+        """Give a key that is remembered another value. It becomes no younger."""
+        half = self._young if key in self._young else self._old
+        half[key] = value
+
+    def all_new(self, keys: Sequence[Hashable]) -> bool:
+        """Whether all keys are different, and none is remembered."""
+        distinct = set(keys)
+        return len(distinct) == len(keys) and all(
+            half.keys().isdisjoint(distinct) for half in (self._young, self._old)
+        )
+
+    def put_all(self, keys: Sequence[Hashable], values: Iterable[V]) -> None:
+        """`put` for each, of keys that are `all_new`."""
+        pairs = zip(keys, values, strict=True)
+        left = len(keys)
+        while left:
+            if len(self._young) >= self._half:
+                self._old, self._young = self._young, {}
+            before = len(self._young)
+            self._young.update(islice(pairs, self._half - before))
+            left -= len(self._young) - before
 
     def __len__(self) -> int:
         return len(self._young) + len(self._old)

@@ -7,8 +7,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from kmslab.analysis.classify import Classifier, Target
-from kmslab.campaign.changes import change
+from kmslab.analysis.classify import Classifier, Target, Verdict
+from kmslab.campaign.changes import change, plain_changes
 from kmslab.campaign.journal import Entry, Failure, Journal, Span, Step, spans
 from kmslab.campaign.sending import Answer, Sender
 from kmslab.errors import KmsError, Retryable
@@ -141,22 +141,33 @@ class Pass:
 
     def _re_encrypt(self, chunk: Chunk, known: Collection[int]) -> list[Change]:
         """The changes of the rows that the journal does not know; what was refused is told it."""
-        rows = [row for row in range(len(chunk.records)) if row not in known]
-        records = [chunk.records[row] for row in rows]
-        verdicts = [self._tools.classifier.classify(record) for record in records]
+        records, places = chunk.records, chunk.places
+        if known:
+            rows = [row for row in range(len(records)) if row not in known]
+            records, places = [records[row] for row in rows], [places[row] for row in rows]
+        verdicts = self._tools.classifier.classify_many(records)
         answers = self._tools.sender.send(records, verdicts)
+        made = plain_changes(records, places, answers, self._tools.target)
+        return self._sorted(records, places, verdicts, answers) if made is None else made
+
+    def _sorted(
+        self,
+        records: Sequence[Record],
+        places: Sequence[Place],
+        verdicts: Sequence[Verdict],
+        answers: Sequence[Answer | None],
+    ) -> list[Change]:
+        """The changes that answers make; the others are counted, what was refused is noted."""
         changes: list[Change] = []
         failures: list[tuple[Place, Failure]] = []
         unchanged = 0
-        for row, record, verdict, answer in zip(rows, records, verdicts, answers, strict=True):
+        for record, place, verdict, answer in zip(records, places, verdicts, answers, strict=True):
             if answer is None:
                 self.unsent += verdict.outcome.sent
                 unchanged += not verdict.outcome.sent
             elif answer.error is not None:
-                failures.append((chunk.places[row], self._failure(record, answer, answer.error)))
-            elif made := change(
-                record, chunk.places[row], answer, self._tools.target, self._tools.fields
-            ):
+                failures.append((place, self._failure(record, answer, answer.error)))
+            elif made := change(record, place, answer, self._tools.target, self._tools.fields):
                 changes.append(made)
             else:
                 unchanged += 1

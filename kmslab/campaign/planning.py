@@ -130,8 +130,7 @@ class _Judge:
 
     def take(self, records: Sequence[Record], *, deep: bool) -> None:
         """Judge records, and count those of the selection."""
-        classify = self._classifier.classify
-        verdicts = [classify(record) for record in records]
+        verdicts = self._classifier.classify_many(records)
         if deep:
             verdicts = authenticated(self._providers, records, verdicts)
         for provider, verdict, count in alike(records, verdicts):

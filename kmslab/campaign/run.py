@@ -265,7 +265,7 @@ class _Run:
         rows, outcomes = 0, Counter[str]()
         for part in source.parts:
             for chunk in part.read():
-                verdicts = [classifier.classify(record) for record in chunk.records]
+                verdicts = classifier.classify_many(chunk.records)
                 for provider, verdict, count in alike(chunk.records, verdicts):
                     outcomes[verdict.outcome.value] += count
                     census.add_many(provider, verdict, count)

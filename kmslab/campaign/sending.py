@@ -7,18 +7,20 @@ Only blobs and ids come this far. A plaintext is seen by the providers, and betw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 
 from kmslab.analysis import Drop, Target, Verdict
 from kmslab.analysis import Verify as Verify
 from kmslab.campaign.answers import Answer as Answer
+from kmslab.campaign.answers import NewBlobs as NewBlobs
 from kmslab.campaign.answers import Reader, refused
 from kmslab.campaign.pacing import Pace, Stop, never
 from kmslab.campaign.pairs import RECENT_PAIRS as RECENT_PAIRS
 from kmslab.campaign.pairs import Distinct as Distinct
-from kmslab.campaign.pairs import Recent, pair_of
+from kmslab.campaign.pairs import Recent, pair_of, pairs_of
 from kmslab.campaign.retrying import Caller, NotSent
 from kmslab.campaign.retrying import Patience as Patience
 from kmslab.clock import Clock
@@ -36,12 +38,27 @@ class _Slot:
 
     __slots__ = ("answer", "turn")
 
-    def __init__(self, turn: int) -> None:
-        self.answer: Answer | None = None
+    def __init__(self, turn: int, answer: Answer | None = None) -> None:
+        self.answer = answer
         self.turn = turn
 
 
+class _Sent:
+    """A whole `send` whose records were all new; `answers` is None before there are any."""
+
+    __slots__ = ("answers", "turn")
+
+    def __init__(self, turn: int) -> None:
+        self.answers: Sequence[Answer | None] | None = None
+        self.turn = turn
+
+    def slot(self, row: int) -> _Slot:
+        """The place of one answer."""
+        return _Slot(self.turn, None if self.answers is None else self.answers[row])
+
+
 _Row = tuple[Record, Verdict, _Slot]
+_Place = _Slot | tuple[_Sent, int]
 
 
 class Sender:
@@ -83,7 +100,7 @@ class Sender:
         self._stop = stop
         self._in_flight = in_flight
         self._reader = Reader(self._target)
-        self._recent: Recent[_Slot] = Recent(remembered)
+        self._recent: Recent[_Place] = Recent(remembered)
         self._turn = 0
         self._numbers: Counter[str] = Counter()
         self._callers = {
@@ -109,13 +126,47 @@ class Sender:
         made = {name: caller.calls for name, caller in self._callers.items()}
         return {name: calls for name, calls in made.items() if calls}
 
-    def send(self, records: Sequence[Record], verdicts: Sequence[Verdict]) -> list[Answer | None]:
+    def send(
+        self, records: Sequence[Record], verdicts: Sequence[Verdict]
+    ) -> Sequence[Answer | None]:
         """The answers, row for row.
 
         None for a record that is not to be sent (`Outcome.sent`), and for one that was not, or not
         to the end, since `stop` came: it may be sent again.
         """
         self._turn += 1
+        answers = self._send_at_once(records, verdicts)
+        return self._send_by_row(records, verdicts) if answers is None else answers
+
+    def _send_at_once(
+        self, records: Sequence[Record], verdicts: Sequence[Verdict]
+    ) -> Sequence[Answer | None] | None:
+        """`send` for records of one provider that are all to be sent, and all new, in one batch.
+
+        None, and nothing was done, where they are not.
+        """
+        if not records or not _all_sent(verdicts) or self._verify.every > 1:
+            return None
+        providers = {record.provider for record in records}
+        provider = records[0].provider
+        if len(providers) > 1 or len(records) > self._most(provider):
+            return None
+        pairs = pairs_of(records)
+        if not self._recent.all_new(pairs):
+            return None
+        sent = _Sent(self._turn)
+        self._recent.put_all(pairs, zip(repeat(sent), range(len(pairs))))
+        self._numbers[provider] += len(records)
+        if self._stop():
+            return [None] * len(records)
+        sent.answers = self._answers(
+            provider, list(records), verdicts, opened=self._verify.opens(0)
+        )
+        return sent.answers
+
+    def _send_by_row(
+        self, records: Sequence[Record], verdicts: Sequence[Verdict]
+    ) -> list[Answer | None]:
         slots: list[_Slot | None] = [None] * len(records)
         batches: dict[str, list[_Row]] = {}
         for row, (record, verdict) in enumerate(zip(records, verdicts, strict=True)):
@@ -127,21 +178,28 @@ class Sender:
 
     def _slot(self, record: Record, verdict: Verdict, batches: dict[str, list[_Row]]) -> _Slot:
         """The place of a record's answer; the record joins a batch where it is to be asked for."""
-        pair = pair_of(record)
-        slot = self._recent.get(pair)
-        if slot is None:
-            slot = _Slot(self._turn)
+        slot = self._known(pair_of(record))
+        if slot.turn != self._turn and slot.answer is None:
+            slot.turn = self._turn
+            batches.setdefault(record.provider, []).append((record, verdict, slot))
+        return slot
+
+    def _known(self, pair: Hashable) -> _Slot:
+        """The place of a pair's answer; a new one, of no turn, where it is not remembered."""
+        place = self._recent.get(pair)
+        if isinstance(place, _Slot):
+            return place
+        if place is None:
+            slot = _Slot(0)
             self._recent.put(pair, slot)
-        elif slot.answer is not None or slot.turn == self._turn:
-            return slot
-        slot.turn = self._turn
-        batches.setdefault(record.provider, []).append((record, verdict, slot))
+        else:
+            sent, row = place
+            slot = sent.slot(row)
+            self._recent.change(pair, slot)
         return slot
 
     def _send(self, provider: str, batch: list[_Row]) -> None:
-        source = self._callers[provider]
-        destination = self._callers[self._target.provider_for(provider)]
-        most = min(source.most, destination.most)
+        most = self._most(provider)
         first = self._numbers[provider]
         self._numbers[provider] += len(batch)
 
@@ -151,7 +209,7 @@ class Sender:
             for opened in (True, False):
                 rows = self._chosen(part, first + start, opened=opened)
                 if rows and not self._stop():
-                    self._ask(rows, source, destination, opened=opened)
+                    self._ask(provider, rows, opened=opened)
 
         starts = range(0, len(batch), most)
         if self._in_flight == 1 or len(starts) == 1:
@@ -168,20 +226,36 @@ class Sender:
             return part if opened is self._verify.opens(0) else []
         return [row for n, row in enumerate(part, first) if self._verify.opens(n) is opened]
 
-    def _ask(self, rows: list[_Row], source: Caller, destination: Caller, *, opened: bool) -> None:
-        inside = source is not destination or source.capabilities.authenticate
+    def _ask(self, provider: str, rows: list[_Row], *, opened: bool) -> None:
         records = [record for record, _, _ in rows]
+        verdicts = [verdict for _, verdict, _ in rows]
+        answers = self._answers(provider, records, verdicts, opened=opened)
+        for (_, _, slot), answer in zip(rows, answers, strict=True):
+            slot.answer = answer
+
+    def _answers(
+        self, provider: str, records: list[Record], verdicts: Sequence[Verdict], *, opened: bool
+    ) -> Sequence[Answer | None]:
+        source, destination = self._way(provider)
+        inside = source is not destination or source.capabilities.authenticate
         done = self._asked(records, source, destination, verify=opened and inside)
-        answers = [
-            None
-            if isinstance(done.error[at], NotSent)
-            else self._reader.read(record, verdict, done, at)
-            for at, (record, verdict, _) in enumerate(rows)
+        read = self._reader.read_many(records, verdicts, done)
+        if isinstance(read, NewBlobs):
+            return read
+        answers: list[Answer | None] = [
+            None if isinstance(error, NotSent) else answer
+            for error, answer in zip(done.error, read, strict=True)
         ]
         if opened and not inside:
             self._open(records, answers, source)
-        for (_, _, slot), answer in zip(rows, answers, strict=True):
-            slot.answer = answer
+        return answers
+
+    def _way(self, provider: str) -> tuple[Caller, Caller]:
+        """Who is asked about records of a provider: where they are, and where they go."""
+        return self._callers[provider], self._callers[self._target.provider_for(provider)]
+
+    def _most(self, provider: str) -> int:
+        return min(caller.most for caller in self._way(provider))
 
     def _asked(
         self, records: list[Record], source: Caller, destination: Caller, *, verify: bool
@@ -224,3 +298,8 @@ class Sender:
             text = None if isinstance(context, Drop) else context_text(context)
         blob = "" if answer is None else answer.ciphertext_blob or ""
         return Record(record.record_id, record.provider, blob, context=text)
+
+
+def _all_sent(verdicts: Iterable[Verdict]) -> bool:
+    distinct = {id(verdict): verdict for verdict in verdicts}
+    return all(verdict.outcome.sent for verdict in distinct.values())

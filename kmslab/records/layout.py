@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import astuple, dataclass, fields
 from datetime import UTC, datetime
 from itertools import repeat
@@ -11,6 +11,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from kmslab.errors import FormatError
+from kmslab.many import many_of
 from kmslab.model import Record
 from kmslab.records.columns import DEFAULT_COLUMNS, Columns, ContextTemplate, parse_time
 
@@ -18,6 +19,8 @@ Cell = str | datetime | None
 """What a source holds: text, for created_at also a time; None for nothing."""
 
 Column = Sequence[Cell]
+
+_records: Final = many_of(Record)
 
 _NOWHERE: Final = None  # one past the last cell: what a column that is not there holds
 
@@ -147,7 +150,6 @@ class Layout:
             rows = zip(*read, strict=True) if read else repeat((), count)
             contexts = [self._template.fill(cells) for cells in rows]
         return _records(
-            count,
             [cell or "" for cell in ids],
             [cell or "" for cell in providers],
             [cell or "" for cell in blobs],
@@ -157,18 +159,6 @@ class Layout:
             [_time(cell) if cell else None for cell in created],
             *([cell or None for cell in column] for column in others),
         )
-
-
-def _records(count: int, *columns: Iterable[Any]) -> list[Record]:
-    """Records from the values of their fields, column by column.
-
-    A frozen dataclass sets its fields one by one through `object.__setattr__`, which is most of
-    what a record costs. Its slots are set directly here, in a third of the time.
-    """
-    records = list(map(object.__new__, repeat(Record, count)))
-    for name, column in zip(Record.__slots__, columns, strict=True):
-        deque(map(getattr(Record, name).__set__, records, column), maxlen=0)
-    return records
 
 
 def _text(cell: Cell) -> str:

@@ -35,6 +35,23 @@ def read(texts: Sequence[str]) -> tuple[list[bytes], list[bytes]] | None:
     """
     import numpy as np
 
+    parts = _tails(texts)
+    if parts is None:
+        return None
+    tags, thirds, size = parts
+    sealed = np.concatenate((thirds[:, _IV : size - _CRC], tags[:, :_TAG]), axis=1)
+    return _split(thirds[:, :_IV]), _split(sealed)
+
+
+def fit(texts: Sequence[str]) -> bool:
+    """Whether blobs of one length are spelled in the one way behind their heads, with good CRCs."""
+    return _tails(texts) is not None
+
+
+def _tails(texts: Sequence[str]) -> tuple[Bytes, Bytes, int] | None:
+    """The second and third segments of blobs of one length, and the size of each third one."""
+    import numpy as np
+
     chars = len(texts[0]) - _S3
     size = chars // 4 * 3 - texts[0].count("=", _S3)
     joined = "".join(texts)
@@ -49,8 +66,7 @@ def read(texts: Sequence[str]) -> tuple[list[bytes], list[bytes]] | None:
         return None
     if set(map(crc32, _split(thirds[:, :size]))) != {_CRC_OF_CRC}:
         return None
-    sealed = np.concatenate((thirds[:, _IV : size - _CRC], tags[:, :_TAG]), axis=1)
-    return _split(thirds[:, :_IV]), _split(sealed)
+    return tags, thirds, size
 
 
 def _decoded(letters: Bytes, size: int) -> Bytes | None:
