@@ -7,12 +7,18 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from kmslab.analysis.classify import Classifier, Target, Verdict
+from kmslab.analysis.classify import Outcome, Target, Verdict
 from kmslab.campaign.changes import change, plain_changes
+from kmslab.campaign.entries import after
 from kmslab.campaign.journal import Entry, Failure, Journal, Span, Step, spans
+from kmslab.campaign.judging import Judging
+from kmslab.campaign.plan import NEVER_SENT
+from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.campaign.sending import Answer, Sender
 from kmslab.errors import KmsError, Retryable
 from kmslab.model import Record
+from kmslab.providers.base import Providers
+from kmslab.providers.transfer import same_plaintext_many
 from kmslab.records.source import Change, Chunk, Edit, Place
 
 RE_ENCRYPTED: Final = "re_encrypted"
@@ -22,6 +28,7 @@ LOST: Final = "lost"
 
 CHANGED_MEANWHILE: Final = "changed by somebody else meanwhile"
 GONE: Final = "not there any more"
+UNPROVEN: Final = "its new blob does not open to what the old one holds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +36,11 @@ class Tools:
     """What every pass of a campaign works with. `counts` grows with each chunk."""
 
     journal: Journal
-    classifier: Classifier
+    judging: Judging
     sender: Sender
+    providers: Providers
     target: Target
+    selection: Selection
     fields: frozenset[str]
     counts: Counter[str]
 
@@ -47,13 +56,15 @@ class _Work:
 class Pass:
     """One pass over one part.
 
-    `rows` and `unchanged` count its records. `unsent` counts those whose turn did not come, since
-    somebody asked to stop; `stalled` is what a provider answered for too long.
+    `rows` and `unchanged` count its records, and `kept_out` those among them that could not be
+    sent, by outcome. `unsent` counts those whose turn did not come, since somebody asked to stop;
+    `stalled` is what a provider answered for too long.
     """
 
     def __init__(self, tools: Tools, part: int) -> None:
         self.rows = 0
         self.unchanged = 0
+        self.kept_out: Counter[Outcome] = Counter()
         self.unsent = 0
         self.stalled: KmsError | None = None
         self._tools = tools
@@ -68,22 +79,27 @@ class Pass:
 
         The journal is on the disk before the source is touched.
         """
-        self.rows += len(chunk.records)
+        self._tools.judging.look_again()
         known = self._known(chunk) if self._resumes else {}
         work = _Work()
-        for row, entry in known.items():
-            if entry is not None:
-                work.changes.append(replace(entry.change, place=chunk.places[row]))
-                work.numbers.append(entry.number)
+        self._take_up(chunk, {row: e for row, e in known.items() if e is not None}, work)
         fresh = self._re_encrypt(chunk, known.keys())
         work.changes += fresh
         work.numbers += self._journal.intend(self._part, fresh)
         self._settle(edit, work, edit.write(work.changes))
 
+    def missing(self) -> list[int]:
+        """What was intended by an earlier run and was never met: lost, once the part is stored."""
+        if not self._resumes:
+            return []
+        met = {n for first, last in self._stored for n in range(first, last + 1)}
+        open_ones = self._journal.open_entries(self._part, Step.APPLIED)
+        return [number for number in open_ones if number not in met]
+
     def finish(self) -> None:
         """The part is stored: what was intended and never met is lost."""
+        rest = self.missing()
         self._journal.done(Step.APPLIED, self._stored)
-        rest = self._journal.open_entries(self._part, Step.APPLIED)
         self._journal.lose(Step.APPLIED, rest, GONE)
         self._tools.counts[LOST] += len(rest)
         self._journal.finish_part(self._part, self.rows, self.unchanged)
@@ -137,6 +153,24 @@ class Pass:
         self._journal.done(Step.APPLIED, spans(done))
         return known
 
+    def _take_up(self, chunk: Chunk, pending: dict[int, Entry], work: _Work) -> None:
+        """What an earlier run has in the journal is stored, where it opens to what was there.
+
+        The key of a new blob may have been disabled or deleted since: the old one stays then.
+        """
+        if not pending:
+            return
+        old = [chunk.records[row] for row in pending]
+        new = [after(record, e.change) for record, e in zip(old, pending.values(), strict=True)]
+        proven = same_plaintext_many(self._tools.providers, old, new)
+        for (row, entry), same in zip(pending.items(), proven, strict=True):
+            if same:
+                work.changes.append(replace(entry.change, place=chunk.places[row]))
+                work.numbers.append(entry.number)
+            else:
+                self._journal.lose(Step.APPLIED, [entry.number], UNPROVEN)
+                self._tools.counts[LOST] += 1
+
     # What is new
 
     def _re_encrypt(self, chunk: Chunk, known: Collection[int]) -> list[Change]:
@@ -145,7 +179,13 @@ class Pass:
         if known:
             rows = [row for row in range(len(records)) if row not in known]
             records, places = [records[row] for row in rows], [places[row] for row in rows]
-        verdicts = self._tools.classifier.classify_many(records)
+        self.rows += len(known)
+        verdicts = self._tools.judging.verdicts(records)
+        if self._tools.selection != EVERYTHING:
+            chosen = self._tools.selection.rows(records, verdicts)
+            records, places = [records[row] for row in chosen], [places[row] for row in chosen]
+            verdicts = [verdicts[row] for row in chosen]
+        self.rows += len(records)
         answers = self._tools.sender.send(records, verdicts)
         made = plain_changes(records, places, answers, self._tools.target)
         return self._sorted(records, places, verdicts, answers) if made is None else made
@@ -165,6 +205,8 @@ class Pass:
             if answer is None:
                 self.unsent += verdict.outcome.sent
                 unchanged += not verdict.outcome.sent
+                if verdict.outcome in NEVER_SENT:
+                    self.kept_out[verdict.outcome] += 1
             elif answer.error is not None:
                 failures.append((place, self._failure(record, answer, answer.error)))
             elif made := change(record, place, answer, self._tools.target, self._tools.fields):

@@ -38,6 +38,18 @@ CTYUN_LENGTH: Final = (
 )
 
 
+NEVER_SENT: Final = frozenset(
+    {
+        Outcome.FOREIGN,
+        Outcome.BLOCKED,
+        Outcome.INVALID,
+        Outcome.NEEDS_CONTEXT,
+        Outcome.NEEDS_PUBLIC_KEY_INFO,
+    }
+)
+"""The outcomes of records that should perhaps be re-encrypted, and cannot be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Options:
     """How a campaign is run, and over which records.
@@ -76,11 +88,16 @@ class Options:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """So many records have this outcome for this reason; "" where it needs none."""
+    """So many records have this outcome for this reason; "" where it needs none.
+
+    `examples` are the first of their ids, where they are not to be re-encrypted and should perhaps
+    be.
+    """
 
     outcome: Outcome
     reason: str
     records: int
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,7 +221,9 @@ def _from_dict(values: Mapping[str, Any]) -> Plan:
         total=values["total"],
         outcomes={Outcome(name): records for name, records in values["outcomes"].items()},
         reasons=tuple(
-            Reason(Outcome(each["outcome"]), each["reason"], each["records"])
+            Reason(
+                Outcome(each["outcome"]), each["reason"], each["records"], tuple(each["examples"])
+            )
             for each in values["reasons"]
         ),
         census=tuple(CensusRow(**row) for row in values["census"]),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import Final
@@ -18,7 +18,7 @@ from kmslab.analysis.forecast import (
     forecast,
     rights_needed,
 )
-from kmslab.campaign.plan import CTYUN_LENGTH, DATA_KEYS, KeyMark, Options, Plan, Reason
+from kmslab.campaign.plan import CTYUN_LENGTH, DATA_KEYS, NEVER_SENT, KeyMark, Options, Plan, Reason
 from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.campaign.sending import Distinct, Verify
 from kmslab.campaign.watching import QUIET, Progress, Watch
@@ -39,6 +39,9 @@ from kmslab.model import CTYUN, Record
 from kmslab.providers.base import Keep, Providers
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
+
+EXAMPLES: Final = 10
+"""The most records that are named for each reason."""
 
 _OPENABLE: Final = frozenset(
     {Outcome.STALE, Outcome.MOVE, Outcome.CURRENT, Outcome.MAY_CHANGE, Outcome.BLOCKED}
@@ -123,6 +126,7 @@ class _Judge:
         self.keys: set[tuple[str, str]] = set()
         self.providers_seen: set[str] = set()
         self._reasons: Counter[tuple[Outcome, str]] = Counter()
+        self._examples: defaultdict[tuple[Outcome, str], list[str]] = defaultdict(list)
         self._providers = providers
         self._selection = selection
         self._classifier = Classifier(providers, target)
@@ -136,7 +140,8 @@ class _Judge:
         for provider, verdict, count in alike(records, verdicts):
             self.census.add_many(provider, verdict, count)
         if self._selection != EVERYTHING:
-            records, verdicts = self._selection.taken(records, verdicts)
+            rows = self._selection.rows(records, verdicts)
+            records, verdicts = [records[row] for row in rows], [verdicts[row] for row in rows]
         for provider, verdict, count in alike(records, verdicts):
             self.outcomes[verdict.outcome] += count
             self._reasons[verdict.outcome, verdict.reason] += count
@@ -144,13 +149,20 @@ class _Judge:
             if verdict.key_id is not None:
                 self.keys.add((provider, verdict.key_id))
         for record, verdict in zip(records, verdicts, strict=True):
-            if verdict.outcome.sent and self._distinct.is_new(record, verdict):
+            if verdict.outcome in NEVER_SENT:
+                self._name(record, verdict)
+            elif verdict.outcome.sent and self._distinct.is_new(record, verdict):
                 self.flows[record.provider, verdict.destination_provider or record.provider] += 1
+
+    def _name(self, record: Record, verdict: Verdict) -> None:
+        named = self._examples[verdict.outcome, verdict.reason]
+        if len(named) < EXAMPLES:
+            named.append(record.record_id)
 
     def listed_reasons(self) -> tuple[Reason, ...]:
         """The reasons, by outcome, the most frequent first."""
         return tuple(
-            Reason(outcome, reason, records)
+            Reason(outcome, reason, records, tuple(self._examples.get((outcome, reason), ())))
             for outcome in Outcome
             for (of, reason), records in self._reasons.most_common()
             if of is outcome

@@ -9,8 +9,9 @@ from typing import Any
 
 from kmslab.campaign.entries import before, stored
 from kmslab.campaign.journal import Entry, Journal, Step
+from kmslab.campaign.outputs import output_path
 from kmslab.campaign.plan import Options
-from kmslab.campaign.run import Ground, output_path
+from kmslab.campaign.run import Ground
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import CampaignState
 from kmslab.model import Record

@@ -35,13 +35,10 @@ class Selection:
             and self.key_version_id in (None, verdict.key_version_id)
         )
 
-    def taken(
-        self, records: Sequence[Record], verdicts: Sequence[Verdict]
-    ) -> tuple[list[Record], list[Verdict]]:
-        """The records that are of the selection, with their verdicts."""
-        rows = zip(records, verdicts, strict=True)
-        pairs = [(record, verdict) for record, verdict in rows if self.takes(record, verdict)]
-        return [record for record, _ in pairs], [verdict for _, verdict in pairs]
+    def rows(self, records: Sequence[Record], verdicts: Sequence[Verdict]) -> list[int]:
+        """Which of some records are of the selection."""
+        pairs = enumerate(zip(records, verdicts, strict=True))
+        return [row for row, (record, verdict) in pairs if self.takes(record, verdict)]
 
     def as_dict(self) -> dict[str, Any]:
         """The selection as JSON takes it."""
