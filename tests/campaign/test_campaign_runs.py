@@ -172,11 +172,10 @@ class TestRun:
                 stamp.st_mtime_ns,
             )
 
+    @pytest.mark.parametrize("kind", ["csv", "jsonl"], indirect=True)
     def test_untouched_lines_keep_their_bytes(
         self, ground: Ground, spec: SourceSpec, kind: str
     ) -> None:
-        if kind not in ("csv", "jsonl"):
-            pytest.skip("of files of lines")
         before = stored_bytes(spec).splitlines()
         report = run(ground, spec)
         after = stored_bytes(spec).splitlines()
@@ -198,11 +197,10 @@ class TestRun:
         assert report.state == "finished"
         assert sum(Counter(vars_of(report)).values()) == 0
 
+    @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"], indirect=True)
     def test_a_copy_is_written_and_the_source_left(
         self, ground: Ground, spec: SourceSpec, kind: str, tmp_path: Path, lab: Lab
     ) -> None:
-        if kind == "sqlite":
-            pytest.skip("a table has no copy")
         before = stored_bytes(spec)
         path = Path(spec.location)
         copy = tmp_path / f"copy{path.suffix}"
@@ -306,7 +304,7 @@ class TestStopAndResume:
                 chunks.append(told)
 
         with pytest.raises(
-            CampaignInterrupted, match=r"stopped after (1,000|413) records"
+            CampaignInterrupted, match=r"stopped after (1,000|340) records"
         ) as stopped:
             run(ground, spec, watch=Watch(progress, stop))
         with pytest.raises(CampaignState, match="is not finished: resume it"):
@@ -383,13 +381,12 @@ class TestVerify:
         proof = verify(ground, report.campaign)
         assert (proof.changed, proof.proven) == (report.results.re_encrypted,) * 2
 
+    @pytest.mark.parametrize("kind", ["csv"], indirect=True)
     def test_what_was_changed_since_is_told(
         self, ground: Ground, spec: SourceSpec, kind: str
     ) -> None:
         report = run(ground, spec)
         rows = read_rows(spec)
-        if kind != "csv":
-            pytest.skip("one kind is enough")
         path = Path(spec.location)
         text = path.read_text("utf-8").replace(rows[0]["ciphertext_blob"] or "", "AAAA", 1)
         lines = text.splitlines(keepends=True)

@@ -62,14 +62,14 @@ class TestTheApplicationGoesOn:
         def act() -> None:
             with database:
                 sql = "UPDATE secrets SET ciphertext_blob = ? WHERE record_id = ?"
-                database.execute(sql, (own, "rec-0001200"))
-                database.execute("DELETE FROM secrets WHERE record_id = 'rec-0001220'")
+                database.execute(sql, (own, "rec-0001000"))
+                database.execute("DELETE FROM secrets WHERE record_id = 'rec-0001019'")
 
         with closing(database):
             report = run(ground, table, watch=at_first_chunk(act))
         rows = {row["record_id"]: row for row in read_rows(table)}
-        assert rows["rec-0001200"]["ciphertext_blob"] == own
-        assert "rec-0001220" not in rows
+        assert rows["rec-0001000"]["ciphertext_blob"] == own
+        assert "rec-0001019" not in rows
         assert report.results.lost == 0  # they were read after they had changed
         assert sum(Counter(vars_of(report)).values()) == RECORDS - 1
 
