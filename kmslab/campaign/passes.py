@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kmslab.analysis.classify import Classifier, Target, Verdict
@@ -36,12 +36,12 @@ class Tools:
     counts: Counter[str]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Work:
     """What is to be stored of one chunk: the changes, and their numbers in the journal."""
 
-    changes: list[Change] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    changes: Sequence[Change]
+    numbers: Sequence[int]
 
 
 class Pass:
@@ -70,29 +70,32 @@ class Pass:
         """
         self.rows += len(chunk.records)
         known = self._known(chunk) if self._resumes else {}
-        work = _Work()
-        for row, entry in known.items():
-            if entry is not None:
-                work.changes.append(replace(entry.change, place=chunk.places[row]))
-                work.numbers.append(entry.number)
         fresh = self._re_encrypt(chunk, known.keys())
-        work.changes += fresh
-        work.numbers += self._journal.intend(self._part, fresh)
+        work = _Work(fresh, self._journal.intend(self._part, fresh))
+        open_ = [(row, entry) for row, entry in known.items() if entry is not None]
+        if open_:
+            work = _Work(
+                [replace(entry.change, place=chunk.places[row]) for row, entry in open_] + [*fresh],
+                [entry.number for _, entry in open_] + [*work.numbers],
+            )
         self._settle(edit, work, edit.write(work.changes))
 
     def finish(self) -> None:
-        """The part is stored: what was intended and never met is lost."""
+        """The part is stored: what was intended before and never met is lost."""
         self._journal.done(Step.APPLIED, self._stored)
-        rest = self._journal.open_entries(self._part, Step.APPLIED)
-        self._journal.lose(Step.APPLIED, rest, GONE)
-        self._tools.counts[LOST] += len(rest)
+        if self._resumes:
+            rest = self._journal.open_entries(self._part, Step.APPLIED)
+            self._journal.lose(Step.APPLIED, rest, GONE)
+            self._tools.counts[LOST] += len(rest)
         self._journal.finish_part(self._part, self.rows, self.unchanged)
 
     def _settle(self, edit: Edit, work: _Work, lost: Sequence[Place]) -> None:
-        gone = set(lost)
-        stored = [n for n, c in zip(work.numbers, work.changes, strict=True) if c.place not in gone]
+        stored = work.numbers
         if lost:
-            lose = [n for n, c in zip(work.numbers, work.changes, strict=True) if c.place in gone]
+            gone = set(lost)
+            numbered = list(zip(work.numbers, work.changes, strict=True))
+            stored = [n for n, c in numbered if c.place not in gone]
+            lose = [n for n, c in numbered if c.place in gone]
             self._journal.lose(Step.APPLIED, lose, CHANGED_MEANWHILE)
         if edit.immediate:
             self._journal.done(Step.APPLIED, spans(stored))
@@ -139,7 +142,7 @@ class Pass:
 
     # What is new
 
-    def _re_encrypt(self, chunk: Chunk, known: Collection[int]) -> list[Change]:
+    def _re_encrypt(self, chunk: Chunk, known: Collection[int]) -> Sequence[Change]:
         """The changes of the rows that the journal does not know; what was refused is told it."""
         records, places = chunk.records, chunk.places
         if known:
