@@ -6,14 +6,13 @@ blob is authenticated (`--deep`, and every run) a verdict is *unverified*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from functools import lru_cache
-from operator import attrgetter
 from typing import Final
 
-from kmslab.analysis.heads import FORMATS, Head, Heads, Standing
+from kmslab.analysis.heads import FORMATS, Format, Head, Heads, Standing
 from kmslab.analysis.lengths import Crossing, longest_blob
 from kmslab.context import Context, context_text
 from kmslab.errors import FormatError
@@ -159,8 +158,6 @@ _OAEP_BYTES: Final = {OaepAlgorithm.SHA_1.value: 214, OaepAlgorithm.SHA_256.valu
 
 _SOURCE_COLUMNS: Final = ("source_key_id", "source_key_version_id", "source_encryption_algorithm")
 
-_LOOKED_AT: Final = attrgetter("provider", "ciphertext_blob", "context", *_SOURCE_COLUMNS)
-
 _MAX_VERDICTS: Final = 65_536
 
 _Like = tuple[str, str, int, str | None]
@@ -217,30 +214,19 @@ class Classifier:
 
     def classify_many(self, records: Sequence[Record]) -> list[Verdict]:
         """`classify` for each, faster where many are alike."""
-        likes = self._likes(records)
-        if likes is None:
+        form = _one_form(records)
+        if form is None:
             return list(map(self.classify, records))
-        usual, form = self._usual, FORMATS[records[0].provider]
-        for like, record in dict(zip(likes, records, strict=True)).items():
-            if like not in usual:
+        texts = [record.ciphertext_blob for record in records]
+        verdicts = list(map(self._usual.get, _likes(form, records, texts)))
+        if not all(verdicts):
+            likes = _likes(form, records, texts)
+            for record in dict(zip(likes, records, strict=True)).values():
                 self.classify(record)
-        verdicts = list(map(usual.get, likes))
-        if all(verdicts) and form.tails_fit([record.ciphertext_blob for record in records]):
+            verdicts = list(map(self._usual.get, _likes(form, records, texts)))
+        if all(verdicts) and form.tails_fit(texts):
             return verdicts  # type: ignore[return-value]
         return list(map(self.classify, records))
-
-    def _likes(self, records: Sequence[Record]) -> list[_Like] | None:
-        """What `_usual` knows the records by; None unless all are of one provider, and plain."""
-        if not records:
-            return None
-        providers, texts, contexts, *sources = zip(*map(_LOOKED_AT, records), strict=True)
-        form, rows = FORMATS.get(providers[0]), len(records)
-        if form is None or providers.count(providers[0]) < rows:
-            return None
-        if any(column.count(None) < rows for column in sources):
-            return None
-        heads = [text[: form.head_chars] for text in texts]
-        return list(zip(providers, heads, map(len, texts), contexts, strict=True))
 
     def _judge(self, record: Record) -> Verdict:
         try:
@@ -385,6 +371,28 @@ class Classifier:
             (target.key_id or head.key_id) if sent else None,
             target.provider_for(head.provider) if sent else None,
         )
+
+
+def _one_form(records: Sequence[Record]) -> Format | None:
+    """The form of records that are all of one provider, and none of which names a source."""
+    form = FORMATS.get(records[0].provider) if records else None
+    providers = {record.provider for record in records}
+    sources = {record.source_key_id for record in records}
+    sources |= {record.source_key_version_id for record in records}
+    sources |= {record.source_encryption_algorithm for record in records}
+    return form if len(providers) == 1 and sources == {None} else None
+
+
+def _likes(form: Format, records: Sequence[Record], texts: Sequence[str]) -> Iterator[_Like]:
+    """What records on lab blobs are judged by."""
+    size = form.head_chars
+    return zip(
+        [record.provider for record in records],
+        [text[:size] for text in texts],
+        map(len, texts),
+        [record.context for record in records],
+        strict=True,
+    )
 
 
 def _names_source(record: Record) -> bool:

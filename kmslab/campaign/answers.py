@@ -61,6 +61,11 @@ class NewBlobs(Sequence[Answer]):
         self.done = done
         self._made: list[Answer] | None = None
 
+    @property
+    def blobs(self) -> Sequence[str]:
+        """The new blobs."""
+        return self.done.ciphertext_blob  # type: ignore[return-value]
+
     def __len__(self) -> int:
         return len(self.done)
 

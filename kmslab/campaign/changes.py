@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from itertools import repeat
-from typing import Final
 
 from kmslab.analysis.classify import Drop, Target
 from kmslab.campaign.sending import Answer, NewBlobs
 from kmslab.context import context_text
-from kmslab.many import many_of
 from kmslab.model import Record
 from kmslab.providers.base import Keep
-from kmslab.records.source import Change, Place
-
-_changes: Final = many_of(Change)
+from kmslab.records.source import BlobChanges, Change, Place
 
 _Others = dict[str, tuple[str | None, str | None]]
 
@@ -52,17 +47,21 @@ def plain_changes(
     places: Sequence[Place],
     answers: Sequence[Answer | None],
     target: Target,
-) -> list[Change] | None:
+) -> BlobChanges | None:
     """`change` for each, where nothing but the blob changes in any of them; None where more may."""
     if not isinstance(answers, NewBlobs) or not isinstance(target.context, Keep):
         return None
     done = answers.done
-    if done.key_id != done.source_key_id or any(map(_names_source, records)):
+    if done.key_id != done.source_key_id:
+        return None
+    sources = {record.source_key_id or None for record in records}
+    sources |= {record.source_key_version_id or None for record in records}
+    sources |= {record.source_encryption_algorithm or None for record in records}
+    if sources != {None}:
         return None
     ids = [record.record_id for record in records]
     old = [record.ciphertext_blob for record in records]
-    others: _Others = {}
-    return _changes(places, ids, old, done.ciphertext_blob, repeat(others))
+    return BlobChanges(places, ids, old, answers.blobs)
 
 
 def _names_source(record: Record) -> bool:

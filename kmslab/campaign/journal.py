@@ -20,6 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from kmslab.campaign.journal_entries import ENTRIES, entry_of, insertions
+from kmslab.campaign.journal_entries import Entry as Entry
 from kmslab.errors import CampaignNotFound, StateError
 from kmslab.records.source import Change, Place
 
@@ -27,6 +29,7 @@ FORMAT: Final = 1
 """The format of the journals that this version writes; those of a later one are refused."""
 
 _PAGE: Final = 1_000
+_PAGE_BYTES: Final = 16_384  # few entries fit a usual page of 4,096: more of them cost more
 _LOOKUP: Final = 500  # ids in one query; SQLite takes many more, old ones 999
 
 # Steps are kept as spans of entries, so that a step costs one row for a chunk and not one for each
@@ -58,15 +61,6 @@ class Step(StrEnum):
 
     APPLIED = "applied"
     UNDONE = "undone"
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A change as it was intended, with its number in the journal."""
-
-    number: int
-    part: int
-    change: Change
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +108,7 @@ class Journal:
         try:
             os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
             with closing(_connect(fresh)) as database:
+                database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
                 database.executescript(_SCHEMA)
                 database.execute(f"PRAGMA user_version = {FORMAT}")
                 _put_facts(database, facts)
@@ -186,14 +181,8 @@ class Journal:
         """Write down changes before they are made; they are on the disk when this returns."""
         self._begin()
         last = self._query("SELECT max(id) FROM entry")[0][0] or 0
-        self._many(
-            "INSERT INTO entry (part, place, record_id, old_blob, new_blob, others)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            (
-                (part, c.place, c.record_id, c.old_blob, c.new_blob, _others_text(c))
-                for c in changes
-            ),
-        )
+        for insertion, values in insertions(part, changes):
+            self._run(insertion, *values)
         self._commit()
         return range(last + 1, last + 1 + len(changes))
 
@@ -209,20 +198,20 @@ class Journal:
         for at in range(0, len(record_ids), _LOOKUP):
             ids = record_ids[at : at + _LOOKUP]
             rows = self._query(
-                f"{_ENTRIES} WHERE part = ? AND record_id IN ({','.join('?' * len(ids))})"
+                f"{ENTRIES} WHERE part = ? AND record_id IN ({','.join('?' * len(ids))})"
                 " ORDER BY id",
                 part,
                 *ids,
             )
             for row in rows:
-                found.setdefault(row[3], []).append(_entry(row))
+                found.setdefault(row[3], []).append(entry_of(row))
         return found
 
     def entries(self) -> Iterator[Entry]:
         """All entries, in the order they were made."""
         after = 0
-        while rows := self._query(f"{_ENTRIES} WHERE id > ? ORDER BY id LIMIT ?", after, _PAGE):
-            yield from map(_entry, rows)
+        while rows := self._query(f"{ENTRIES} WHERE id > ? ORDER BY id LIMIT ?", after, _PAGE):
+            yield from map(entry_of, rows)
             after = rows[-1][0]
 
     def has_entries(self, part: int) -> bool:
@@ -407,9 +396,6 @@ class Journal:
         return StateError(f"{self.path}: the journal cannot be used: {error}")
 
 
-_ENTRIES: Final = "SELECT id, part, place, record_id, old_blob, new_blob, others FROM entry"
-
-
 def _connect(path: Path) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=30, isolation_level=None)
     database.execute("PRAGMA secure_delete = ON")
@@ -425,17 +411,6 @@ def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
 def _put_facts(database: sqlite3.Connection, facts: Mapping[str, Any]) -> None:
     rows = [(name, json.dumps(value, ensure_ascii=False)) for name, value in facts.items()]
     database.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", rows)
-
-
-def _others_text(change: Change) -> str | None:
-    return json.dumps(dict(change.others), ensure_ascii=False) if change.others else None
-
-
-def _entry(row: tuple[Any, ...]) -> Entry:
-    number, part, place, record_id, old_blob, new_blob, others = row
-    moved = {} if others is None else {k: (v[0], v[1]) for k, v in json.loads(others).items()}
-    change = Change(place, record_id, old_blob or "", new_blob or "", moved)
-    return Entry(number, part, change)
 
 
 def spans(numbers: Sequence[int]) -> list[Span]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kmslab.analysis.classify import Outcome, Target, Verdict
@@ -45,12 +45,12 @@ class Tools:
     counts: Counter[str]
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Work:
     """What is to be stored of one chunk: the changes, and their numbers in the journal."""
 
-    changes: list[Change] = field(default_factory=list)
-    numbers: list[int] = field(default_factory=list)
+    changes: Sequence[Change]
+    numbers: Sequence[int]
 
 
 class Pass:
@@ -81,11 +81,14 @@ class Pass:
         """
         self._tools.judging.look_again()
         known = self._known(chunk) if self._resumes else {}
-        work = _Work()
-        self._take_up(chunk, {row: e for row, e in known.items() if e is not None}, work)
+        taken_up = self._taken_up(chunk, known) if known else []
         fresh = self._re_encrypt(chunk, known.keys())
-        work.changes += fresh
-        work.numbers += self._journal.intend(self._part, fresh)
+        work = _Work(fresh, self._journal.intend(self._part, fresh))
+        if taken_up:
+            work = _Work(
+                [change for change, _ in taken_up] + [*work.changes],
+                [number for _, number in taken_up] + [*work.numbers],
+            )
         self._settle(edit, work, edit.write(work.changes))
 
     def missing(self) -> list[int]:
@@ -97,7 +100,7 @@ class Pass:
         return [number for number in open_ones if number not in met]
 
     def finish(self) -> None:
-        """The part is stored: what was intended and never met is lost."""
+        """The part is stored: what was intended before and never met is lost."""
         rest = self.missing()
         self._journal.done(Step.APPLIED, self._stored)
         self._journal.lose(Step.APPLIED, rest, GONE)
@@ -105,10 +108,12 @@ class Pass:
         self._journal.finish_part(self._part, self.rows, self.unchanged)
 
     def _settle(self, edit: Edit, work: _Work, lost: Sequence[Place]) -> None:
-        gone = set(lost)
-        stored = [n for n, c in zip(work.numbers, work.changes, strict=True) if c.place not in gone]
+        stored = work.numbers
         if lost:
-            lose = [n for n, c in zip(work.numbers, work.changes, strict=True) if c.place in gone]
+            gone = set(lost)
+            numbered = list(zip(work.numbers, work.changes, strict=True))
+            stored = [n for n, c in numbered if c.place not in gone]
+            lose = [n for n, c in numbered if c.place in gone]
             self._journal.lose(Step.APPLIED, lose, CHANGED_MEANWHILE)
         if edit.immediate:
             self._journal.done(Step.APPLIED, spans(stored))
@@ -153,27 +158,28 @@ class Pass:
         self._journal.done(Step.APPLIED, spans(done))
         return known
 
-    def _take_up(self, chunk: Chunk, pending: dict[int, Entry], work: _Work) -> None:
-        """What an earlier run has in the journal is stored, where it opens to what was there.
+    def _taken_up(self, chunk: Chunk, known: dict[int, Entry | None]) -> list[tuple[Change, int]]:
+        """What an earlier run has in the journal and is to be stored, each with its number.
 
-        The key of a new blob may have been disabled or deleted since: the old one stays then.
+        Only what opens to what was there: the key of a new blob may have been disabled or deleted
+        since, and the old one stays then.
         """
-        if not pending:
-            return
-        old = [chunk.records[row] for row in pending]
-        new = [after(record, e.change) for record, e in zip(old, pending.values(), strict=True)]
-        proven = same_plaintext_many(self._tools.providers, old, new)
-        for (row, entry), same in zip(pending.items(), proven, strict=True):
-            if same:
-                work.changes.append(replace(entry.change, place=chunk.places[row]))
-                work.numbers.append(entry.number)
+        pending = [(row, entry) for row, entry in known.items() if entry is not None]
+        old = [chunk.records[row] for row, _ in pending]
+        new = [after(record, e.change) for record, (_, e) in zip(old, pending, strict=True)]
+        taken_up = []
+        same = same_plaintext_many(self._tools.providers, old, new)
+        for (row, entry), is_same in zip(pending, same, strict=True):
+            if is_same:
+                taken_up.append((replace(entry.change, place=chunk.places[row]), entry.number))
             else:
                 self._journal.lose(Step.APPLIED, [entry.number], UNPROVEN)
                 self._tools.counts[LOST] += 1
+        return taken_up
 
     # What is new
 
-    def _re_encrypt(self, chunk: Chunk, known: Collection[int]) -> list[Change]:
+    def _re_encrypt(self, chunk: Chunk, known: Collection[int]) -> Sequence[Change]:
         """The changes of the rows that the journal does not know; what was refused is told it."""
         records, places = chunk.records, chunk.places
         if known:

@@ -46,19 +46,24 @@ class _Slot:
 class _Sent:
     """A whole `send` whose records were all new; `answers` is None before there are any."""
 
-    __slots__ = ("answers", "turn")
+    __slots__ = ("_pairs", "_rows", "answers", "turn")
 
-    def __init__(self, turn: int) -> None:
+    def __init__(self, turn: int, pairs: Sequence[Hashable]) -> None:
         self.answers: Sequence[Answer | None] | None = None
         self.turn = turn
+        self._pairs = pairs
+        self._rows: dict[Hashable, int] | None = None
 
-    def slot(self, row: int) -> _Slot:
-        """The place of one answer."""
+    def slot(self, pair: Hashable) -> _Slot:
+        """The place of a pair's answer."""
+        if self._rows is None:
+            self._rows = {pair: row for row, pair in enumerate(self._pairs)}
+        row = self._rows[pair]
         return _Slot(self.turn, None if self.answers is None else self.answers[row])
 
 
 _Row = tuple[Record, Verdict, _Slot]
-_Place = _Slot | tuple[_Sent, int]
+_Place = _Slot | _Sent
 
 
 class Sender:
@@ -160,8 +165,8 @@ class Sender:
         pairs = pairs_of(records)
         if not self._recent.all_new(pairs):
             return None
-        sent = _Sent(self._turn)
-        self._recent.put_all(pairs, zip(repeat(sent), range(len(pairs))))
+        sent = _Sent(self._turn, pairs)
+        self._recent.put_all(pairs, repeat(sent, len(pairs)))
         self._numbers[provider] += len(records)
         if self._stop():
             return [None] * len(records)
@@ -199,8 +204,7 @@ class Sender:
             slot = _Slot(0)
             self._recent.put(pair, slot)
         else:
-            sent, row = place
-            slot = sent.slot(row)
+            slot = place.slot(pair)
             self._recent.change(pair, slot)
         return slot
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, Integer, func, select, type_coerce
 
@@ -26,6 +26,13 @@ from kmslab.keystore.units import KeyRow, VersionRow, unit_mac
 Row = TypeVar("Row")
 
 LAB_ROW = 1
+
+# Statements that every batch takes are made once. A boolean is read as a number, since 2 is as true
+# as 1.
+_LAB: Final = select(
+    *(column for column in lab_table.c if column.name != "unsafe"),
+    type_coerce(lab_table.c.unsafe, Integer).label("unsafe"),
+).with_for_update()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,10 +97,7 @@ def credential_columns(row: CredentialRow) -> dict[str, Any]:
 
 def read_lab(connection: Connection) -> tuple[LabRow, object]:
     """The lab row and its MAC as they stand, not yet checked."""
-    # Read as a number, since 2 is as true as 1.
-    unsafe = type_coerce(lab_table.c.unsafe, Integer).label("unsafe")
-    columns = [column for column in lab_table.c if column.name != "unsafe"]
-    found = connection.execute(select(*columns, unsafe).with_for_update()).mappings().all()
+    found = connection.execute(_LAB).mappings().all()
     if [columns["id"] for columns in found] != [LAB_ROW]:
         raise TamperedLab(f"the lab has {len(found)} lab rows, or another than it was made with")
     return _typed(LabRow, found[0]), found[0]["mac"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import astuple, replace
+from typing import Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
@@ -29,6 +30,10 @@ from kmslab.keystore.units import (
     version_columns,
 )
 
+# What every batch executes is made once: SQLAlchemy takes longer to make it than SQLite to run it.
+_UPDATE_LAB: Final = update(lab_table)
+_INSERT_AUDIT: Final = insert(audit_table)
+
 
 def write(
     change: Change,
@@ -47,7 +52,7 @@ def write(
     _append_audit(change)
     change.lab = replace(change.lab, generation=change.lab.generation + 1)
     columns = {**state.lab_columns(change.lab), "mac": state.lab_mac(change.subkeys, change.lab)}
-    change.connection.execute(update(lab_table).values(columns))
+    change.connection.execute(_UPDATE_LAB, columns)
 
 
 def write_first(change: Change) -> None:
@@ -109,7 +114,7 @@ def _append_audit(change: Change) -> None:
         values = dict(zip(ENTRY_FIELDS, astuple(entry), strict=True))
         rows.append({"seq": seq, **values, "mac": head})
     if rows:
-        change.connection.execute(insert(audit_table), rows)
+        change.connection.execute(_INSERT_AUDIT, rows)
     change.lab = replace(change.lab, audit_seq=seq, audit_head=head)
 
 

@@ -13,7 +13,7 @@ from operator import is_not
 from typing import Protocol, TypeVar
 
 from kmslab.crypto import bytes_eq
-from kmslab.errors import InternalError, InvalidRequest, KmsError
+from kmslab.errors import BadAnswer, InvalidRequest, KmsError
 from kmslab.keystore.audit import OK, AuditEntry
 from kmslab.keystore.units import Handle
 from kmslab.providers.base import Opened, ReEncrypted, Sealed
@@ -270,7 +270,7 @@ def move(
         new = work.reopen_many(route, chosen, sealed)
         for row, one, other in zip(chosen, old, new, strict=True):
             if other is None or not bytes_eq(one, other):
-                chunk.fail(row, InternalError("the new blob does not open to the old plaintext"))
+                chunk.fail(row, BadAnswer("the new blob does not open to the old plaintext"))
 
 
 def _routed(chunk: Chunk, rows: Sequence[int], work: Work) -> tuple[Sequence[int], Route | None]:

@@ -25,6 +25,7 @@ class Columns:
 
     A column that is not there is not needed unless a row needs it. One that was given another name
     than its default must be there (lab's choice: a misspelt name would read as "no context").
+    `created_at` and `owner` may be None: not read at all.
 
     >>> Columns(context="ctx").context, Columns().context
     ('ctx', 'encryption_context')
@@ -35,8 +36,8 @@ class Columns:
     provider: str = "provider"
     context: str = "encryption_context"
     key_id: str = "key_id"
-    created_at: str = "created_at"
-    owner: str = "owner"
+    created_at: str | None = "created_at"
+    owner: str | None = "owner"
     source_key_id: str = "source_key_id"
     source_key_version_id: str = "source_key_version_id"
     source_encryption_algorithm: str = "source_encryption_algorithm"

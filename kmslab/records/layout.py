@@ -46,7 +46,7 @@ class Reading:
         """The columns that are read where they are there, each once."""
         unread = _unread(self.provider, self.template)
         fields_read = (f.name for f in fields(self.columns) if f.name not in unread)
-        read = [getattr(self.columns, name) for name in fields_read]
+        read = [name for field in fields_read if (name := getattr(self.columns, field))]
         return tuple(dict.fromkeys([*read, *(self.template.columns if self.template else ())]))
 
 
@@ -150,15 +150,20 @@ class Layout:
             rows = zip(*read, strict=True) if read else repeat((), count)
             contexts = [self._template.fill(cells) for cells in rows]
         return _records(
-            [cell or "" for cell in ids],
-            [cell or "" for cell in providers],
-            [cell or "" for cell in blobs],
+            _filled(ids, ""),
+            _filled(providers, ""),
+            _filled(blobs, ""),
             range(first, first + count),
-            [cell or None for cell in contexts],
-            [cell or None for cell in keys],
-            [_time(cell) if cell else None for cell in created],
-            *([cell or None for cell in column] for column in others),
+            _filled(contexts, None),
+            _filled(keys, None),
+            [_time(cell) if cell else None for cell in created] if any(created) else nothing,
+            *(_filled(column, None) for column in others),
         )
+
+
+def _filled(column: Column, empty: str | None) -> Column:
+    """A column with `empty` for its empty cells."""
+    return column if all(column) else [cell or empty for cell in column]
 
 
 def _text(cell: Cell) -> str:
@@ -193,7 +198,9 @@ def _required(
     for field, name, default in zip(
         fields(columns), astuple(columns), astuple(DEFAULT_COLUMNS), strict=True
     ):
-        if field.name not in unread and (field.name in always or name != default):
+        if name is None or field.name in unread:
+            continue
+        if field.name in always or name != default:
             required.append(name)
     return required + ([] if template is None else list(template.columns))
 

@@ -21,9 +21,13 @@ def is_url(location: str) -> bool:
 def open_source(spec: SourceSpec, *, password: str | None = None) -> Source:
     """The source that a spec names: a table where it names a URL, files otherwise.
 
+    Its records have neither `created_at` nor `owner`: no campaign looks at them, and what is not
+    read costs no time and cannot be malformed.
+
     `password` is that of a database URL, which must not hold it: see `open_table`. SourceError
     where the source cannot be read.
     """
+    spec = replace(spec, columns=replace(spec.columns, created_at=None, owner=None))
     # Either loads a large library, and nobody needs both.
     if is_url(spec.location):
         from kmslab.records.sql import open_table

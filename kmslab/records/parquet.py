@@ -7,6 +7,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
+from operator import eq
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -19,7 +20,7 @@ from kmslab.records.changes import new_values, no_column, not_held
 from kmslab.records.layout import Cell, Layout, Reading
 from kmslab.records.parquet_writing import GroupWriter, text_type
 from kmslab.records.replacing import explained, file_digest, fingerprint, replacing
-from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Edit, Place
+from kmslab.records.source import CHUNK_ROWS, BlobChanges, Change, Chunk, Edit, Place
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -168,7 +169,7 @@ class ParquetPart:
             names = [shape.names[at] for at in shape.stored]
             first = 1
             for index in range(file.num_row_groups):
-                table = file.read_row_group(index, columns=names)
+                table = file.read_row_group(index, columns=names, use_threads=False)
                 for chunk, _ in _chunks(shape, table, first, self.name):
                     yield chunk
                 first += table.num_rows
@@ -238,7 +239,7 @@ class _ParquetEdit:
         names = [self._shape.names[at] for at in self._shape.stored]
         with explained(Path(self._name)), _understood(self._name):
             for index in range(self._file.num_row_groups):
-                table = self._file.read_row_group(index, columns=names)
+                table = self._file.read_row_group(index, columns=names, use_threads=False)
                 self._writer.begin(table)
                 for chunk, cells in _chunks(self._shape, table, first, self._name):
                     self._first, self._cells = int(chunk.places[0]), cells
@@ -253,13 +254,38 @@ class _ParquetEdit:
             if changes:
                 raise self._not_taken(changes[0])
             return ()
-        new: dict[str, list[Any]] = {}
-        for change in changes:
-            self._change(change, new)
+        new = self._new_blobs(changes)
+        if new is None:
+            new = {}
+            for change in changes:
+                self._change(change, new)
         with _understood(self._name):
             self._writer.chunk(len(self._cells[self._shape.layout.at["record_id"]]), new)
         self._cells = None
         return ()
+
+    def _new_blobs(self, changes: Sequence[Change]) -> dict[str, list[Any]] | None:
+        """What `_change` makes of changes to the blobs alone; None where one is another, or where
+        anything is not as it should be."""
+        assert self._cells is not None  # noqa: S101  # for the type checker
+        at, given = self._shape.layout.at, BlobChanges.of(changes)
+        ids, blobs = self._cells[at["record_id"]], self._cells[at["ciphertext_blob"]]
+        if given is None or not changes or "ciphertext_blob" not in self._shape.fields:
+            return None
+        rows = [place - self._first for place in given.places if isinstance(place, int)]
+        if len(set(rows)) < len(changes) or min(rows) < 0 or max(rows) >= len(ids):
+            return None
+        if (
+            [ids[row] for row in rows] != given.record_ids
+            or [blobs[row] for row in rows] != given.old_blobs
+            or not all(given.new_blobs)
+            or any(map(eq, given.old_blobs, given.new_blobs))
+        ):
+            return None
+        new = list(blobs)
+        for row, blob in zip(rows, given.new_blobs, strict=True):
+            new[row] = blob
+        return {self._shape.names[at["ciphertext_blob"]]: new}
 
     def _change(self, change: Change, new: dict[str, list[Any]]) -> None:
         """Put the new values of one record into `new`, column by column."""

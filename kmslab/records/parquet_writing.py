@@ -15,6 +15,7 @@ from itertools import product
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from kmslab.errors import SourceError
@@ -128,10 +129,10 @@ class GroupWriter:
         if self._pieces and not self._changed:
             self._changed = True
             for index in range(len(self._digests)):
-                self._write(self._source.read_row_group(index))
+                self._write(self._source.read_row_group(index, use_threads=False))
         digests = {}
         if self._changed:
-            table = self._source.read_row_group(len(self._digests))
+            table = self._whole()
             for name, pieces in self._pieces.items():
                 at = table.schema.get_field_index(name)
                 kind = table.schema.types[at]
@@ -141,6 +142,18 @@ class GroupWriter:
             self._write(table)
         self._digests.append(digests)
         self._table, self._pieces = None, {}
+
+    def _whole(self) -> pa.Table:
+        """The row group with all its columns, of which those that were read are not read again."""
+        read, names = self._table, self._source.schema_arrow.names
+        rest = [name for name in names if name not in read.schema.names]
+        other = self._source.read_row_group(len(self._digests), columns=rest, use_threads=False)
+        tables = [other if name in rest else read for name in names]
+        fields = [table.schema.field(name) for table, name in zip(tables, names, strict=True)]
+        return pa.Table.from_arrays(
+            [table.column(name) for table, name in zip(tables, names, strict=True)],
+            schema=pa.schema(fields, self._source.schema_arrow.metadata),
+        )
 
     def _write(self, table: pa.Table) -> None:
         self._writer.write_table(table, row_group_size=max(1, table.num_rows))
@@ -177,10 +190,17 @@ class GroupWriter:
                 self._prove_group(index, digests, new)
 
     def _prove_group(self, index: int, digests: dict[str, bytes], new: pq.ParquetFile) -> None:
-        ours, theirs = new.read_row_group(index), self._source.read_row_group(index)
-        for name, one, other in zip(ours.column_names, ours.columns, theirs.columns, strict=True):
-            same = _text_digest(one) == digests[name] if name in digests else _equal(one, other)
-            if not same or ours.num_rows != theirs.num_rows:
+        ours = new.read_row_group(index, use_threads=False)
+        rest = [name for name in ours.schema.names if name not in digests]
+        theirs = self._source.read_row_group(index, columns=rest, use_threads=False)
+        if ours.num_rows != self._source.metadata.row_group(index).num_rows:
+            raise self._not_kept(f"row group {index}")
+        for name, column in zip(ours.schema.names, ours.columns, strict=True):
+            if name in digests:
+                same = _text_digest(column) == digests[name]
+            else:
+                same = _equal(column, theirs.column(name))
+            if not same:
                 raise self._not_kept(f"column {name!r} of row group {index}")
 
     def _not_kept(self, what: str) -> SourceError:
@@ -216,11 +236,21 @@ def _of_type(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray | pa
 
 
 def _text_digest(column: pa.ChunkedArray) -> bytes:
-    digest = hashlib.sha256()
-    kind = text_type(column.type)
-    for start in range(0, len(column), CHUNK_ROWS):
-        digest.update(repr(column.slice(start, CHUNK_ROWS).cast(kind).to_pylist()).encode("utf-8"))
-    return digest.digest()
+    """What is other for any other text in a cell; the same however the column lies in chunks."""
+    lengths, letters = hashlib.sha256(), hashlib.sha256()
+    for chunk in column.cast(text_type(column.type)).cast(pa.large_string()).chunks:
+        sizes = pc.fill_null(pc.binary_length(chunk), -1)
+        lengths.update(_slice(sizes.buffers()[1], sizes.offset * 8, len(sizes) * 8))
+        there = chunk.drop_null()
+        if len(there):
+            ends = memoryview(there.buffers()[1]).cast("q")
+            first, last = ends[there.offset], ends[there.offset + len(there)]
+            letters.update(_slice(there.buffers()[2], first, last - first))
+    return lengths.digest() + letters.digest()
+
+
+def _slice(buffer: pa.Buffer | None, start: int, size: int) -> memoryview | bytes:
+    return b"" if buffer is None else memoryview(buffer)[start : start + size]
 
 
 def _equal(one: pa.ChunkedArray, other: pa.ChunkedArray) -> bool:

@@ -11,9 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import repeat
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol, overload
 
+from kmslab.many import many_of
 from kmslab.model import Record
 
 CHUNK_ROWS: Final = 1_000
@@ -52,6 +54,63 @@ class Change:
         """The change that takes this one back."""
         others = {name: (new, old) for name, (old, new) in self.others.items()}
         return Change(self.place, self.record_id, self.new_blob, self.old_blob, others)
+
+
+_changes: Final = many_of(Change)
+
+
+class BlobChanges(Sequence[Change]):
+    """Changes of nothing but blobs, column by column. A `Change` is made only for who asks for one.
+
+    >>> changes = BlobChanges([1, 2], ["a", "b"], ["old a", "old b"], ["new a", "new b"])
+    >>> changes[1].new_blob, BlobChanges.of(list(changes)).places
+    ('new b', [1, 2])
+    """
+
+    __slots__ = ("new_blobs", "old_blobs", "places", "record_ids")
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        record_ids: Sequence[str],
+        old_blobs: Sequence[str],
+        new_blobs: Sequence[str],
+    ) -> None:
+        self.places = places
+        self.record_ids = record_ids
+        self.old_blobs = old_blobs
+        self.new_blobs = new_blobs
+
+    @classmethod
+    def of(cls, changes: Sequence[Change]) -> BlobChanges | None:
+        """The same changes column by column; None where one is of something else too."""
+        if isinstance(changes, BlobChanges):
+            return changes
+        if any(change.others for change in changes):
+            return None
+        return cls(
+            [change.place for change in changes],
+            [change.record_id for change in changes],
+            [change.old_blob for change in changes],
+            [change.new_blob for change in changes],
+        )
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __iter__(self) -> Iterator[Change]:
+        columns = (self.places, self.record_ids, self.old_blobs, self.new_blobs)
+        return iter(_changes(*columns, repeat({})))
+
+    @overload
+    def __getitem__(self, at: int) -> Change: ...
+    @overload
+    def __getitem__(self, at: slice) -> BlobChanges: ...
+    def __getitem__(self, at: int | slice) -> Change | BlobChanges:
+        columns: Any = (self.places, self.record_ids, self.old_blobs, self.new_blobs)
+        if isinstance(at, slice):
+            return BlobChanges(*(column[at] for column in columns))
+        return Change(*(column[at] for column in columns))
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from kmslab.errors import FormatError, SourceChanged, SourceError
 from kmslab.model import Record
 from kmslab.records.layout import Layout
-from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Place
+from kmslab.records.source import CHUNK_ROWS, BlobChanges, Change, Chunk, Place
 from kmslab.records.sql_database import Database, database_errors
 from kmslab.records.sql_rows import Rows, Swap
 from kmslab.records.sql_shape import Shape, shape_of
@@ -47,7 +47,7 @@ class Pages:
         self.layout = layout
 
     def __iter__(self) -> Iterator[Chunk]:
-        rows, statement = 0, self.rows.first()
+        rows, statement, after = 0, self.rows.first(), self.rows.after()
         parameters: dict[str, Place] = {}
         while True:
             with database_errors(self._name), self._database.reading(self._connection):
@@ -59,7 +59,7 @@ class Pages:
                 return
             yield self._chunk(page, rows)
             rows += len(page)
-            statement, parameters = self.rows.after(), {"last": page[-1][self._id_at]}
+            statement, parameters = after, {"last": page[-1][self._id_at]}
 
     def check(self) -> None:
         """See that the table is what it was; in the transaction that is open."""
@@ -203,11 +203,8 @@ class TableEdit:
 
     def _swap(self, changes: Sequence[Change]) -> int:
         """Make the changes that can be made; how many."""
-        groups: dict[tuple[str, ...], list[Change]] = {}
-        for change in changes:
-            groups.setdefault(tuple(change.others), []).append(change)
         made = 0
-        for fields, group in groups.items():
+        for fields, group in _by_fields(changes).items():
             swap = self._swaps.get(fields)
             if swap is None:
                 swap = self._swaps[fields] = self._pages.rows.swap(self._connection, fields)
@@ -216,23 +213,43 @@ class TableEdit:
 
     def _not_as_meant(self, changes: Sequence[Change]) -> list[Place]:
         """The places of the changes whose new values are not what is stored."""
-        fields = sorted({name for change in changes for name in change.others})
+        simple = BlobChanges.of(changes)
+        fields = (
+            []
+            if simple is not None
+            else sorted({name for change in changes for name in change.others})
+        )
         first, last = self._ends or (changes[0].place, changes[-1].place)
         # The whole page is read again: that is faster than to ask for a thousand ids.
         found = self._connection.execute(
             self._pages.rows.between(fields), {"first": first, "last": last}
         )
+        if simple is not None:
+            stored: dict[Place, object] = {}
+            for page in found.partitions(CHUNK_ROWS):
+                stored.update(map(tuple, page))
+            meant = zip(simple.places, simple.new_blobs, strict=True)
+            return [place for place, blob in meant if stored.get(place) != blob]
         kept = set[Place]()
         blobs = {change.place: change.new_blob for change in changes}
         others = {change.place: change.others for change in changes}
         for page in found.partitions(CHUNK_ROWS):  # others may have put many rows in between
             for row in page:
                 place = row[0]
-                if blobs.get(place) == row[1] and (
-                    not fields or _hold(others[place], fields, row[2:])
-                ):
+                if blobs.get(place) == row[1] and _hold(others[place], fields, row[2:]):
                     kept.add(place)
         return [change.place for change in changes if change.place not in kept]
+
+
+def _by_fields(changes: Sequence[Change]) -> dict[tuple[str, ...], Sequence[Change]]:
+    """Changes by the fields that they change beside the blob."""
+    blobs = BlobChanges.of(changes)
+    if blobs is not None:
+        return {(): blobs}
+    groups: dict[tuple[str, ...], list[Change]] = {}
+    for change in changes:
+        groups.setdefault(tuple(change.others), []).append(change)
+    return {**groups}
 
 
 def _as_text(cells: Sequence[Any]) -> Sequence[Any]:

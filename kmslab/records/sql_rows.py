@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from operator import attrgetter, itemgetter
 from typing import Any, Final
 
 from sqlalchemy import (
@@ -26,11 +25,10 @@ from sqlalchemy import (
 )
 
 from kmslab.records.layout import Layout
-from kmslab.records.source import CHUNK_ROWS, MOVED_FIELDS, Change
+from kmslab.records.source import CHUNK_ROWS, MOVED_FIELDS, BlobChanges, Change
 from kmslab.records.sql_shape import Shape
 
 _BLOB: Final = "ciphertext_blob"
-_BLOBS: Final = attrgetter("place", "old_blob", "new_blob")
 _PREFIX: Final = "kmslab_swap_"  # such as no column begins with
 
 
@@ -136,19 +134,26 @@ class Swap:
 
     def run(self, connection: Connection, rows: Rows, changes: Sequence[Change]) -> int:
         """Make the changes that can be made; how many, or less than 0 where it is not known."""
-        values = map(_BLOBS, changes) if not self.fields else self._values(rows, changes)
+        columns = dict(zip(self.names, self._columns(rows, changes), strict=True))
         parameters: list[Any]
         if self.positions is None:
-            parameters = [dict(zip(self.names, each, strict=True)) for each in values]
+            each_row = zip(*columns.values(), strict=True)
+            parameters = [dict(zip(self.names, each, strict=True)) for each in each_row]
         else:
-            order = itemgetter(*(self.names.index(name) for name in self.positions))
-            parameters = list(map(order, values))
+            parameters = list(zip(*(columns[name] for name in self.positions), strict=True))
         return connection.exec_driver_sql(self.text, parameters).rowcount
 
-    def _values(self, rows: Rows, changes: Sequence[Change]) -> Iterator[tuple[Any, ...]]:
-        for change in changes:
-            values: tuple[Any, ...] = _BLOBS(change)
-            for name in self.fields:
-                old, new = change.others[name]
-                values += (old or "", rows.cell(name, new))
-            yield values
+    def _columns(self, rows: Rows, changes: Sequence[Change]) -> list[Sequence[Any]]:
+        """The values of all changes for each of `names`."""
+        blobs = BlobChanges.of(changes)
+        if blobs is not None:
+            return [blobs.places, blobs.old_blobs, blobs.new_blobs]
+        columns: list[Sequence[Any]] = [
+            [change.place for change in changes],
+            [change.old_blob for change in changes],
+            [change.new_blob for change in changes],
+        ]
+        for name in self.fields:
+            columns.append([change.others[name][0] or "" for change in changes])
+            columns.append([rows.cell(name, change.others[name][1]) for change in changes])
+        return columns

@@ -530,6 +530,85 @@ def test_an_answer_that_contradicts_itself_is_an_error(
     assert (answers[1].ciphertext_blob, answers[1].code) == (None, "BadAnswer")
 
 
+@pytest.mark.parametrize("mode", [Verify.ANSWER, Verify.DECRYPT], ids=str)
+@pytest.mark.parametrize(("spoil", "message"), BAD.values(), ids=BAD.keys())
+def test_it_is_one_behind_good_answers_too(
+    ground: Ground, spoil: Callable[[ReEncrypted], ReEncrypted], message: str, mode: Verify
+) -> None:
+    clouds = Clouds(ground.lab, ground.clock)
+    sender = ground.sender(clouds, verify=mode)
+    records = ground.tencent[:8]
+    verdicts = ground.verdicts(records)
+    ground.check(records[:4], sender.send(records[:4], verdicts[:4]))
+    clouds.tencent.spoil = spoil
+    answers = sender.send(records[4:], verdicts[4:])
+    ground.check([records[4], *records[6:]], [answers[0], *answers[2:]])
+    assert answers[1] is not None
+    assert isinstance(answers[1].error, BadAnswer)
+    # What does not open is found out before what contradicts itself.
+    assert message in str(answers[1].error) or mode is Verify.DECRYPT
+
+
+class ByRow(Sender):
+    """Looks at row after row: what the quick way is held against."""
+
+    def _send_at_once(self, *_: object) -> None:
+        return None
+
+
+def seen(answer: Answer | None) -> object:
+    """All of an answer but what is random in it."""
+    if answer is None:
+        return None
+    blob = answer.ciphertext_blob
+    return replace(answer, ciphertext_blob=blob and str(len(blob)), error=None), repr(answer.error)
+
+
+@given(
+    st.lists(st.lists(st.integers(0, 4 * COUNT), max_size=12), max_size=8),
+    st.sets(st.integers(0, 60), max_size=6),
+    st.sampled_from(MODES),
+    st.sampled_from(["stay", "tencent", "ctyun"]),
+    st.sampled_from([2, 6, 40]),
+    st.sampled_from([None, 30]),
+)
+def test_the_quick_way_gives_what_the_way_by_rows_gives(
+    ground: Ground,
+    chunks: list[list[int]],
+    wrong: set[int],
+    mode: Verify,
+    where: str,
+    remembered: int,
+    looks: int | None,
+) -> None:
+    everything = [
+        *ground.tencent, *ground.ctyun, *ground.contexts, *ground.current, *ground.public_key,
+    ]  # fmt: skip
+    key_id = {"stay": None, "tencent": ground.other, "ctyun": ground.archive}[where]
+    target = Target() if key_id is None else Target(key_id=key_id, provider=where)
+    verdicts = ground.verdicts(everything, target)
+    found = []
+    for kind in (Sender, ByRow):
+        asked = iter(range(1 << 30))
+        clouds = Clouds(ground.lab, ground.clock, fault=at_calls(lambda: KeyDisabled("off"), wrong))
+        sender = kind(
+            clouds,
+            target,
+            verify=mode,
+            rates={},
+            clock=ground.clock,
+            jitter=random.Random(7).random,
+            remembered=remembered,
+            stop=lambda asked=asked: looks is not None and next(asked) >= looks,
+        )
+        answers = [
+            [seen(a) for a in sender.send([everything[n] for n in c], [verdicts[n] for n in c])]
+            for c in chunks
+        ]
+        found.append((answers, clouds.calls, sender.calls_by_action))
+    assert found[0] == found[1]
+
+
 class TestBadBlobs:
     """A Kms whose answer is consistent, and still not for this record."""
 

@@ -22,7 +22,14 @@ from provider_clouds import (
 )
 
 from kmslab import KmsError, Lab, ManualClock, Record, ReEncryptResult
-from kmslab.errors import InvalidCiphertext, InvalidRequest, KeyDisabled, MissingParameter
+from kmslab.errors import (
+    BadAnswer,
+    InvalidCiphertext,
+    InvalidRequest,
+    KeyDisabled,
+    MissingParameter,
+    Retryable,
+)
 from kmslab.model import CTYUN, TENCENT
 from kmslab.providers.base import KEEP, ReEncrypted, Sealed
 from kmslab.providers.batch import CHUNK_ROWS
@@ -181,6 +188,21 @@ def test_columns_are_as_long_as_the_blobs(cloud: Cloud, length: int) -> None:
             cloud.kms.re_encrypt_many(blobs, **{**fixed, **column})
     with pytest.raises(ValueError, match="contexts"):
         cloud.kms.encrypt_many([b"a", b"b"], key_id=key.key_id, contexts=[None] * length)
+
+
+def test_a_new_blob_that_opens_to_something_else_is_a_bad_answer(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, other = cloud.create(), cloud.create()
+    blobs = [cloud.kms.encrypt(key.key_id, bytes([n])) for n in range(5)]
+    same = iter([True, True, False, True, True])
+    monkeypatch.setattr("kmslab.providers.batch.bytes_eq", lambda *_: next(same))
+    done = cloud.re_encrypt_many(blobs, other.key_id, verify=True)
+    assert [type(error) for error in done.error] == [type(None)] * 2 + [BadAnswer] + [
+        type(None)
+    ] * 2
+    assert done.ciphertext_blob[2] is None
+    assert not isinstance(done.error[2], Retryable)
 
 
 def test_one_bad_row_costs_only_itself(cloud: Cloud) -> None:

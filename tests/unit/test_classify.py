@@ -751,3 +751,49 @@ class TestClassifier:
         verdict = classify(record, lab(*KEYS), TO_C_OTHER)
         assert verdict.outcome in Outcome
         assert verdict.reason or verdict.outcome not in (Outcome.INVALID, Outcome.BLOCKED)
+
+    @given(
+        st.lists(
+            st.lists(
+                st.builds(
+                    Record,
+                    st.just("1"),
+                    st.sampled_from([TENCENT] * 6 + [CTYUN] * 2 + ["aws"]),
+                    st.sampled_from(
+                        [
+                            *(
+                                tencent_blob(1, version, iv=iv)
+                                for version in (1, 3)
+                                for iv in (7, 8)
+                            ),
+                            tencent_blob(1, plaintext=b"a plaintext of two blocks"),
+                            tencent_blob(2),
+                            tencent_blob(1)[:-4],
+                            tencent_blob(1)[:-1] + "!",
+                            tencent_blob(1)[:91],
+                            *(ctyun_blob(11, version) for version in (1, 2)),
+                            ctyun_blob(11)[:-4],
+                            ctyun_blob(11)[:144],
+                            CLOUD_WITH_CONTEXT,
+                            CLOUD_CTYUN,
+                            PUBLIC_KEY_BLOB,
+                            "",
+                        ]
+                    ),
+                    context=st.sampled_from([None] * 4 + ["", CONTEXT, "no JSON"]),
+                    source_key_id=st.sampled_from([None] * 9 + [uuid(1)]),
+                ),
+                max_size=8,
+            ),
+            max_size=5,
+        ),
+        st.sampled_from([Target(), TO_C_OTHER, Target(max_length=180)]),
+    )
+    def test_many_at_once_are_judged_as_one_by_one(
+        self, chunks: list[list[Record]], target: Target
+    ) -> None:
+        """Also where some of them are of one provider, and alike."""
+        many = Classifier(lab(*KEYS), target)
+        for chunk in [*chunks, *([r for r in c if r.provider == TENCENT] for c in chunks)]:
+            one = Classifier(lab(*KEYS), target)
+            assert many.classify_many(chunk) == [one.classify(record) for record in chunk]
