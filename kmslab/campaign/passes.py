@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from kmslab.analysis.classify import Outcome, Target, Verdict
 from kmslab.campaign.changes import change, plain_changes
-from kmslab.campaign.entries import after
+from kmslab.campaign.entries import Matching, after
 from kmslab.campaign.journal import Entry, Failure, Journal, Span, Step, spans
 from kmslab.campaign.judging import Judging
 from kmslab.campaign.plan import NEVER_SENT
@@ -71,6 +71,7 @@ class Pass:
         self._part = part
         self._journal = tools.journal
         self._resumes = tools.journal.has_entries(part)
+        self._matching = Matching(tools.journal, part)
         self._stored: list[Span] = []
         self._journal.begin_part(part)
 
@@ -82,8 +83,8 @@ class Pass:
         self._tools.judging.look_again()
         known = self._known(chunk) if self._resumes else {}
         taken_up = self._taken_up(chunk, known) if known else []
-        fresh = self._re_encrypt(chunk, known.keys())
-        work = _Work(fresh, self._journal.intend(self._part, fresh))
+        fresh, providers = self._re_encrypt(chunk, known.keys())
+        work = _Work(fresh, self._journal.intend(self._part, fresh, providers))
         if taken_up:
             work = _Work(
                 [change for change, _ in taken_up] + [*work.changes],
@@ -130,31 +131,22 @@ class Pass:
         What holds its new blob is done. What holds the old one gets the new one that the journal
         has. What holds another is somebody else's now, and lost.
         """
-        found = self._journal.find(self._part, [record.record_id for record in chunk.records])
-        if not found:
-            return {}
-        numbers = [entry.number for entries in found.values() for entry in entries]
-        applied = self._journal.standing(Step.APPLIED, min(numbers), max(numbers))
         known: dict[int, Entry | None] = {}
         done: list[int] = []
-        for row, (record, place) in enumerate(zip(chunk.records, chunk.places, strict=True)):
-            entry = _entry_of(record, place, found.get(record.record_id, []))
-            if entry is None:
-                continue
-            known[row] = None
-            blob = record.ciphertext_blob
-            if entry.number in applied:
+        for match in self._matching.of(chunk):
+            entry, blob = match.entry, match.record.ciphertext_blob
+            known[match.row] = None
+            if match.applied:
                 # Stored by an earlier run; whatever is there now is somebody else's business.
                 self._tools.counts[RE_ENCRYPTED] += 1
             elif blob == entry.change.new_blob:
                 done.append(entry.number)
                 self._tools.counts[RE_ENCRYPTED] += 1
             elif blob == entry.change.old_blob:
-                known[row] = entry
+                known[match.row] = entry
             else:
                 self._journal.lose(Step.APPLIED, [entry.number], CHANGED_MEANWHILE)
                 self._tools.counts[LOST] += 1
-            found[record.record_id].remove(entry)
         self._journal.done(Step.APPLIED, spans(done))
         return known
 
@@ -169,9 +161,9 @@ class Pass:
         new = [after(record, e.change) for record, (_, e) in zip(old, pending, strict=True)]
         taken_up = []
         same = same_plaintext_many(self._tools.providers, old, new)
-        for (row, entry), is_same in zip(pending, same, strict=True):
+        for (_, entry), is_same in zip(pending, same, strict=True):
             if is_same:
-                taken_up.append((replace(entry.change, place=chunk.places[row]), entry.number))
+                taken_up.append((entry.change, entry.number))
             else:
                 self._journal.lose(Step.APPLIED, [entry.number], UNPROVEN)
                 self._tools.counts[LOST] += 1
@@ -179,8 +171,10 @@ class Pass:
 
     # What is new
 
-    def _re_encrypt(self, chunk: Chunk, known: Collection[int]) -> Sequence[Change]:
-        """The changes of the rows that the journal does not know; what was refused is told it."""
+    def _re_encrypt(
+        self, chunk: Chunk, known: Collection[int]
+    ) -> tuple[Sequence[Change], list[str]]:
+        """The changes of the rows that the journal does not know, and the providers before."""
         records, places = chunk.records, chunk.places
         if known:
             rows = [row for row in range(len(records)) if row not in known]
@@ -194,7 +188,9 @@ class Pass:
         self.rows += len(records)
         answers = self._tools.sender.send(records, verdicts)
         made = plain_changes(records, places, answers, self._tools.target)
-        return self._sorted(records, places, verdicts, answers) if made is None else made
+        if made is not None:
+            return made, [record.provider for record in records]
+        return self._sorted(records, places, verdicts, answers)
 
     def _sorted(
         self,
@@ -202,9 +198,10 @@ class Pass:
         places: Sequence[Place],
         verdicts: Sequence[Verdict],
         answers: Sequence[Answer | None],
-    ) -> list[Change]:
+    ) -> tuple[list[Change], list[str]]:
         """The changes that answers make; the others are counted, what was refused is noted."""
         changes: list[Change] = []
+        providers: list[str] = []
         failures: list[tuple[Place, Failure]] = []
         unchanged = 0
         for record, place, verdict, answer in zip(records, places, verdicts, answers, strict=True):
@@ -217,30 +214,16 @@ class Pass:
                 failures.append((place, self._failure(record, answer, answer.error)))
             elif made := change(record, place, answer, self._tools.target, self._tools.fields):
                 changes.append(made)
+                providers.append(record.provider)
             else:
                 unchanged += 1
         self._journal.fail(self._part, failures)
         self.unchanged += unchanged
         self._tools.counts[UNCHANGED] += unchanged
         self._tools.counts[FAILED] += len(failures)
-        return changes
+        return changes, providers
 
     def _failure(self, record: Record, answer: Answer, error: KmsError) -> Failure:
         if isinstance(error, Retryable):
             self.stalled = error
         return Failure(record.record_id, record.provider, answer.code, str(error), error.request_id)
-
-
-def _entry_of(record: Record, place: Place, entries: Sequence[Entry]) -> Entry | None:
-    """The entry that is about this record: by its blob, else by its place.
-
-    Ids of a file may be there twice, and its rows may have moved since.
-    """
-    blob = record.ciphertext_blob
-    matching = [e for e in entries if blob in (e.change.new_blob, e.change.old_blob)]
-    for entry in matching:
-        if entry.change.place == place:
-            return entry
-    if matching:
-        return matching[0]
-    return next((entry for entry in entries if entry.change.place == place), None)

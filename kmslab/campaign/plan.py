@@ -37,6 +37,8 @@ CTYUN_LENGTH: Final = (
     "by what is to be stored in it."
 )
 
+_ERASED: Final = {"context": {"erased": True}}
+
 
 NEVER_SENT: Final = frozenset(
     {
@@ -117,7 +119,7 @@ class Plan:
     `rights` are the calls that a credential must be allowed, by provider. `unverified` says that
     only heads were read; with `deep` every blob was authenticated. `fingerprints` are those of the
     source's parts, `keys` those that its blobs name and the destination. `notes` are sentences for
-    whoever decides.
+    whoever decides. `context_erased`: the target named a context, and its campaign was closed.
     """
 
     spec: SourceSpec
@@ -135,6 +137,7 @@ class Plan:
     fingerprints: Mapping[str, str]
     keys: tuple[KeyMark, ...]
     notes: tuple[str, ...]
+    context_erased: bool = False
 
     @property
     def to_send(self) -> int:
@@ -143,11 +146,12 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON takes it (design, Annex B); `from_dict` reads it."""
+        target = target_as_dict(self.target)
         return {
             "format": FORMAT,
             "spec": self.spec.as_dict(),
             "source": self.source,
-            "target": target_as_dict(self.target),
+            "target": target | _ERASED if self.context_erased else target,
             "options": self.options.as_dict(),
             "made_at": self.made_at.isoformat(),
             "total": self.total,
@@ -195,14 +199,24 @@ def target_as_dict(target: Target) -> dict[str, Any]:
     }
 
 
+def without_context(target: Mapping[str, Any]) -> dict[str, Any]:
+    """A target as JSON takes it, without the text of its context.
+
+    >>> without_context(target_as_dict(Target(context='{"a":"b"}')))["context"]
+    {'erased': True}
+    """
+    return {**target, **(_ERASED if "text" in target["context"] else {})}
+
+
 def target_from_dict(values: Mapping[str, Any]) -> Target:
-    """The target that `target_as_dict` gave.
+    """The target that `target_as_dict` gave; KEEP where its context was erased.
 
     >>> target_from_dict(target_as_dict(Target(context=DROP))) == Target(context=DROP)
     True
     """
     named = values["context"]
-    context = KEEP if "keep" in named else DROP if "drop" in named else named["text"]
+    kept = "keep" in named or "erased" in named
+    context = KEEP if kept else DROP if "drop" in named else named["text"]
     return Target(
         key_id=values["key_id"],
         provider=values["provider"],
@@ -238,4 +252,5 @@ def _from_dict(values: Mapping[str, Any]) -> Plan:
         fingerprints=values["fingerprints"],
         keys=tuple(KeyMark(**mark) for mark in values["keys"]),
         notes=tuple(values["notes"]),
+        context_erased="erased" in values["target"]["context"],
     )

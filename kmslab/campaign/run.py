@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -34,7 +35,13 @@ from kmslab.campaign.sending import Sender, Verify
 from kmslab.campaign.state import State
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.clock import Clock
-from kmslab.errors import CampaignInterrupted, CampaignState, KmslabError, SourceError
+from kmslab.errors import (
+    CampaignInterrupted,
+    CampaignState,
+    JournalExists,
+    KmslabError,
+    SourceError,
+)
 from kmslab.providers.base import Providers
 from kmslab.records.opening import open_source
 from kmslab.records.source import Part, Source
@@ -79,7 +86,7 @@ def run(
     source = ground.open_source(spec)
     check_options(options or Options(), source)
     with ground.state.lock(source.name):
-        refuse_second(ground.state, source)
+        refuse_second(ground.state, source.name)
         if plan is not None:
             check_current(plan, source, ground.providers)
         facts = {
@@ -91,9 +98,15 @@ def run(
             "started_at": ground.clock.now().isoformat(),
             "plan": None if plan is None else plan.as_dict(),
         }
-        path = ground.state.journal_path(ground.state.new_id(ground.clock))
-        with Journal.create(path, facts) as journal:
+        with _new_journal(ground, facts) as journal:
             return _go_on(ground, journal, source, watch)
+
+
+def _new_journal(ground: Ground, facts: Mapping[str, Any]) -> Journal:
+    while True:
+        path = ground.state.journal_path(ground.state.new_id(ground.clock))
+        with suppress(JournalExists):  # another process has drawn the same id
+            return Journal.create(path, facts)
 
 
 def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
@@ -116,14 +129,16 @@ def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
         return _go_on(ground, journal, source, watch)
 
 
-def refuse_second(state: State, source: Source) -> None:
-    """CampaignState where a campaign on the source is not finished."""
+def refuse_second(state: State, source: str, *, but: str = "") -> None:
+    """CampaignState where a campaign on the source, other than `but`, is not finished."""
     for path in state.journals():
+        if path.stem == but:
+            continue
         with Journal.open(path) as journal:
             facts = journal.facts()
-        if facts["source"] == source.name and facts["state"] in UNFINISHED:
+        if facts["source"] == source and facts["state"] in UNFINISHED:
             raise CampaignState(
-                f"campaign {path.stem} on {source.name} is not finished: resume it, undo it, "
+                f"campaign {path.stem} on {source} is not finished: resume it, undo it, "
                 "or close it with --abandon"
             )
 

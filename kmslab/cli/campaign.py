@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -13,9 +13,6 @@ from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json, write_line, write_table
 from kmslab.cli.source_options import SOURCE_HELP, SourceName, SourceOptions
-
-if TYPE_CHECKING:
-    from kmslab.campaign.report import Report
 
 app = typer.Typer(
     name="campaign",
@@ -182,8 +179,8 @@ def verify(
 ) -> None:
     """Read what a campaign changed again, and open it.
 
-    Each record that still holds its new blob is proven: old and new blob open to the same. One that
-    is not makes the exit code 1. Plaintexts are compared here and shown nowhere.
+    Each record that still holds its new blob is proven: old and new blob open to the same. The exit
+    code is 1 unless all that were changed are. Plaintexts are compared here and shown nowhere.
     """
     from kmslab.campaign.proof import verify as verify_campaign
     from kmslab.cli.campaign_options import found_id
@@ -198,6 +195,7 @@ def verify(
     else:
         rows = [
             ["proven", proof.proven],
+            ["hold their old blob", proof.reverted],
             ["changed since", proof.touched],
             ["not there any more", proof.gone],
             ["not proven", proof.unproven],
@@ -206,6 +204,8 @@ def verify(
     if proof.unproven:
         some = ", ".join(proof.unproven_ids[:10])
         narrate(f"{proof.unproven:,} records do not open to what they held before: {some}")
+    if not proof.complete:
+        narrate(f"{proof.proven:,} of {proof.changed:,} records are proven")
         raise typer.Exit(1)
 
 
@@ -215,13 +215,18 @@ def undo(
     opening: Opening,
     campaign: CampaignId,
     yes: Yes = False,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="Also where only the old blob opens, not the new.")
+    ] = False,
     state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
     """Give every record its old blob back.
 
     Without --yes this says what it would do, and on a terminal asks. Records that somebody has
-    changed since are left as they are, and named. Interrupted, it goes on when it is run again.
+    changed since are left as they are, and named; so are those whose blobs do not both open to the
+    same. Where the new key is disabled or gone that cannot be seen: --unproven restores the old
+    blob if it opens, and counts it apart. Interrupted, it goes on when it is run again.
     """
     from kmslab.campaign.undo import plan_undo
     from kmslab.campaign.undo import undo as undo_campaign
@@ -248,8 +253,9 @@ def undo(
             if not agreed(would.restorable):
                 narrate("nothing was changed")
                 raise typer.Exit(1)
-        with watching("kmslab campaign undo {id} --yes") as watch:
-            report = undo_campaign(ground, campaign_id, watch=watch)
+        again = "kmslab campaign undo {id} --yes" + (" --unproven" if unproven else "")
+        with watching(again) as watch:
+            report = undo_campaign(ground, campaign_id, unproven=unproven, watch=watch)
     if as_json:
         write_json(report.as_dict())
     else:
@@ -264,15 +270,16 @@ def close(
     opening: Opening,
     campaign: CampaignId,
     abandon: Annotated[
-        bool, typer.Option("--abandon", help="Also one that is not finished.")
+        bool, typer.Option("--abandon", help="Also one that is not finished, or not all undone.")
     ] = False,
     state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Erase a campaign's old blobs, which ends its undo.
+    """Erase a campaign's blobs, which ends its undo.
 
-    Counts, ids and failures stay. A key can be retired only when the campaigns that moved records
-    away from it are closed: their journals hold blobs under it.
+    Counts, ids and failures stay. One whose undo has left records is refused: their old blobs may
+    be nowhere else. A key can be retired only when the campaigns that moved records away from it
+    are closed: their journals hold blobs under it.
     """
     from kmslab.campaign.closing import close as close_campaign
     from kmslab.cli.campaign_options import found_id
@@ -339,40 +346,22 @@ def report(
 def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) -> None:
     """List the campaigns, oldest first, closed ones too.
 
-    No lab is opened.
+    One whose journal cannot be read is `unreadable`. No lab is opened.
     """
-    from kmslab.campaign.closing import campaigns
+    from kmslab.campaign.closing import Unreadable, campaigns
+    from kmslab.cli.campaign_shown import as_listed, show_list
     from kmslab.cli.grounds import state_of
 
     found = list(campaigns(state_of(opening, state)))
     if as_json:
-        write_json([_listed(report) for report in found])
-        return
-    if not found:
+        write_json([as_listed(each) for each in found])
+    elif not found:
         narrate("no campaigns; `kmslab campaign run SOURCE` makes one")
-        return
-    write_table(
-        ["CAMPAIGN", "STATE", "TOTAL", "RE-ENCRYPTED", "FAILED", "LOST", "SOURCE"],
-        [
-            [
-                report.campaign,
-                report.state,
-                None if report.plan is None else report.plan.total,
-                report.results.re_encrypted,
-                report.results.failed,
-                report.results.lost,
-                report.source,
-            ]
-            for report in found
-        ],
-    )
-
-
-def _listed(report: Report) -> dict[str, Any]:
-    """A campaign in the list: all of its report but the long lists."""
-    names = ("campaign", "state", "source", "started_at", "finished_at", "total", "outcomes")
-    everything = report.as_dict()
-    return {name: everything[name] for name in (*names, "results", "undone")}
+    else:
+        show_list(found)
+        for each in found:
+            if isinstance(each, Unreadable):
+                narrate(f"{each.campaign}: {each.error}")
 
 
 def _check_usage(source: str | None, plan_file: str | None, given: bool) -> None:

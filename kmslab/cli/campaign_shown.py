@@ -9,6 +9,7 @@ from kmslab.cli.output import narrate_text, write_line, write_table, write_text
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
+    from kmslab.campaign.closing import Unreadable
     from kmslab.campaign.plan import Plan
     from kmslab.campaign.report import Report
     from kmslab.campaign.undo import UndoPlan
@@ -156,5 +157,52 @@ def show_undone(report: Report) -> None:
     """What an undo has done."""
     write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
     rows = [["restored", report.undone], ["left as they are", report.undo_left]]
+    if report.undone_unproven:
+        rows.insert(1, ["of these without proof", report.undone_unproven])
     write_table(["RESULT", "RECORDS"], rows)
     _show_lost("Left", [(lost.record_id, lost.reason) for lost in report.undo_lost])
+
+
+_LISTED: Final = ("campaign", "state", "source", "started_at", "finished_at", "total", "outcomes")
+
+
+def as_listed(campaign: Report | Unreadable) -> dict[str, Any]:
+    """A campaign in the list, as JSON takes it: all of its report but the long lists.
+
+    Of an unreadable one there is only its error; of the others there is none.
+    """
+    from kmslab.campaign.report import Report
+
+    names = (*_LISTED, "results", "undone")
+    if isinstance(campaign, Report):
+        everything = campaign.as_dict() | {"error": None}
+    else:
+        everything = dict.fromkeys(names) | {
+            "campaign": campaign.campaign,
+            "state": campaign.state,
+            "error": campaign.error,
+        }
+    return {name: everything[name] for name in (*names, "error")}
+
+
+def show_list(campaigns: Iterable[Report | Unreadable]) -> None:
+    """Campaigns as a table."""
+    columns = ["CAMPAIGN", "STATE", "TOTAL", "RE-ENCRYPTED", "FAILED", "LOST", "SOURCE"]
+    write_table(columns, [_line(campaign) for campaign in campaigns])
+
+
+def _line(campaign: Report | Unreadable) -> list[Any]:
+    from kmslab.campaign.report import Report
+
+    if not isinstance(campaign, Report):
+        return [campaign.campaign, campaign.state, *[None] * 5]
+    results = campaign.results
+    return [
+        campaign.campaign,
+        campaign.state,
+        None if campaign.plan is None else campaign.plan.total,
+        results.re_encrypted,
+        results.failed,
+        results.lost,
+        campaign.source,
+    ]

@@ -82,6 +82,7 @@ def wanted(planned: Plan, names: Names, *, as_json: bool) -> bool:
 
 def tell(report: Report, names: Names, *, as_json: bool, fails: bool = True) -> None:
     """Show what a campaign did, and end with the exit code for it."""
+    from kmslab.campaign.rendering import summary
     from kmslab.cli.campaign_shown import never_sent, show_report
 
     if as_json:
@@ -95,7 +96,8 @@ def tell(report: Report, names: Names, *, as_json: bool, fails: bool = True) -> 
         if report.results.re_encrypted and report.state == "finished":
             narrate(f"to take it back: kmslab campaign undo {report.campaign}")
     if report.state == "aborted":
-        narrate("nothing was written: not every record would have succeeded")
+        said = summary(report)
+        narrate(f"{said[:1].lower()}{said[1:]}")
     wrong = report.state == "aborted" or report.results.failed or report.results.lost
     if wrong and fails:
         raise typer.Exit(1)
