@@ -12,7 +12,7 @@ from kmslab.cli.grounds import StateFolder
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json, write_line, write_table
-from kmslab.cli.source_options import SOURCE_HELP, SourceName, SourceOptions
+from kmslab.cli.source_options import READ_HELP, ReadSource, SourceOptions
 
 app = typer.Typer(
     name="campaign",
@@ -38,7 +38,7 @@ def plan(
     target: TargetOptions,
     pace: PaceOptions,
     opening: Opening,
-    source: SourceName,
+    source: ReadSource,
     deep: Annotated[
         bool, typer.Option("--deep", help="Open every blob, and do not just read its head.")
     ] = False,
@@ -65,7 +65,8 @@ def plan(
     with opening() as lab:
         ground = ground_in(lab, opening, state, source)
         options = pace.options(lab)
-        made = made_plan(ground, source, columns, target.target(lab), options, deep=deep)
+        spec = columns.find(source, ground.state)
+        made = made_plan(ground, spec, target.target(lab), options, deep=deep)
         names = Names.of(lab)
     if save is not None:
         text = json.dumps(made.as_dict(), ensure_ascii=False, indent=1)
@@ -91,7 +92,7 @@ def run(
     target: TargetOptions,
     pace: PaceOptions,
     opening: Opening,
-    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)] = None,
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=READ_HELP)] = None,
     yes: Yes = False,
     plan_file: Annotated[
         str | None,
@@ -123,15 +124,14 @@ def run(
     _check_usage(source, plan_file, given or atomic or output is not None)
     with opening() as lab:
         planned = None if plan_file is None else saved_plan(plan_file)
-        place = source or (planned.spec.location if planned else "")
-        spec = columns.spec(place) if planned is None else planned.spec
-        ground = ground_in(lab, opening, state, place)
+        ground = ground_in(lab, opening, state, source or "")
+        spec = columns.find(source or "", ground.state) if planned is None else planned.spec
         names = Names.of(lab)
         goes_to = target.target(lab)
         options = pace.options(lab, atomic=atomic, output=output)
         if not yes:
             if planned is None:
-                planned = made_plan(ground, place, columns, goes_to, options)
+                planned = made_plan(ground, spec, goes_to, options)
             else:
                 check_current(planned, ground.open_source(spec), lab)
             if not wanted(planned, names, as_json=as_json):

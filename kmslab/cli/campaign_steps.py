@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from kmslab.campaign.state import State
     from kmslab.cli.names import Names
     from kmslab.cli.opening import Opening
-    from kmslab.cli.source_options import SourceOptions
     from kmslab.lab import Lab
+    from kmslab.records.spec import SourceSpec
 
 
 def ground_in(lab: Lab, opening: Opening, state: str | None, source: str = "") -> Ground:
@@ -33,8 +33,7 @@ def ground_in(lab: Lab, opening: Opening, state: str | None, source: str = "") -
 
 def made_plan(
     ground: Ground,
-    source: str,
-    columns: SourceOptions,
+    spec: SourceSpec,
     target: Target,
     options: Options,
     *,
@@ -44,7 +43,6 @@ def made_plan(
     from kmslab.campaign.planning import make_plan
     from kmslab.cli.progress import watching
 
-    spec = columns.spec(source)
     with watching("") as watch:
         return make_plan(
             ground.open_source(spec),

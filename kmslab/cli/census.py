@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kmslab.cli.grounds import StateFolder, state_of
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json
-from kmslab.cli.source_options import SourceName, SourceOptions
+from kmslab.cli.source_options import ReadSource, SourceOptions
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
@@ -31,10 +32,11 @@ app = typer.Typer(**settings())
 def census(
     columns: SourceOptions,
     opening: Opening,
-    source: SourceName,
+    source: ReadSource,
     deep: Annotated[
         bool, typer.Option("--deep", help="Open every blob, and do not just read its head.")
     ] = False,
+    state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
     """Count the records of a source by key and version.
@@ -50,7 +52,8 @@ def census(
     from kmslab.cli.source_options import opener
 
     with opening() as lab, watching("") as watch:
-        rows, unopened = counted(opener(source)(columns.spec(source)), lab, watch, deep=deep)
+        spec = columns.find(source, state_of(opening, state))
+        rows, unopened = counted(opener(source)(spec), lab, watch, deep=deep)
         names = Names.of(lab)
     if as_json:
         write_json(rows)

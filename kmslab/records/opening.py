@@ -38,8 +38,27 @@ def open_source(spec: SourceSpec, *, password: str | None = None) -> Source:
     return open_files(spec)
 
 
+def split_location(location: str) -> tuple[str, str | None]:
+    """A location as it may be stored, and the password that was in it, if it is a database URL.
+
+    SourceError for a URL that may hold another secret.
+
+    >>> split_location("postgresql://app:secret@db.example/shop")
+    ('postgresql://app@db.example/shop', 'secret')
+    >>> split_location("orders.csv")
+    ('orders.csv', None)
+    """
+    if not is_url(location):
+        return location, None
+    from kmslab.records.sql_database import split_password
+
+    return split_password(location)
+
+
 def absolute(spec: SourceSpec) -> SourceSpec:
     """The spec of the same source, to be kept: it means the same wherever this process stands.
+
+    SourceError for a URL that holds a password, which `split_location` takes out of it.
 
     >>> absolute(SourceSpec("/data/orders.csv")).location
     '/data/orders.csv'
