@@ -66,7 +66,7 @@ class Journal:
     >>> path = getfixture("tmp_path") / "20260101-120000-0000.db"
     >>> with Journal.create(path, {"state": "running"}) as journal:
     ...     part = journal.part("orders.csv")
-    ...     entries = journal.intend(part, [Change(1, "order-1", "old", "new")])
+    ...     entries = journal.intend(part, [Change(1, "order-1", "old", "new")], ["ctyun"])
     ...     journal.done(Step.APPLIED, spans(entries))
     ...     journal.count(Step.APPLIED)
     1

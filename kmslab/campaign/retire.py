@@ -269,8 +269,7 @@ class _Search:
             found.take(self._standing(record, verdict, proven=proven), record.record_id)
 
     def _judge_entry(self, entry: Entry, found: _Found) -> None:
-        provider = self._key.provider  # an entry does not say, and is read either way
-        record = before(Record(entry.change.record_id, provider, ""), entry.change)
+        record = before(Record(entry.change.record_id, entry.provider, ""), entry.change)
         record, verdict = self._read_either_way(record)
         # The provider has opened what is in a journal: it has answered with the new blob.
         found.take(self._standing(record, verdict, proven=True), record.record_id)

@@ -20,6 +20,7 @@ from kmslab.campaign.closing import campaigns
 from kmslab.campaign.run import Ground, resume, run
 from kmslab.campaign.watching import Progress, Watch
 from kmslab.errors import CampaignInterrupted, SourceChanged, SourceError
+from kmslab.records.source import Change
 from kmslab.records.spec import SourceSpec
 
 
@@ -82,8 +83,8 @@ class TestTheApplicationGoesOn:
         intend = Journal.intend
         path = table.location.removeprefix("sqlite:///")
 
-        def meanwhile(self: Journal, part: int, changes: object) -> range:
-            numbers = intend(self, part, changes)  # type: ignore[arg-type]
+        def meanwhile(self: Journal, part: int, changes: list[Change], names: list[str]) -> range:
+            numbers = intend(self, part, changes, names)
             with closing(sqlite3.connect(path)) as database, database:
                 database.execute(
                     "UPDATE secrets SET ciphertext_blob = 'theirs' WHERE record_id = 'rec-0000000'"
