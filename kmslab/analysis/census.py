@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kmslab.analysis.classify import Classifier, Verdict
+from kmslab.columns import column_of
 from kmslab.model import CTYUN, TENCENT, Record
 from kmslab.providers.base import Providers
 
@@ -68,6 +69,7 @@ def alike(
     A `Classifier` gives the same verdict to records that are judged alike, so verdicts are told
     apart by identity, which is much quicker than to look at what they say.
 
+    >>> from kmslab.analysis.classify import Outcome
     >>> records, verdict = (
     ...     [Record("1", "ctyun", "a"), Record("2", "ctyun", "b")],
     ...     Verdict(Outcome.STALE),
@@ -76,7 +78,7 @@ def alike(
     [('ctyun', 2)]
     """
     by_identity = dict(zip(map(id, verdicts), verdicts, strict=True))
-    pairs = zip([record.provider for record in records], map(id, verdicts), strict=True)
+    pairs = zip(column_of(records, "provider"), map(id, verdicts), strict=True)
     for (provider, identity), count in Counter(pairs).items():
         yield provider, by_identity[identity], count
 
