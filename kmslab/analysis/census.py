@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from kmslab.analysis.classify import Classifier, Verdict
+from kmslab.columns import column_of
 from kmslab.model import CTYUN, TENCENT, Record
 from kmslab.providers.base import Providers
 
@@ -75,7 +76,7 @@ def alike(
     [('ctyun', 2)]
     """
     by_identity = dict(zip(map(id, verdicts), verdicts, strict=True))
-    pairs = zip([record.provider for record in records], map(id, verdicts), strict=True)
+    pairs = zip(column_of(records, "provider"), map(id, verdicts), strict=True)
     for (provider, identity), count in Counter(pairs).items():
         yield provider, by_identity[identity], count
 

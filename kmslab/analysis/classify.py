@@ -14,6 +14,7 @@ from typing import Final
 
 from kmslab.analysis.heads import FORMATS, Format, Head, Heads, Standing
 from kmslab.analysis.lengths import Crossing, longest_blob
+from kmslab.columns import column_of
 from kmslab.context import Context, context_text
 from kmslab.errors import FormatError
 from kmslab.model import CTYUN, TENCENT, BlobFormat, KeyState, OaepAlgorithm, Record
@@ -217,7 +218,7 @@ class Classifier:
         form = _one_form(records)
         if form is None:
             return list(map(self.classify, records))
-        texts = [record.ciphertext_blob for record in records]
+        texts = column_of(records, "ciphertext_blob")
         verdicts = list(map(self._usual.get, _likes(form, records, texts)))
         if not all(verdicts):
             likes = _likes(form, records, texts)
@@ -375,22 +376,20 @@ class Classifier:
 
 def _one_form(records: Sequence[Record]) -> Format | None:
     """The form of records that are all of one provider, and none of which names a source."""
-    form = FORMATS.get(records[0].provider) if records else None
-    providers = {record.provider for record in records}
-    sources = {record.source_key_id for record in records}
-    sources |= {record.source_key_version_id for record in records}
-    sources |= {record.source_encryption_algorithm for record in records}
-    return form if len(providers) == 1 and sources == {None} else None
+    providers = column_of(records, "provider")
+    form = FORMATS.get(providers[0]) if providers else None
+    named = (set(column_of(records, name)) for name in _SOURCE_COLUMNS)
+    return form if len(set(providers)) == 1 and all(each == {None} for each in named) else None
 
 
 def _likes(form: Format, records: Sequence[Record], texts: Sequence[str]) -> Iterator[_Like]:
     """What records on lab blobs are judged by."""
     size = form.head_chars
     return zip(
-        [record.provider for record in records],
+        column_of(records, "provider"),
         [text[:size] for text in texts],
         map(len, texts),
-        [record.context for record in records],
+        column_of(records, "context"),
         strict=True,
     )
 

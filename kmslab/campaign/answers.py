@@ -11,6 +11,7 @@ from typing import Final, overload
 from kmslab.analysis import Outcome, Target, Verdict
 from kmslab.analysis.heads import FORMATS
 from kmslab.campaign.retrying import code_of
+from kmslab.columns import column_of
 from kmslab.errors import BadAnswer, FormatError, KmsError
 from kmslab.many import many_of
 from kmslab.model import BlobFormat, Record, UnverifiedHeader
@@ -115,7 +116,7 @@ class Reader:
         self, records: Sequence[Record], verdicts: Sequence[Verdict], done: ReEncrypted
     ) -> Sequence[Answer]:
         """`read` for each, of records of one provider; faster where all is as it should be."""
-        provider = records[0].provider
+        provider = column_of(records, "provider")[0]
         if self._is_new(records, done) and self._is_sound(provider, verdicts, records, done):
             return NewBlobs(provider, done)
         rows = zip(records, verdicts, strict=True)
@@ -128,13 +129,14 @@ class Reader:
             return False
         if not (_all_true(done.re_encrypted) and _all_true(done.verified)):
             return False
-        if [r.source_encryption_algorithm for r in records].count(None) < rows:
+        algorithms = column_of(records, "source_encryption_algorithm")
+        if algorithms.count(None) < rows:
             return False
-        old = [record.ciphertext_blob for record in records]
+        old, provider = column_of(records, "ciphertext_blob"), column_of(records, "provider")[0]
         lengths = list(map(len, old))
         most = self._target.max_length
         return (
-            self._target.provider in (None, records[0].provider)
+            self._target.provider in (None, provider)
             and not any(map(eq, old, blobs))
             and lengths == list(map(len, blobs))  # type: ignore[arg-type]
             and (most is None or max(lengths) <= most)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from typing import Final
 
 from kmslab.analysis.classify import Drop, Target
 from kmslab.campaign.sending import Answer, NewBlobs
+from kmslab.columns import column_of
 from kmslab.context import context_text
 from kmslab.model import Record
 from kmslab.providers.base import Keep
 from kmslab.records.source import BlobChanges, Change, Place
+
+_SOURCE_COLUMNS: Final = ("source_key_id", "source_key_version_id", "source_encryption_algorithm")
 
 _Others = dict[str, tuple[str | None, str | None]]
 
@@ -54,13 +58,9 @@ def plain_changes(
     done = answers.done
     if done.key_id != done.source_key_id:
         return None
-    sources = {record.source_key_id or None for record in records}
-    sources |= {record.source_key_version_id or None for record in records}
-    sources |= {record.source_encryption_algorithm or None for record in records}
-    if sources != {None}:
+    if any(any(column_of(records, name)) for name in _SOURCE_COLUMNS):
         return None
-    ids = [record.record_id for record in records]
-    old = [record.ciphertext_blob for record in records]
+    ids, old = column_of(records, "record_id"), column_of(records, "ciphertext_blob")
     return BlobChanges(places, ids, old, answers.blobs)
 
 

@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import Final, Generic, TypeVar
 
 from kmslab.analysis import Verdict
+from kmslab.columns import column_of
 from kmslab.model import Record
 
 V = TypeVar("V")
@@ -19,7 +20,7 @@ With their answers they take about 15 MB. An equal record that comes later than 
 """
 
 
-_PAIR: Final = attrgetter(
+_FIELDS: Final = (
     "ciphertext_blob",
     "context",
     "provider",
@@ -27,6 +28,7 @@ _PAIR: Final = attrgetter(
     "source_key_version_id",
     "source_encryption_algorithm",
 )
+_PAIR: Final = attrgetter(*_FIELDS)
 
 
 def pair_of(record: Record) -> Hashable:
@@ -39,9 +41,9 @@ def pair_of(record: Record) -> Hashable:
     return pair
 
 
-def pairs_of(records: Iterable[Record]) -> list[Hashable]:
+def pairs_of(records: Sequence[Record]) -> list[Hashable]:
     """`pair_of` for each."""
-    return list(map(_PAIR, records))
+    return list(zip(*(column_of(records, name) for name in _FIELDS), strict=True))
 
 
 class Recent(Generic[V]):

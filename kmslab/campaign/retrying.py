@@ -161,8 +161,9 @@ class Caller:
         """See `Kms.re_encrypt_records`."""
 
         def ask(rows: Sequence[int]) -> ReEncrypted:
+            whole = len(rows) == len(records)
             return self._kms.re_encrypt_records(
-                [records[row] for row in rows],
+                records if whole else [records[row] for row in rows],
                 destination_key_id=destination_key_id,
                 destination_context=destination_context,
                 verify=verify,

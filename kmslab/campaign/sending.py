@@ -24,6 +24,7 @@ from kmslab.campaign.pairs import Recent, pair_of, pairs_of
 from kmslab.campaign.retrying import Caller, NotSent
 from kmslab.campaign.retrying import Patience as Patience
 from kmslab.clock import Clock
+from kmslab.columns import column_of
 from kmslab.context import Context, context_text
 from kmslab.model import Record
 from kmslab.providers.base import Keep, Providers, ReEncrypted
@@ -158,9 +159,9 @@ class Sender:
         """
         if not records or not _all_sent(verdicts) or self._verify.every > 1:
             return None
-        providers = {record.provider for record in records}
-        provider = records[0].provider
-        if len(providers) > 1 or len(records) > self._most(provider):
+        providers = column_of(records, "provider")
+        provider = providers[0]
+        if providers.count(provider) < len(records) or len(records) > self._most(provider):
             return None
         pairs = pairs_of(records)
         if not self._recent.all_new(pairs):
@@ -170,9 +171,7 @@ class Sender:
         self._numbers[provider] += len(records)
         if self._stop():
             return [None] * len(records)
-        sent.answers = self._answers(
-            provider, list(records), verdicts, opened=self._verify.opens(0)
-        )
+        sent.answers = self._answers(provider, records, verdicts, opened=self._verify.opens(0))
         return sent.answers
 
     def _send_by_row(
@@ -244,7 +243,7 @@ class Sender:
             slot.answer = answer
 
     def _answers(
-        self, provider: str, records: list[Record], verdicts: Sequence[Verdict], *, opened: bool
+        self, provider: str, records: Sequence[Record], verdicts: Sequence[Verdict], *, opened: bool
     ) -> Sequence[Answer | None]:
         source, destination = self._way(provider)
         inside = source is not destination or source.capabilities.authenticate
@@ -268,7 +267,7 @@ class Sender:
         return min(caller.most for caller in self._way(provider))
 
     def _asked(
-        self, records: list[Record], source: Caller, destination: Caller, *, verify: bool
+        self, records: Sequence[Record], source: Caller, destination: Caller, *, verify: bool
     ) -> ReEncrypted:
         key_id, context = self._target.key_id, self._target.context
         after: Context | Keep = None if isinstance(context, Drop) else context
@@ -285,7 +284,9 @@ class Sender:
             verify=verify,
         )
 
-    def _open(self, records: list[Record], answers: list[Answer | None], caller: Caller) -> None:
+    def _open(
+        self, records: Sequence[Record], answers: list[Answer | None], caller: Caller
+    ) -> None:
         """Open new blobs and compare, for a Kms that does not in the call itself."""
         rows = [row for row, a in enumerate(answers) if a is not None and a.re_encrypted]
         old = [records[row] for row in rows]

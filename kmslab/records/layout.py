@@ -10,8 +10,8 @@ from itertools import repeat
 from operator import itemgetter
 from typing import Any, Final
 
+from kmslab.columns import Records
 from kmslab.errors import FormatError
-from kmslab.many import many_of
 from kmslab.model import Record
 from kmslab.records.columns import DEFAULT_COLUMNS, Columns, ContextTemplate, parse_time
 
@@ -19,8 +19,6 @@ Cell = str | datetime | None
 """What a source holds: text, for created_at also a time; None for nothing."""
 
 Column = Sequence[Cell]
-
-_records: Final = many_of(Record)
 
 _NOWHERE: Final = None  # one past the last cell: what a column that is not there holds
 
@@ -130,7 +128,7 @@ class Layout:
             algorithm or None,
         )
 
-    def records(self, columns: Sequence[Column], first: int, count: int) -> list[Record]:
+    def records(self, columns: Sequence[Column], first: int, count: int) -> Records:
         """The records of `count` rows from row `first` on, given column by column.
 
         The columns are in the order of the header; those that are not read may be empty. This is
@@ -149,7 +147,7 @@ class Layout:
             read = [map(_text, columns[at]) for at in self._template_at]
             rows = zip(*read, strict=True) if read else repeat((), count)
             contexts = [self._template.fill(cells) for cells in rows]
-        return _records(
+        return Records(
             _filled(ids, ""),
             _filled(providers, ""),
             _filled(blobs, ""),

@@ -81,7 +81,7 @@ class _Shape:
                 columns[at] = [self.constants[name]] * table.num_rows
         return columns
 
-    def records(self, columns: list[Sequence[Cell]], first: int, count: int) -> list[Record]:
+    def records(self, columns: list[Sequence[Cell]], first: int, count: int) -> Sequence[Record]:
         """The records of these rows. FormatError, with the row, for a time that is none."""
         try:
             return self.layout.records(columns, first, count)

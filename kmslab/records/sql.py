@@ -49,7 +49,7 @@ def open_table(spec: SourceSpec, *, password: str | None = None) -> TableSource:
     >>> source = open_table(SourceSpec(f"sqlite:///{path}", "orders", columns, "ctyun"))
     >>> for chunk in source.parts[0].read():
     ...     print(chunk.places, chunk.records[0].ciphertext_blob)
-    (-7,) a21z
+    [-7] a21z
     """
     given = spec.context_template
     template = None if given is None else ContextTemplate.parse(given)

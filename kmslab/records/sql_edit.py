@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Any, Final
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, CursorResult
 
 from kmslab.errors import FormatError, SourceChanged, SourceError
 from kmslab.model import Record
@@ -16,6 +16,9 @@ from kmslab.records.source import CHUNK_ROWS, BlobChanges, Change, Chunk, Place
 from kmslab.records.sql_database import Database, database_errors
 from kmslab.records.sql_rows import Rows, Swap
 from kmslab.records.sql_shape import Shape, shape_of
+
+# So few at a time that Python need not look for cycles among them.
+_FEW_ROWS: Final = 200
 
 _TEXT: Final = frozenset({str, type(None), datetime})
 
@@ -54,12 +57,13 @@ class Pages:
                 self.check()
                 if not rows:
                     self._check_ids()
-                page = self._connection.execute(statement, parameters).all()
-            if not page:
+                columns = _columns(self._connection.execute(statement, parameters))
+            if not columns:
                 return
-            yield self._chunk(page, rows)
-            rows += len(page)
-            statement, parameters = after, {"last": page[-1][self._id_at]}
+            yield self._chunk(columns, rows)
+            ids = columns[self._id_at]
+            rows += len(ids)
+            statement, parameters = after, {"last": ids[-1]}
 
     def check(self) -> None:
         """See that the table is what it was; in the transaction that is open."""
@@ -96,9 +100,8 @@ class Pages:
                 source=self._name,
             )
 
-    def _chunk(self, page: Sequence[Sequence[Any]], before: int) -> Chunk:
-        """The page as records; SourceError where a cell is nothing that a record can have."""
-        columns = list(zip(*page, strict=True))
+    def _chunk(self, columns: Sequence[Sequence[Any]], before: int) -> Chunk:
+        """A page as records; SourceError where a cell is nothing that a record can have."""
         for column, cells in zip(self.rows.columns, columns, strict=True):
             kinds = set(map(type, cells))
             wrong = kinds - {int, str} if column is self.rows.id else kinds & {bytes, memoryview}
@@ -108,7 +111,7 @@ class Pages:
         places = columns[self._id_at]
         return Chunk(self._records([_as_text(cells) for cells in columns], before), places)
 
-    def _records(self, columns: Sequence[Sequence[Any]], before: int) -> list[Record]:
+    def _records(self, columns: Sequence[Sequence[Any]], before: int) -> Sequence[Record]:
         try:
             return self.layout.records(columns, before + 1, len(columns[0]))
         except FormatError as error:
@@ -226,8 +229,8 @@ class TableEdit:
         )
         if simple is not None:
             stored: dict[Place, object] = {}
-            for page in found.partitions(CHUNK_ROWS):
-                stored.update(map(tuple, page))
+            for page in found.partitions(_FEW_ROWS):
+                stored.update(zip(*zip(*page, strict=True), strict=True))
             meant = zip(simple.places, simple.new_blobs, strict=True)
             return [place for place, blob in meant if stored.get(place) != blob]
         kept = set[Place]()
@@ -239,6 +242,19 @@ class TableEdit:
                 if blobs.get(place) == row[1] and _hold(others[place], fields, row[2:]):
                     kept.add(place)
         return [change.place for change in changes if change.place not in kept]
+
+
+def _columns(found: CursorResult[Any]) -> list[list[Any]]:
+    """The columns of what was found; none where nothing was."""
+    columns: list[list[Any]] = []
+    for page in found.partitions(_FEW_ROWS):
+        more = zip(*page, strict=True)
+        if columns:
+            for column, cells in zip(columns, more, strict=True):
+                column += cells
+        else:
+            columns = list(map(list, more))
+    return columns
 
 
 def _by_fields(changes: Sequence[Change]) -> dict[tuple[str, ...], Sequence[Change]]:

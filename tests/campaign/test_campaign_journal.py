@@ -57,7 +57,8 @@ def test_what_is_intended_is_found_again(journal: Journal) -> None:
         "x": [Entry(3, part, moved, "tencent")],
     }
     assert [entry.number for entry in journal.entries()] == [1, 2, 3, 4, 5]
-    assert [entry.provider for entry in journal.entries()] == ["", "", "", "ctyun", "tencent"]
+    providers = [entry.provider for entry in journal.entries()]
+    assert providers == ["tencent", "tencent", "tencent", "ctyun", "tencent"]
 
 
 def test_places_of_a_table_keep_their_type(journal: Journal) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from kmslab.context import Context
 from kmslab.errors import InvalidRequest, KmsError, MissingParameter
@@ -169,6 +170,10 @@ def _key_to_encrypt(blobs: Blobs, key_id: str) -> Handle:
     unit = blobs.session.find(key_id, "cmkUuid")
     blobs.session.authorise("encrypt", unit)
     return blobs.destination(unit, "cmkUuid")
+
+
+SOURCE_FIELDS: Final = ("source_key_id", "source_key_version_id", "source_encryption_algorithm")
+"""The fields of a record that say it."""
 
 
 def source_of(record: Record) -> PublicKeySource:

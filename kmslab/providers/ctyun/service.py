@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from kmslab import crypto
+from kmslab.columns import column_of
 from kmslab.context import Context, context_text
 from kmslab.encoding import b64
 from kmslab.errors import KeyNotFound
@@ -277,16 +278,18 @@ class CtyunKms:
         if not isinstance(destination_context, Keep) and context_text(destination_context):
             raise ValueError("CTyun has no encryption contexts")
         # Many records begin alike, and the beginning is all that names a key.
-        heads = [record.ciphertext_blob[:HEAD_CHARS] for record in records]
+        blobs = column_of(records, "ciphertext_blob")
+        heads = [blob[:HEAD_CHARS] for blob in blobs]
         named = {head: self._blobs.key_named(head) for head in set(heads)}
         own = [named[head] for head in heads]
-        sources = [batch.source_of(record) for record in records]
+        sources = [column_of(records, name) for name in batch.SOURCE_FIELDS]
+        key_ids, version_ids, algorithms = (c if any(c) else None for c in sources)
         return self.re_encrypt_many(
-            [record.ciphertext_blob for record in records],
+            blobs,
             destination_key_ids=own if destination_key_id is None else destination_key_id,
-            source_key_ids=[source.key_id for source in sources],
-            source_key_version_ids=[source.key_version_id for source in sources],
-            source_algorithms=[source.algorithm for source in sources],
+            source_key_ids=key_ids,
+            source_key_version_ids=version_ids,
+            source_algorithms=algorithms,
             verify=verify,
         )
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from kmslab import crypto
+from kmslab.columns import column_of
 from kmslab.context import Context
 from kmslab.errors import (
     InvalidRequest,
@@ -332,10 +333,10 @@ class TencentKms:
         verify: bool = False,
     ) -> ReEncrypted:
         """Re-encrypt records, each under its own context, which is kept unless another is given."""
-        contexts = [record.context for record in records]
+        contexts = column_of(records, "context")
         kept = destination_context is KEEP
         return self.re_encrypt_many(
-            [record.ciphertext_blob for record in records],
+            column_of(records, "ciphertext_blob"),
             destination_key_ids=destination_key_id,
             source_contexts=contexts,
             destination_contexts=contexts if kept else destination_context,  # type: ignore[arg-type]
