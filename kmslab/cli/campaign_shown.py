@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 _NAMED: Final = 10
 """So many records are named on a screen; the report has more."""
 
+_SHOWN: Final = 3
+"""How many records are named for each reason; --json names ten."""
+
 
 def show_plan(plan: Plan, names: Names) -> None:
     """What would become of the records, what is there now, and what it takes."""
     write_line(f"Plan for {plan.source}")
-    rows = [[each.outcome.value, each.reason, each.records] for each in plan.reasons]
-    write_table(["OUTCOME", "REASON", "RECORDS"], [*rows, ["total", "", plan.total]])
+    _show_reasons(plan)
     write_line("\nCensus: the records on each key version now")
     show_census(plan.census, names)
     if plan.forecast.calls:
@@ -32,6 +34,18 @@ def show_plan(plan: Plan, names: Names) -> None:
     write_line("")
     for note in plan.notes:
         write_text(note)
+
+
+def _show_reasons(plan: Plan) -> None:
+    rows = [[each.outcome.value, each.reason, each.records] for each in plan.reasons]
+    rows.append(["total", "", plan.total])
+    columns = ["OUTCOME", "REASON", "RECORDS"]
+    if any(each.examples for each in plan.reasons):
+        columns.append("FOR EXAMPLE")
+        for row, each in zip(rows, plan.reasons, strict=False):
+            row.append(", ".join(each.examples[:_SHOWN]))
+        rows[-1].append("")
+    write_table(columns, rows)
 
 
 def show_census(rows: Iterable[CensusRow], names: Names) -> None:

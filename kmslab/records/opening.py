@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from kmslab.records.columns import DEFAULT_COLUMNS, Columns
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
@@ -21,13 +22,13 @@ def is_url(location: str) -> bool:
 def open_source(spec: SourceSpec, *, password: str | None = None) -> Source:
     """The source that a spec names: a table where it names a URL, files otherwise.
 
-    Its records have neither `created_at` nor `owner`: no campaign looks at them, and what is not
-    read costs no time and cannot be malformed.
+    Its records have neither `created_at` nor `owner`, unless the spec gives their columns other
+    names: no campaign looks at them, and what is not read costs no time and cannot be malformed.
 
     `password` is that of a database URL, which must not hold it: see `open_table`. SourceError
     where the source cannot be read.
     """
-    spec = replace(spec, columns=replace(spec.columns, created_at=None, owner=None))
+    spec = replace(spec, columns=_without_defaults(spec.columns))
     # Either loads a large library, and nobody needs both.
     if is_url(spec.location):
         from kmslab.records.sql import open_table
@@ -36,6 +37,15 @@ def open_source(spec: SourceSpec, *, password: str | None = None) -> Source:
     from kmslab.records.files import open_files
 
     return open_files(spec)
+
+
+def _without_defaults(columns: Columns) -> Columns:
+    """The columns less those that nobody asked for by name."""
+    return replace(
+        columns,
+        created_at=None if columns.created_at == DEFAULT_COLUMNS.created_at else columns.created_at,
+        owner=None if columns.owner == DEFAULT_COLUMNS.owner else columns.owner,
+    )
 
 
 def split_location(location: str) -> tuple[str, str | None]:
