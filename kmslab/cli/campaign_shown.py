@@ -48,11 +48,20 @@ def _show_reasons(plan: Plan) -> None:
     write_table(columns, rows)
 
 
+def _by_name(row: CensusRow, names: Names) -> tuple[tuple[bool, str | int], ...]:
+    """The order of tables: by what is shown of provider, key and version; unknown ones last."""
+    order = row.provider, names(row.key_id), row.version_number
+    return tuple((value is None, "" if value is None else value) for value in order)
+
+
 def show_census(rows: Iterable[CensusRow], names: Names) -> None:
     """A census as a table."""
     write_table(
         ["PROVIDER", "KEY", "VERSION", "PRIMARY", "RECORDS"],
-        [[r.provider, names(r.key_id), r.version_number, r.is_primary, r.records] for r in rows],
+        [
+            [r.provider, names(r.key_id), r.version_number, r.is_primary, r.records]
+            for r in sorted(rows, key=lambda row: _by_name(row, names))
+        ],
     )
 
 
@@ -104,11 +113,12 @@ def show_report(report: Report, names: Names) -> None:
     )
     if report.plan is not None and report.census_after is not None:
         write_line("\nCensus: the records on each key version, before and after")
+        both = both_censuses(report.plan.census, report.census_after)
         write_table(
             ["PROVIDER", "KEY", "VERSION", "PRIMARY", "BEFORE", "AFTER"],
             [
                 [r.provider, names(r.key_id), r.version_number, r.is_primary, before, after]
-                for r, before, after in both_censuses(report.plan.census, report.census_after)
+                for r, before, after in sorted(both, key=lambda each: _by_name(each[0], names))
             ],
         )
     _show_failures(report)
