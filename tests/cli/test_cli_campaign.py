@@ -85,7 +85,7 @@ def test_a_plan_as_tables(bare_run: Run, world: World) -> None:
     assert result.exit_code == 0
     assert lines[0] == ["Plan", "for", str(SOURCE.absolute())]
     assert ["stale", "20"] in lines
-    assert ["blocked", "key", "disabled", "2"] in lines
+    assert ["blocked", "key", "disabled", "2", "rec-0000008,", "rec-0000028"] in lines
     assert ["total", "40"] in lines
     assert ["tencent", "orders", "1", "no", "14"] in lines
     assert ["ctyun", "6", "2", "3", "s", "reEncrypt"] in lines
