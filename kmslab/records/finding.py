@@ -63,11 +63,12 @@ def find(location: str) -> tuple[str, str, Sequence[Found]]:
     path = Path(location)
     with explained(path):
         if path.exists() or not glob.has_magic(location):
-            name, found = str(path.resolve(strict=True)), list(_at(path.resolve(strict=True), True))
+            real = path.resolve(strict=True)
+            name, found = str(real), list(_at(real, named=True))
         else:
             name = os.path.abspath(location)  # noqa: PTH100  # a glob is no path to be resolved
             matches = sorted(map(Path, glob.glob(name, recursive=True)))  # noqa: PTH207
-            found = [file for match in matches for file in _at(match, True)]
+            found = [file for match in matches for file in _at(match, named=True)]
         found = _once(found)
     if not found:
         raise SourceError(f"{location}: there is no file; {_KNOWN}", source=name)
@@ -76,11 +77,15 @@ def find(location: str) -> tuple[str, str, Sequence[Found]]:
 
 def _at(
     path: Path,
+    *,
     named: bool,
     folders: tuple[str, ...] = (),
     seen: frozenset[tuple[int, int]] = frozenset(),
 ) -> Iterator[Found]:
-    """The files at a path: itself, or those in it and below, in the order of their names."""
+    """The files at a path: itself, or those in it and below, in the order of their names.
+
+    One that was `named` is taken whatever its name; `folders` are those on the way to another.
+    """
     if not named and path.name.startswith((".", "_")):
         return
     status = path.stat()
@@ -94,7 +99,7 @@ def _at(
         return  # a link to a folder above
     inner = folders if named else (*folders, path.name)
     for entry in sorted(path.iterdir()):
-        yield from _at(entry, False, inner, seen | {here})
+        yield from _at(entry, named=False, folders=inner, seen=seen | {here})
 
 
 def _once(found: Sequence[Found]) -> list[Found]:
