@@ -330,15 +330,35 @@ def _new_beside(target: Path) -> tuple[Path, BinaryIO]:
 
 
 def remove_leftovers(target: Path) -> None:
-    """Remove the new files for `target` that a killed process has left."""
+    """Remove the new files for `target` that a killed process has left.
+
+    What else has such a name stays: whoever may write to the folder can put anything there, and
+    is to hinder nobody by it. So does what cannot be removed.
+    """
     pattern = re.compile(re.escape(_stem(target)) + _SUFFIX)
     for path in list(target.parent.iterdir()):
-        if not pattern.fullmatch(path.name):
-            continue
-        with suppress(FileNotFoundError, BlockingIOError):
-            descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
-            finally:
-                os.close(descriptor)
+        if pattern.fullmatch(path.name):
+            with suppress(OSError):
+                _remove_leftover(path, target)
+
+
+def _remove_leftover(path: Path, target: Path) -> None:
+    """Remove a file, unless the process that makes it lives: it has the file locked."""
+    status = path.lstat()
+    if not stat.S_ISREG(status.st_mode) or status.st_uid not in _makers(target):
+        return
+    # By now it may be a link, or a pipe that waits for its other end.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(path, flags)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), status):
+            path.unlink()
+    finally:
+        os.close(descriptor)
+
+
+def _makers(target: Path) -> set[int]:
+    """Who a new file for `target` may belong to: this user, and the owner, who is given it."""
+    owner = {target.stat().st_uid} if target.exists() else set()
+    return {os.geteuid(), *owner}

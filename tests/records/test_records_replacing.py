@@ -235,6 +235,54 @@ def test_what_a_killed_process_left_is_removed_and_no_more(path: Path) -> None:
     assert path.read_bytes() == NEW
 
 
+def test_what_only_looks_like_a_leftover_hinders_nobody(path: Path, tmp_path: Path) -> None:
+    """Whoever may write to the folder can put anything there; nothing of it is waited for."""
+    kept = tmp_path / "kept"
+    kept.write_text("kept")
+    names = [f".orders.csv.kmslab-0000000{n}.tmp" for n in range(5)]
+    link, pipe, folder, dangling, leftover = map(path.with_name, names)
+    link.symlink_to(kept)
+    os.mkfifo(pipe)
+    folder.mkdir()
+    dangling.symlink_to("nowhere")
+    leftover.touch()
+    edit(part_of(path), new_blob)
+    assert path.read_bytes() == NEW
+    assert names_in(path.parent) == sorted([*names[:4], kept.name, path.name])
+    assert kept.read_text() == "kept"
+
+
+def test_a_leftover_of_another_user_stays(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    theirs = path.with_name(".orders.csv.kmslab-00000000.tmp")
+    theirs.touch()
+    other = os.geteuid() + 1
+    lstat = Path.lstat
+
+    def lstat_of(self: Path) -> os.stat_result:
+        found = lstat(self)
+        return os.stat_result([*found[:4], other, *found[5:]]) if self == theirs else found
+
+    monkeypatch.setattr(Path, "lstat", lstat_of)
+    edit(part_of(path), new_blob)
+    assert names_in(path.parent) == [theirs.name, path.name]
+    assert path.read_bytes() == NEW
+
+
+def test_a_leftover_that_cannot_be_removed(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    leftover = path.with_name(".orders.csv.kmslab-00000000.tmp")
+    leftover.touch()
+    unlink = Path.unlink
+
+    def refuse(self: Path, missing_ok: bool = False) -> None:
+        if self == leftover:
+            raise PermissionError
+        unlink(self, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    edit(part_of(path), new_blob)
+    assert path.read_bytes() == NEW
+
+
 class TestOutput:
     def test_the_source_is_left_alone(self, path: Path, tmp_path: Path) -> None:
         output = tmp_path / "new" / "folder" / "orders.csv"
