@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Final
 
 from kmslab.analysis.classify import Drop, Target
@@ -11,19 +11,25 @@ from kmslab.columns import column_of
 from kmslab.context import context_text
 from kmslab.model import Record
 from kmslab.providers.base import Keep
-from kmslab.records.source import BlobChanges, Change, Place
+from kmslab.records.source import BlobChanges, Change, Nothing, Place, Value
 
 _SOURCE_COLUMNS: Final = ("source_key_id", "source_key_version_id", "source_encryption_algorithm")
 
-_Others = dict[str, tuple[str | None, str | None]]
+_Others = dict[str, tuple[Value, Value]]
 
 
 def change(
-    record: Record, place: Place, answer: Answer, target: Target, fields: Set[str]
+    record: Record,
+    place: Place,
+    answer: Answer,
+    target: Target,
+    fields: Set[str],
+    nothing: Callable[[Record], Mapping[str, Nothing]] | None = None,
 ) -> Change | None:
     """The change that stores an answer; None where there is nothing to store.
 
-    `fields` are those that the source has a column for. Beside the blob change:
+    `fields` are those that the source has a column for. `nothing` is that of the record's `Chunk`:
+    it is asked so that an undo can store exactly what was there. Beside the blob change:
 
     * provider and key, where the blob is of another one now;
     * the context, where the target has another one;
@@ -43,6 +49,9 @@ def change(
     if _names_source(record):
         others |= _source_columns(record, answer)
     others = {n: (a, b) for n, (a, b) in others.items() if a != b and n in fields}
+    if nothing is not None and not all(old for old, _ in others.values()):
+        exactly = nothing(record)
+        others = {n: (a or exactly.get(n, a), b) for n, (a, b) in others.items()}
     return Change(place, record.record_id, record.ciphertext_blob, answer.ciphertext_blob, others)
 
 

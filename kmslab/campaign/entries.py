@@ -111,11 +111,11 @@ def _at(entry: Entry, place: Place) -> Entry:
 
 def before(record: Record, change: Change) -> Record:
     """A record as it was before a change."""
-    old: dict[str, Any] = {name: values[0] for name, values in change.others.items()}
+    old: dict[str, Any] = {name: values[0] or None for name, values in change.others.items()}
     return replace(record, ciphertext_blob=change.old_blob, **old)
 
 
 def after(record: Record, change: Change) -> Record:
     """A record as it is after a change."""
-    new: dict[str, Any] = {name: values[1] for name, values in change.others.items()}
+    new: dict[str, Any] = {name: values[1] or None for name, values in change.others.items()}
     return replace(record, ciphertext_blob=change.new_blob, **new)

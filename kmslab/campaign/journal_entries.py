@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain, repeat
 from typing import Any, Final
 
+from kmslab.records.changes import others_as_json, others_from_json
 from kmslab.records.source import BlobChanges, Change
 
 ENTRIES: Final = (
@@ -51,7 +51,7 @@ def insertions(
 def entry_of(row: tuple[Any, ...]) -> Entry:
     """The entry that a row of `ENTRIES` is."""
     number, part, place, record_id, old_blob, new_blob, others, provider = row
-    moved = {} if others is None else {k: (v[0], v[1]) for k, v in json.loads(others).items()}
+    moved = {} if others is None else others_from_json(others)
     change = Change(place, record_id, old_blob or "", new_blob or "", moved)
     return Entry(number, part, change, provider)
 
@@ -70,4 +70,4 @@ def _rows(
 
 
 def _others_text(change: Change) -> str | None:
-    return json.dumps(dict(change.others), ensure_ascii=False) if change.others else None
+    return others_as_json(change.others) if change.others else None

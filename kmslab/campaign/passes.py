@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from kmslab.analysis.classify import Outcome, Target, Verdict
@@ -190,21 +190,22 @@ class Pass:
         made = plain_changes(records, places, answers, self._tools.target)
         if made is not None:
             return made, [record.provider for record in records]
-        return self._sorted(records, places, verdicts, answers)
+        return self._sorted(replace(chunk, records=records, places=places), verdicts, answers)
 
     def _sorted(
         self,
-        records: Sequence[Record],
-        places: Sequence[Place],
+        chunk: Chunk,
         verdicts: Sequence[Verdict],
         answers: Sequence[Answer | None],
     ) -> tuple[list[Change], list[str]]:
         """The changes that answers make; the others are counted, what was refused is noted."""
+        target, fields, nothing = self._tools.target, self._tools.fields, chunk.nothing
         changes: list[Change] = []
         providers: list[str] = []
         failures: list[tuple[Place, Failure]] = []
         unchanged = 0
-        for record, place, verdict, answer in zip(records, places, verdicts, answers, strict=True):
+        rows = zip(chunk.records, chunk.places, verdicts, answers, strict=True)
+        for record, place, verdict, answer in rows:
             if answer is None:
                 self.unsent += verdict.outcome.sent
                 unchanged += not verdict.outcome.sent
@@ -212,7 +213,7 @@ class Pass:
                     self.kept_out[verdict.outcome] += 1
             elif answer.error is not None:
                 failures.append((place, self._failure(record, answer, answer.error)))
-            elif made := change(record, place, answer, self._tools.target, self._tools.fields):
+            elif made := change(record, place, answer, target, fields, nothing):
                 changes.append(made)
                 providers.append(record.provider)
             else:

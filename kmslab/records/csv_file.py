@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from kmslab.errors import FormatError, SourceError
 from kmslab.model import Record
-from kmslab.records.changes import new_values, no_column, not_held
+from kmslab.records.changes import new_values, no_column
 from kmslab.records.layout import Layout, Reading
 from kmslab.records.replacing import explained
-from kmslab.records.source import Change
+from kmslab.records.source import Change, Nothing
 from kmslab.records.text import MAX_ROW_BYTES, USUAL_ROW, Lines
 
 _QUOTED: Final = re.compile(r'"[^"]*(?:""[^"]*)*"')
@@ -77,27 +77,34 @@ class CsvRows:
         self._lines.row = 1
         return self.layout
 
-    def changed(self, raw: bytes, change: Change) -> bytes:
+    def changed(self, raw: bytes, change: Change) -> bytes | None:
         """The bytes of a row after a change: see `TextRows`.
 
-        A cell that was quoted stays so; another is quoted where its new text needs it.
+        A cell is quoted where its new text needs it. One that was quoted without need stays so;
+        one that needed it before stays so where others of its row are quoted without need.
         """
         text = raw.decode("utf-8")
         cells = next(csv.reader([text], strict=True))
         new: dict[int, str] = {}
+        held = True
         for field, old, value in new_values(change):
             at = self.layout.at.get(field) if self.layout else None
             if at is None:
                 raise no_column(self._source, field)
-            if cells[at] != (old or ""):
-                raise not_held(self._source, change, field)
+            held = held and cells[at] == (old or "")
             if (value or "") != cells[at]:
                 new[at] = value or ""
+        if not held:
+            return None
         if not new:
             return raw
         changed = _with_cells(text, new)
         self._check(changed, [new.get(at, cell) for at, cell in enumerate(cells)], change)
         return changed.encode("utf-8")
+
+    def nothing(self, raw: bytes) -> Mapping[str, Nothing]:
+        """None of its fields: in CSV all that holds nothing is the same."""
+        return {}
 
     def _check(self, text: str, cells: list[str], change: Change) -> None:
         """Hold that a changed row will be read as it is meant."""
@@ -127,7 +134,7 @@ def _with_cells(text: str, new: dict[int, str]) -> str:
     for index in range(max(new) + 1):
         end = _cell_end(text, start)
         if index in new:
-            pieces += [text[kept:start], _written(new[index], text[start:end])]
+            pieces += [text[kept:start], _written(new[index], text[start:end], text)]
             kept = end
         start = end + 1  # past the comma
     return "".join([*pieces, text[kept:]])
@@ -140,10 +147,26 @@ def _cell_end(text: str, start: int) -> int:
     return len(text.rstrip("\r\n")) if comma < 0 else comma
 
 
-def _written(value: str, before: str) -> str:
-    if before.startswith('"') or _NEEDS_QUOTES.search(value):
+def _written(value: str, before: str, row: str) -> str:
+    """A cell with another text, spelt as it and its row were."""
+    quoted = _NEEDS_QUOTES.search(value) or _needless(before)
+    if quoted or (before.startswith('"') and any(map(_needless, _spelt(row)))):
         return '"' + value.replace('"', '""') + '"'
     return value
+
+
+def _needless(cell: str) -> bool:
+    """Whether a cell is quoted and need not be."""
+    return cell.startswith('"') and not _NEEDS_QUOTES.search(cell, 1, len(cell) - 1)
+
+
+def _spelt(row: str) -> Iterator[str]:
+    """The cells of a row as they are written."""
+    end = -1
+    while end < 0 or row[end : end + 1] == ",":
+        start = end + 1
+        end = _cell_end(row, start)
+        yield row[start:end]
 
 
 def _allow_long_rows() -> None:

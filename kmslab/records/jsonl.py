@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, Final, NoReturn
 
 from kmslab.errors import FormatError, SourceError
 from kmslab.model import Record
-from kmslab.records.changes import new_values, no_column, not_held
+from kmslab.records.changes import new_values, no_column
 from kmslab.records.layout import Reading
 from kmslab.records.replacing import explained
-from kmslab.records.source import Change
+from kmslab.records.source import ABSENT, MOVED_FIELDS, Change, Nothing, Value
 from kmslab.records.text import MAX_ROW_BYTES, Lines
 
 _FIRST_OBJECTS: Final = 1_000
@@ -134,30 +134,39 @@ class JsonRows:
                 raise FormatError(f"member {name!r} is {_kind(cell)} and not a string{hint}")
         return [cell if cell is None else str(cell) for cell in cells]
 
-    def changed(self, raw: bytes, change: Change) -> bytes:
+    def changed(self, raw: bytes, change: Change) -> bytes | None:
         """The bytes of a row after a change: see `TextRows`.
 
         Only the text of members that change is other. What is None becomes null; a member that
-        was not there is put at the end of the object, unless it is None.
+        was not there is put at the end of the object, and one that is to be ABSENT is taken out.
         """
         text = raw.decode("utf-8")
         row = dict(_DECODER.decode(text))
-        new: dict[str, str | None] = {}
+        new: dict[str, Value] = {}
+        held = True
         for field, old, value in new_values(change):
             name = self._at.get(field)
             if name is None:
                 raise no_column(self._source, field)
-            held = row.get(name)
-            if ("" if held is None else str(held)) != (old or ""):
-                raise not_held(self._source, change, field)
-            if (value or None) != (old or None):
+            cell = row.get(name)
+            held = held and ("" if cell is None else str(cell)) == (old or "")
+            if value != old and value != row.get(name, ABSENT):
                 new[name] = value
+        if not held:
+            return None
         if not new:
             return raw
-        expected = row | {k: v for k, v in new.items() if k in row or v is not None}
+        expected = {k: v for k, v in (row | new).items() if v is not ABSENT}
         changed = _with_members(text, new)
         self._check(changed, expected, change)
         return changed.encode("utf-8")
+
+    def nothing(self, raw: bytes) -> Mapping[str, Nothing]:
+        """Which of MOVED_FIELDS are an empty text, and which the row has no member for."""
+        row = dict(_DECODER.decode(raw.decode("utf-8")))
+        names = {field: self._at[field] for field in MOVED_FIELDS if field in self._at}
+        found = {field: row.get(name, ABSENT) for field, name in names.items()}
+        return {field: cell for field, cell in found.items() if cell == "" or cell is ABSENT}
 
     def _check(self, text: str, expected: dict[str, Any], change: Change) -> None:
         """Hold that a changed row will be read as it is meant."""
@@ -200,31 +209,44 @@ def _kind(value: object) -> str:
             return "a list"
 
 
-def _with_members(text: str, new: dict[str, str | None]) -> str:
-    """The text of an object with other values of some members."""
+def _with_members(text: str, new: Mapping[str, Value]) -> str:
+    """The text of an object with other values of some members, and without those ABSENT."""
     # What was written without other characters than ASCII stays so.
-    values = {name: json.dumps(value, ensure_ascii=text.isascii()) for name, value in new.items()}
+    ascii_only = text.isascii()
+    values = {
+        name: None if value is ABSENT else json.dumps(value, ensure_ascii=ascii_only)
+        for name, value in new.items()
+    }
     pieces, kept = [], 0
+    stays = 0  # the end of the last member that stays; 0 for none
     at = _after_space(text, text.index("{") + 1)
-    empty = text[at] == "}"
     while values and text[at] != "}":
+        first = at
         name, at = _DECODER.raw_decode(text, at)
         start = _after_space(text, text.index(":", at) + 1)
         _, end = _DECODER.raw_decode(text, start)
-        if name in values:
-            pieces += [text[kept:start], values.pop(name)]
-            kept = end
         at = _after_space(text, end)
         if text[at] == ",":
             at = _after_space(text, at + 1)
-    at = len(text[:at].rstrip(" \t\r\n"))
+        if name not in values:
+            stays = end
+        elif (value := values.pop(name)) is not None:
+            pieces += [text[kept:start], value]
+            kept = stays = end
+        elif stays:  # it goes with the comma before it
+            pieces.append(text[kept:stays])
+            kept = end
+        else:  # it goes with the comma behind it, if there is one
+            pieces.append(text[kept:first])
+            kept = end if text[at] == "}" else at
     added = [
-        f"{json.dumps(name, ensure_ascii=text.isascii())}: {value}"
+        f"{json.dumps(name, ensure_ascii=ascii_only)}: {value}"
         for name, value in values.items()
-        if value != "null"
+        if value is not None
     ]
     if added:
-        pieces += [text[kept:at], "" if empty else ", ", ", ".join(added)]
+        at = len(text[:at].rstrip(" \t\r\n"))
+        pieces += [text[kept:at], ", " if stays else "", ", ".join(added)]
         kept = at
     return "".join([*pieces, text[kept:]])
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import repeat
 from operator import eq
 from pathlib import Path
@@ -16,11 +17,11 @@ import pyarrow.parquet as pq
 
 from kmslab.errors import FormatError, SourceError
 from kmslab.model import Record
-from kmslab.records.changes import new_values, no_column, not_held
+from kmslab.records.changes import empty_texts, new_values, no_column
 from kmslab.records.layout import Cell, Layout, Reading
 from kmslab.records.parquet_writing import GroupWriter, text_type
 from kmslab.records.replacing import explained, file_digest, fingerprint, replacing
-from kmslab.records.source import CHUNK_ROWS, BlobChanges, Change, Chunk, Edit, Place
+from kmslab.records.source import ABSENT, CHUNK_ROWS, BlobChanges, Change, Chunk, Edit, Place
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -210,13 +211,25 @@ def _chunks(
             records = shape.records(cells, first + start, count)
         except FormatError as error:
             raise SourceError(f"{name}, {error}", source=name) from None
-        yield Chunk(records, range(first + start, first + start + count)), cells
+        places = range(first + start, first + start + count)
+        nothing = partial(empty_texts, shape.layout.at, cells, first + start)
+        yield Chunk(records, places, nothing), cells
 
 
 class _ParquetEdit:
     """A pass over a Parquet file, row group by row group."""
 
-    __slots__ = ("_cells", "_digest", "_ended", "_file", "_first", "_name", "_shape", "_writer")
+    __slots__ = (
+        "_cells",
+        "_columns",
+        "_digest",
+        "_ended",
+        "_file",
+        "_first",
+        "_name",
+        "_shape",
+        "_writer",
+    )
 
     def __init__(
         self, shape: _Shape, file: pq.ParquetFile, writer: GroupWriter, digest: str, name: str
@@ -226,6 +239,10 @@ class _ParquetEdit:
         self._writer = writer
         self._digest = digest
         self._name = name
+        # The column of each field that a change can be about: its name, and its position
+        known = shape.fields | {"record_id"}
+        at = shape.layout.at.items()
+        self._columns = {field: (shape.names[i], i) for field, i in at if field in known}
         self._first = 1  # the first row of the chunk that was taken last
         self._cells: list[Sequence[Cell]] | None = None  # its cells, until it is written
         self._ended = False
@@ -255,14 +272,14 @@ class _ParquetEdit:
                 raise self._not_taken(changes[0])
             return ()
         new = self._new_blobs(changes)
+        lost: list[Place] = []
         if new is None:
             new = {}
-            for change in changes:
-                self._change(change, new)
+            lost = [change.place for change in changes if not self._change(change, new)]
         with _understood(self._name):
-            self._writer.chunk(len(self._cells[self._shape.layout.at["record_id"]]), new)
+            self._writer.chunk(len(self._cells[self._columns["record_id"][1]]), new)
         self._cells = None
-        return ()
+        return lost
 
     def _new_blobs(self, changes: Sequence[Change]) -> dict[str, list[Any]] | None:
         """What `_change` makes of changes to the blobs alone; None where one is another, or where
@@ -287,26 +304,34 @@ class _ParquetEdit:
             new[row] = blob
         return {self._shape.names[at["ciphertext_blob"]]: new}
 
-    def _change(self, change: Change, new: dict[str, list[Any]]) -> None:
-        """Put the new values of one record into `new`, column by column."""
+    def _change(self, change: Change, new: dict[str, list[Any]]) -> bool:
+        """Put the new values of one record into `new`, column by column.
+
+        False where it does not hold what the change says; nothing of it is put there then.
+        """
         assert self._cells is not None  # noqa: S101  # for the type checker
-        columns, at = self._cells, self._shape.layout.at
+        columns = self._cells
         if not isinstance(change.place, int):
             raise self._not_taken(change)
         row = change.place - self._first
+        if not 0 <= row < len(columns[self._columns["record_id"][1]]):
+            raise self._not_taken(change)
+        held = True
+        put: list[tuple[str, int, str | None]] = []
         for field, old, value in new_values(change):
-            if field not in self._shape.fields and (field != "record_id" or field not in at):
+            if field not in self._columns:
                 raise no_column(self._name, field)
-            name = self._shape.names[at[field]]
-            cells = new.get(name, columns[at[field]])
-            if not 0 <= row < len(cells):
-                raise self._not_taken(change)
-            if (cells[row] or None) != (old or None):
-                raise not_held(self._name, change, field)
-            if (value or None) != (old or None):
-                if name not in new:
-                    new[name] = list(cells)
-                new[name][row] = value
+            name, column = self._columns[field]
+            cell = new.get(name, columns[column])[row]
+            held = held and (cell or None) == (old or None)
+            stored = None if value is ABSENT else value
+            if value != old and stored != cell:
+                put.append((name, column, stored))
+        for name, column, stored in put if held else ():
+            if name not in new:
+                new[name] = list(columns[column])
+            new[name][row] = stored
+        return held
 
     def _not_taken(self, change: Change) -> SourceError:
         return SourceError(

@@ -8,12 +8,13 @@ still holds what was read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from enum import Enum
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Final, Protocol, overload
+from typing import Any, Final, Literal, Protocol, TypeAlias, overload
 
 from kmslab.many import many_of
 from kmslab.model import Record
@@ -35,20 +36,42 @@ MOVED_FIELDS: Final = (
 """The fields of a `Record` that move with its blob, where the source has a column for them."""
 
 
+class Absent(Enum):
+    """The type of ABSENT. It is false, as None and an empty text are: all three hold nothing."""
+
+    ABSENT = "absent"
+
+    def __bool__(self) -> Literal[False]:
+        return False
+
+
+ABSENT: Final = Absent.ABSENT
+"""In place of a value: the row of a JSONL file that has no such member."""
+
+Value: TypeAlias = str | Absent | None
+"""What a source holds in a cell: text, which may be empty; None for null or NULL; or ABSENT.
+
+Where a format cannot tell two of these apart, they are one: a cell of CSV is always text.
+"""
+
+Nothing: TypeAlias = Literal[""] | Absent
+"""What a cell that is None in a `Record` can hold and None does not say."""
+
+
 @dataclass(frozen=True, slots=True)
 class Change:
     """New values for one record; they are stored together or not at all.
 
     `others` gives, for fields of MOVED_FIELDS that change and have a column, the value before and
-    after; None is an empty cell, or NULL. A change is made only where everything in it still has
-    its value of before.
+    after. A change is made only where everything in it still has its value of before; all that
+    holds nothing is alike for that. What it stores is exactly the value of after.
     """
 
     place: Place
     record_id: str
     old_blob: str
     new_blob: str
-    others: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
+    others: Mapping[str, tuple[Value, Value]] = field(default_factory=dict)
 
     def undone(self) -> Change:
         """The change that takes this one back."""
@@ -113,12 +136,22 @@ class BlobChanges(Sequence[Change]):
         return Change(*(column[at] for column in columns))
 
 
+def _all_none(_: Record) -> Mapping[str, Nothing]:
+    return {}
+
+
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """At most CHUNK_ROWS records of one part in the source's order, and the place of each."""
+    """At most CHUNK_ROWS records of one part in the source's order, and the place of each.
+
+    A record has None for whatever holds nothing. Of one in this chunk `nothing` tells which of
+    MOVED_FIELDS hold an empty text or are ABSENT; those that it does not name are what the record
+    says. It is for a chunk of an `Edit` that is not written yet, and costs nothing until asked.
+    """
 
     records: Sequence[Record]
     places: Sequence[Place]
+    nothing: Callable[[Record], Mapping[str, Nothing]] = _all_none
 
 
 class Edit(Protocol):
@@ -140,8 +173,10 @@ class Edit(Protocol):
     def write(self, changes: Sequence[Change]) -> Sequence[Place]:
         """Change records of the chunk that was taken last.
 
-        The places that were not changed because somebody else has changed them since they were
-        read; of a file always none, since all of it is looked at again when it is finished.
+        The places of the changes whose row does not hold what the change says it held: they are
+        left as they are. SourceError for a place that is not in the chunk (a row of a table that
+        is not there any more is lost), for a field without a column, and for a value that cannot
+        be written.
         """
         ...
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import partial
 from typing import Any, Final
 
 from sqlalchemy import Connection, CursorResult
 
 from kmslab.errors import FormatError, SourceChanged, SourceError
 from kmslab.model import Record
+from kmslab.records.changes import empty_texts
 from kmslab.records.layout import Layout
-from kmslab.records.source import CHUNK_ROWS, BlobChanges, Change, Chunk, Place
+from kmslab.records.source import CHUNK_ROWS, BlobChanges, Change, Chunk, Place, Value
 from kmslab.records.sql_database import Database, database_errors
 from kmslab.records.sql_rows import Rows, Swap
 from kmslab.records.sql_shape import Shape, shape_of
@@ -109,7 +111,8 @@ class Pages:
                 at = next(at for at, cell in enumerate(cells) if type(cell) in wrong)
                 raise self._unusable(before + at + 1, column.name, cells[at])
         places = columns[self._id_at]
-        return Chunk(self._records([_as_text(cells) for cells in columns], before), places)
+        nothing = partial(empty_texts, self.layout.at, columns, before + 1)
+        return Chunk(self._records([_as_text(cells) for cells in columns], before), places, nothing)
 
     def _records(self, columns: Sequence[Sequence[Any]], before: int) -> Sequence[Record]:
         try:
@@ -276,7 +279,7 @@ def _as_text(cells: Sequence[Any]) -> Sequence[Any]:
 
 
 def _hold(
-    others: Mapping[str, tuple[str | None, str | None]],
+    others: Mapping[str, tuple[Value, Value]],
     fields: Sequence[str],
     cells: Sequence[object],
 ) -> bool:

@@ -25,7 +25,14 @@ from sqlalchemy import (
 )
 
 from kmslab.records.layout import Layout
-from kmslab.records.source import CHUNK_ROWS, MOVED_FIELDS, BlobChanges, Change
+from kmslab.records.source import (
+    ABSENT,
+    CHUNK_ROWS,
+    MOVED_FIELDS,
+    BlobChanges,
+    Change,
+    Value,
+)
 from kmslab.records.sql_shape import Shape
 
 _BLOB: Final = "ciphertext_blob"
@@ -82,9 +89,11 @@ class Rows:
         ends = (self._id >= bindparam("first"), self._id <= bindparam("last"))
         return select(*wanted).where(*ends)
 
-    def cell(self, field: str, value: str | None) -> str | None:
+    def cell(self, field: str, value: Value) -> str | None:
         """What is stored for a field's value: for None NULL, where that may be."""
-        return "" if value is None and not self.moved[field].nullable else value
+        if value is None or value is ABSENT:
+            return None if self.moved[field].nullable else ""
+        return value
 
     @property
     def _id(self) -> ColumnElement[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from kmslab.errors import SourceError
 from kmslab.model import Record
 from kmslab.records.layout import Reading
 from kmslab.records.replacing import Replacement, explained, file_digest, fingerprint, replacing
-from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Edit, Place
+from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Edit, Nothing, Place
 
 MAX_ROW_BYTES: Final = 16 * 1024 * 1024
 """The longest row that is read; what bounds the memory of a reader (lab's choice)."""
@@ -106,12 +106,15 @@ class TextRows(Protocol):
         """
         ...
 
-    def changed(self, raw: bytes, change: Change) -> bytes:
-        """The bytes of a record after a change, which is to be one of this record.
+    def changed(self, raw: bytes, change: Change) -> bytes | None:
+        """The bytes of a record after a change; None where it does not hold what the change says.
 
-        SourceChanged where the record does not hold what the change says; SourceError where what
-        it says cannot be written.
+        SourceError where what it says cannot be written.
         """
+        ...
+
+    def nothing(self, raw: bytes) -> Mapping[str, Nothing]:
+        """What a record says of fields that hold nothing: see `Chunk.nothing`."""
         ...
 
 
@@ -150,10 +153,10 @@ class TextPart:
                     records.append(record)
                     size += len(raw)
                     if len(records) == CHUNK_ROWS or size >= _CHUNK_BYTES:
-                        yield _chunk(records)
+                        yield Chunk(records, _rows(records))
                         records, size = [], 0
             if records:
-                yield _chunk(records)
+                yield Chunk(records, _rows(records))
 
     @contextmanager
     def edit(self, *, output: Path | None = None, atomic: bool = False) -> Iterator[Edit]:
@@ -163,8 +166,8 @@ class TextPart:
             yield _TextEdit(rows, replacement, self.name)
 
 
-def _chunk(records: Sequence[Record]) -> Chunk:
-    return Chunk(records, [record.row for record in records])
+def _rows(records: Sequence[Record]) -> Sequence[Place]:
+    return [record.row for record in records]
 
 
 class _TextEdit:
@@ -198,25 +201,25 @@ class _TextEdit:
                     records.append(record)
                 if len(records) == CHUNK_ROWS or size >= _CHUNK_BYTES:
                     if records:
-                        yield _chunk(records)
+                        yield Chunk(records, _rows(records), self._nothing)
                     self.write(())  # blank lines without end, or a chunk nobody wrote
                     records, size = [], 0
             if records:
-                yield _chunk(records)
+                yield Chunk(records, _rows(records), self._nothing)
             self.write(())
         self._ended = True
 
     def write(self, changes: Sequence[Change]) -> Sequence[Place]:
         pieces = self._pieces
         before = after = b"".join(pieces)
+        lost: list[Place] = []
         for change in changes:
-            at = self._at.get(change.place)
-            if at is None:
-                raise SourceError(
-                    f"{self._name}: row {change.place} is not in the chunk that was taken last",
-                    source=self._name,
-                )
-            pieces[at] = self._rows.changed(pieces[at], change)
+            at = self._piece(change.place)
+            changed = self._rows.changed(pieces[at], change)
+            if changed is None:
+                lost.append(change.place)
+            else:
+                pieces[at] = changed
         if changes:
             after = b"".join(pieces)
         self._read.update(before)
@@ -224,7 +227,20 @@ class _TextEdit:
         self._replacement.write(after)
         pieces.clear()
         self._at.clear()
-        return ()
+        return lost
+
+    def _nothing(self, record: Record) -> Mapping[str, Nothing]:
+        return self._rows.nothing(self._pieces[self._piece(record.row)])
+
+    def _piece(self, place: Place) -> int:
+        """Where a row is in what was read since the last write."""
+        at = self._at.get(place)
+        if at is None:
+            raise SourceError(
+                f"{self._name}: row {place} is not in the chunk that was taken last",
+                source=self._name,
+            )
+        return at
 
     def finish(self) -> None:
         if not self._ended:

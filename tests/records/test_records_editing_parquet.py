@@ -219,12 +219,6 @@ def test_an_output(path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (Change(1, "订单-1", "B", "C"), "row 1: ciphertext_blob is not what it was"),
-        (Change(1, "订单-2", "A", "C"), "row 1: record_id is not what it was"),
-        (
-            Change(1, "订单-1", "A", "C", {"key_id": ("k", None)}),
-            "row 1: key_id is not what it was",
-        ),
         (
             Change(1, "订单-1", "A", "C", {"source_key_id": (None, "k")}),
             "no column for source_key_id",
@@ -239,7 +233,7 @@ def test_refused_changes(path: Path, change: Change, message: str) -> None:
     content = path.read_bytes()
     with pytest.raises(SourceError, match=message) as caught:
         edit(part_of(path), lambda _: change)
-    assert isinstance(caught.value, SourceChanged) == ("is not what" in message)
+    assert not isinstance(caught.value, SourceChanged)
     assert path.read_bytes() == content
     assert names_in(path.parent) == [path.name]
 
