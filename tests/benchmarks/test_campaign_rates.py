@@ -27,7 +27,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 import kmslab.campaign.run as campaigns
 from kmslab import Lab
 from kmslab.analysis import STAY
-from kmslab.campaign.plan import make_plan
+from kmslab.campaign.planning import make_plan
 from kmslab.model import CTYUN, TENCENT
 from kmslab.records.opening import open_source
 from kmslab.records.source import CHUNK_ROWS
@@ -86,8 +86,8 @@ def test_campaign(
     note: Callable[[str], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    census = Stopwatch(campaigns._after)
-    monkeypatch.setattr(campaigns, "_after", census)
+    census = Stopwatch(campaigns._Run._after)
+    monkeypatch.setattr(campaigns._Run, "_after", lambda run: census(run))
     rounds: list[Round] = []
     with Lab.create(tmp_path / "lab") as lab:
         kms: Any = lab.kms(provider)
