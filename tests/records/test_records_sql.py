@@ -180,7 +180,7 @@ class TestRecords:
         )
         (chunk,) = source.parts[0].read()
         assert list(chunk.records) == [Record("7", "ctyun", "AAAA", 1, context='{"t":"租户"}')]
-        assert chunk.places == (7,)
+        assert chunk.places == [7]
         assert source.fields == {"record_id", "ciphertext_blob"}
 
     def test_times_of_any_kind(self, path: Path) -> None:
