@@ -68,6 +68,7 @@ KmslabError
     ├── PlanOutdated              keys or source have changed since the plan was made
     ├── RetireRefused             something is left on the key or version
     └── StateError                the state folder cannot be used
+        └── JournalExists         another campaign has this id
 
 An error names what was wrong, where, and what to do. None holds key or plaintext bytes.
 """
@@ -391,6 +392,10 @@ class RetireRefused(CampaignError):
 
 class StateError(CampaignError):
     """The state folder, or a file in it, cannot be used."""
+
+
+class JournalExists(StateError):
+    """A campaign of this id has a journal, which is left as it is. Take another id."""
 
 
 class EncryptionCountWarning(UserWarning):

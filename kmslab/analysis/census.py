@@ -69,11 +69,9 @@ def alike(
     A `Classifier` gives the same verdict to records that are judged alike, so verdicts are told
     apart by identity, which is much quicker than to look at what they say.
 
-    >>> from kmslab.analysis.classify import Outcome
-    >>> records, verdict = (
-    ...     [Record("1", "ctyun", "a"), Record("2", "ctyun", "b")],
-    ...     Verdict(Outcome.STALE),
-    ... )
+    >>> from types import SimpleNamespace
+    >>> records = [Record("1", "ctyun", "a"), Record("2", "ctyun", "b")]
+    >>> verdict = Classifier(SimpleNamespace(providers=lambda: ())).classify(records[0])
     >>> [(provider, count) for provider, _, count in alike(records, [verdict, verdict])]
     [('ctyun', 2)]
     """

@@ -9,7 +9,6 @@ a plaintext.
 from __future__ import annotations
 
 import json
-import os
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,38 +21,14 @@ from typing import Any, Final, Self
 
 from kmslab.campaign.journal_entries import ENTRIES, entry_of, insertions
 from kmslab.campaign.journal_entries import Entry as Entry
+from kmslab.campaign.journal_schema import FORMAT, PUT_FACT, connect, fact_rows, make, prepared
+from kmslab.campaign.spans import Span as Span
+from kmslab.campaign.spans import spans as spans
 from kmslab.errors import CampaignNotFound, StateError
 from kmslab.records.source import Change, Place
 
-FORMAT: Final = 1
-"""The format of the journals that this version writes; those of a later one are refused."""
-
 _PAGE: Final = 1_000
-_PAGE_BYTES: Final = 16_384  # few entries fit a usual page of 4,096: more of them cost more
 _LOOKUP: Final = 500  # ids in one query; SQLite takes many more, old ones 999
-
-# Steps are kept as spans of entries, so that a step costs one row for a chunk and not one for each
-# of its records.
-_SCHEMA: Final = """
-CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
-CREATE TABLE part (
-  id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rows INTEGER, unchanged INTEGER);
-CREATE TABLE entry (
-  id INTEGER PRIMARY KEY, part INTEGER NOT NULL, place NOT NULL, record_id TEXT NOT NULL,
-  old_blob TEXT, new_blob TEXT, others TEXT);
-CREATE TABLE span (step TEXT NOT NULL, first INTEGER NOT NULL, last INTEGER NOT NULL);
-CREATE INDEX span_last ON span (step, last);
-CREATE TABLE lost (
-  entry INTEGER NOT NULL, step TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (entry, step));
-CREATE TABLE failure (
-  part INTEGER NOT NULL, place NOT NULL, record_id TEXT NOT NULL, provider TEXT NOT NULL,
-  code TEXT NOT NULL, message TEXT NOT NULL, request_id TEXT NOT NULL,
-  PRIMARY KEY (part, place)) WITHOUT ROWID;
-"""
-
-
-Span = tuple[int, int]
-"""Entries in a row: the numbers of the first and the last."""
 
 
 class Step(StrEnum):
@@ -61,6 +36,8 @@ class Step(StrEnum):
 
     APPLIED = "applied"
     UNDONE = "undone"
+    UNPROVEN = "unproven"
+    """Undone, and nobody could see that the old blob holds what the new one held."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +66,7 @@ class Journal:
     >>> path = getfixture("tmp_path") / "20260101-120000-0000.db"
     >>> with Journal.create(path, {"state": "running"}) as journal:
     ...     part = journal.part("orders.csv")
-    ...     entries = journal.intend(part, [Change(1, "order-1", "old", "new")])
+    ...     entries = journal.intend(part, [Change(1, "order-1", "old", "new")], ["ctyun"])
     ...     journal.done(Step.APPLIED, spans(entries))
     ...     journal.count(Step.APPLIED)
     1
@@ -103,20 +80,12 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, facts: Mapping[str, Any]) -> Self:
-        """A new journal with these facts. It is there whole, or not at all."""
-        fresh = path.with_suffix(".new")
-        try:
-            os.close(os.open(fresh, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
-            with closing(_connect(fresh)) as database:
-                database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-                database.executescript(_SCHEMA)
-                database.execute(f"PRAGMA user_version = {FORMAT}")
-                _put_facts(database, facts)
-            fresh.rename(path)
-        except (OSError, sqlite3.Error) as error:
-            fresh.unlink(missing_ok=True)
-            raise StateError(f"{path}: the journal cannot be made: {error}") from error
-        return cls(path, _prepared(_connect(path)))
+        """A new journal with these facts. It is there whole, or not at all.
+
+        JournalExists where another campaign's is at this path: take another id.
+        """
+        make(path, facts)
+        return cls.open(path)
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -124,14 +93,14 @@ class Journal:
         if not path.is_file():
             raise CampaignNotFound(f"no campaign {path.stem} in {path.parent}")
         try:
-            database = _connect(path)
+            database = connect(path)
             found = database.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:
             raise StateError(f"{path}: this journal cannot be read: {error}") from error
         if found != FORMAT:
             database.close()
             raise StateError(f"{path}: a journal of format {found}; this kmslab reads {FORMAT}")
-        return cls(path, _prepared(database))
+        return cls(path, prepared(database))
 
     @property
     def campaign_id(self) -> str:
@@ -166,7 +135,7 @@ class Journal:
     def note(self, **facts: Any) -> None:
         """Set facts; they are on the disk when this returns."""
         self._begin()
-        _put_facts(self._database, facts)
+        self._many(PUT_FACT, fact_rows(facts))
         self._commit()
 
     # What is intended
@@ -177,11 +146,14 @@ class Journal:
         self._run("INSERT OR IGNORE INTO part (name) VALUES (?)", name)
         return int(self._query("SELECT id FROM part WHERE name = ?", name)[0][0])
 
-    def intend(self, part: int, changes: Sequence[Change]) -> range:
-        """Write down changes before they are made; they are on the disk when this returns."""
+    def intend(self, part: int, changes: Sequence[Change], providers: Sequence[str]) -> range:
+        """Write down changes before they are made; they are on the disk when this returns.
+
+        `providers` are those that the records have before, one for each change.
+        """
         self._begin()
         last = self._query("SELECT max(id) FROM entry")[0][0] or 0
-        for insertion, values in insertions(part, changes):
+        for insertion, values in insertions(part, changes, providers):
             self._run(insertion, *values)
         self._commit()
         return range(last + 1, last + 1 + len(changes))
@@ -221,23 +193,61 @@ class Journal:
     # What has become of it
 
     def done(self, step: Step, spans: Sequence[Span]) -> None:
-        """Entries that are stored in the source. On the disk with what is told next.
+        """Entries that are stored in the source, and not lost any more if they were.
 
-        Whoever is killed before finds the source as it is: the new values are there, and are known.
+        On the disk with what is told next. Whoever is killed before finds the source as it is: the
+        new values are there, and are known.
         """
         self._begin()
+        self._many(
+            "DELETE FROM lost WHERE step = ? AND entry BETWEEN ? AND ?",
+            [(step.value, first, last) for first, last in spans],
+        )
         self._many(
             "INSERT INTO span VALUES (?, ?, ?)",
             [(step.value, first, last) for first, last in spans],
         )
 
-    def lose(self, step: Step, numbers: Iterable[int], reason: str) -> None:
-        """Entries that were not stored, since somebody else has changed the record."""
-        self._begin()
+    def lose(self, step: Step, numbers: Sequence[int], reason: str) -> None:
+        """Entries that are not stored, and why; where the step was done, it is not any more."""
+        self.take_back(step, numbers)
         self._many(
             "INSERT OR REPLACE INTO lost VALUES (?, ?, ?)",
             ((number, step.value, reason) for number in numbers),
         )
+
+    def lose_rest(self, part: int, reason: str) -> int:
+        """The entries of a part that are stored, and that an undo has not met; how many."""
+        self._begin()
+        sql = (
+            "INSERT INTO lost SELECT id, ?, ? FROM entry WHERE part = ?"
+            " AND EXISTS (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)"
+            " AND NOT EXISTS (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)"
+            " AND id NOT IN (SELECT entry FROM lost WHERE step = ?)"
+        )
+        undone, applied = Step.UNDONE.value, Step.APPLIED.value
+        self._run(sql, undone, reason, part, applied, undone, undone)
+        return int(self._query("SELECT changes()")[0][0])
+
+    def take_back(self, step: Step, numbers: Sequence[int]) -> None:
+        """A step is not done any more for these entries, where it was."""
+        if not numbers:
+            return
+        done = self.standing(step, min(numbers), max(numbers))
+        self._begin()
+        for first, last in spans([number for number in numbers if number in done]):
+            for row, start, end in self._query(
+                "SELECT rowid, first, last FROM span WHERE step = ? AND first <= ? AND last >= ?",
+                step.value,
+                last,
+                first,
+            ):
+                self._run("DELETE FROM span WHERE rowid = ?", row)
+                rest = [(start, min(first - 1, end)), (max(last + 1, start), end)]
+                self._many(
+                    "INSERT INTO span VALUES (?, ?, ?)",
+                    [(step.value, *r) for r in rest if r[0] <= r[1]],
+                )
 
     def forget_lost(self, step: Step) -> None:
         """Nothing is lost in a step any more: it is tried again."""
@@ -267,20 +277,6 @@ class Journal:
             part,
             step.value,
             step.value,
-        )
-        return [number for (number,) in rows]
-
-    def applied_but_not_undone(self, part: int) -> list[int]:
-        """The entries of a part that are stored, and were neither undone nor left in an undo."""
-        rows = self._query(
-            "SELECT id FROM entry WHERE part = ?"
-            " AND EXISTS (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)"
-            " AND NOT EXISTS (SELECT 1 FROM span WHERE step = ? AND id BETWEEN first AND last)"
-            " AND id NOT IN (SELECT entry FROM lost WHERE step = ?) ORDER BY id",
-            part,
-            Step.APPLIED.value,
-            Step.UNDONE.value,
-            Step.UNDONE.value,
         )
         return [number for (number,) in rows]
 
@@ -356,13 +352,30 @@ class Journal:
         )
         return [Lost(*row) for row in rows]
 
-    def erase(self) -> None:
-        """Take every blob out of the file; counts, ids and failures stay."""
+    def erase(self, facts: Mapping[str, Any]) -> None:
+        """Take every blob out of the tables and set facts, both or neither.
+
+        Counts, ids and failures stay. The file may hold what was taken out until `scrub`.
+        """
         self._begin()
         self._run("UPDATE entry SET old_blob = NULL, new_blob = NULL, others = NULL")
+        self._many(PUT_FACT, fact_rows(facts))
+        self._commit()
+
+    def scrub(self) -> None:
+        """Write the file anew, without what has been erased.
+
+        StateError where somebody else is reading it: they keep the old pages in the file.
+        """
         self._commit()
         self._run("VACUUM")
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+        busy = self._query("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
+        if busy:
+            raise StateError(
+                f"{self.path}: another program has this journal open, so that what was erased is "
+                "still in the file; end it (another kmslab, a database browser, a backup) and "
+                "close the campaign again"
+            )
 
     # The database
 
@@ -394,37 +407,3 @@ class Journal:
 
     def _unusable(self, error: sqlite3.Error) -> StateError:
         return StateError(f"{self.path}: the journal cannot be used: {error}")
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(path, timeout=30, isolation_level=None)
-    database.execute("PRAGMA secure_delete = ON")
-    database.execute("PRAGMA synchronous = FULL")
-    return database
-
-
-def _prepared(database: sqlite3.Connection) -> sqlite3.Connection:
-    database.execute("PRAGMA journal_mode = WAL")
-    return database
-
-
-def _put_facts(database: sqlite3.Connection, facts: Mapping[str, Any]) -> None:
-    rows = [(name, json.dumps(value, ensure_ascii=False)) for name, value in facts.items()]
-    database.executemany("INSERT OR REPLACE INTO fact VALUES (?, ?)", rows)
-
-
-def spans(numbers: Sequence[int]) -> list[Span]:
-    """Numbers as runs of neighbours, each as its first and last.
-
-    >>> spans([4, 2, 3, 9])
-    [(2, 4), (9, 9)]
-    """
-    if isinstance(numbers, range):
-        return [(numbers[0], numbers[-1])] if numbers else []
-    found: list[Span] = []
-    for number in sorted(numbers):
-        if found and number == found[-1][1] + 1:
-            found[-1] = found[-1][0], number
-        else:
-            found.append((number, number))
-    return found

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
-from kmslab.analysis.classify import Classifier, Target, Verdict
+from kmslab.analysis.classify import Outcome, Target, Verdict
 from kmslab.campaign.changes import change, plain_changes
+from kmslab.campaign.entries import Matching, after
 from kmslab.campaign.journal import Entry, Failure, Journal, Span, Step, spans
+from kmslab.campaign.judging import Judging
+from kmslab.campaign.plan import NEVER_SENT
+from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.campaign.sending import Answer, Sender
 from kmslab.errors import KmsError, Retryable
 from kmslab.model import Record
+from kmslab.providers.base import Providers
+from kmslab.providers.transfer import same_plaintext_many
 from kmslab.records.source import Change, Chunk, Edit, Place
 
 RE_ENCRYPTED: Final = "re_encrypted"
@@ -22,6 +28,7 @@ LOST: Final = "lost"
 
 CHANGED_MEANWHILE: Final = "changed by somebody else meanwhile"
 GONE: Final = "not there any more"
+UNPROVEN: Final = "its new blob does not open to what the old one holds"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +36,11 @@ class Tools:
     """What every pass of a campaign works with. `counts` grows with each chunk."""
 
     journal: Journal
-    classifier: Classifier
+    judging: Judging
     sender: Sender
+    providers: Providers
     target: Target
+    selection: Selection
     fields: frozenset[str]
     counts: Counter[str]
 
@@ -47,19 +56,22 @@ class _Work:
 class Pass:
     """One pass over one part.
 
-    `rows` and `unchanged` count its records. `unsent` counts those whose turn did not come, since
-    somebody asked to stop; `stalled` is what a provider answered for too long.
+    `rows` and `unchanged` count its records, and `kept_out` those among them that could not be
+    sent, by outcome. `unsent` counts those whose turn did not come, since somebody asked to stop;
+    `stalled` is what a provider answered for too long.
     """
 
     def __init__(self, tools: Tools, part: int) -> None:
         self.rows = 0
         self.unchanged = 0
+        self.kept_out: Counter[Outcome] = Counter()
         self.unsent = 0
         self.stalled: KmsError | None = None
         self._tools = tools
         self._part = part
         self._journal = tools.journal
         self._resumes = tools.journal.has_entries(part)
+        self._matching = Matching(tools.journal, part)
         self._stored: list[Span] = []
         self._journal.begin_part(part)
 
@@ -68,25 +80,32 @@ class Pass:
 
         The journal is on the disk before the source is touched.
         """
-        self.rows += len(chunk.records)
+        self._tools.judging.look_again()
         known = self._known(chunk) if self._resumes else {}
-        fresh = self._re_encrypt(chunk, known.keys())
-        work = _Work(fresh, self._journal.intend(self._part, fresh))
-        open_ = [(row, entry) for row, entry in known.items() if entry is not None]
-        if open_:
+        taken_up = self._taken_up(chunk, known) if known else []
+        fresh, providers = self._re_encrypt(chunk, known.keys())
+        work = _Work(fresh, self._journal.intend(self._part, fresh, providers))
+        if taken_up:
             work = _Work(
-                [replace(entry.change, place=chunk.places[row]) for row, entry in open_] + [*fresh],
-                [entry.number for _, entry in open_] + [*work.numbers],
+                [change for change, _ in taken_up] + [*work.changes],
+                [number for _, number in taken_up] + [*work.numbers],
             )
         self._settle(edit, work, edit.write(work.changes))
 
+    def missing(self) -> list[int]:
+        """What was intended by an earlier run and was never met: lost, once the part is stored."""
+        if not self._resumes:
+            return []
+        met = {n for first, last in self._stored for n in range(first, last + 1)}
+        open_ones = self._journal.open_entries(self._part, Step.APPLIED)
+        return [number for number in open_ones if number not in met]
+
     def finish(self) -> None:
         """The part is stored: what was intended before and never met is lost."""
+        rest = self.missing()
         self._journal.done(Step.APPLIED, self._stored)
-        if self._resumes:
-            rest = self._journal.open_entries(self._part, Step.APPLIED)
-            self._journal.lose(Step.APPLIED, rest, GONE)
-            self._tools.counts[LOST] += len(rest)
+        self._journal.lose(Step.APPLIED, rest, GONE)
+        self._tools.counts[LOST] += len(rest)
         self._journal.finish_part(self._part, self.rows, self.unchanged)
 
     def _settle(self, edit: Edit, work: _Work, lost: Sequence[Place]) -> None:
@@ -112,46 +131,66 @@ class Pass:
         What holds its new blob is done. What holds the old one gets the new one that the journal
         has. What holds another is somebody else's now, and lost.
         """
-        found = self._journal.find(self._part, [record.record_id for record in chunk.records])
-        if not found:
-            return {}
-        numbers = [entry.number for entries in found.values() for entry in entries]
-        applied = self._journal.standing(Step.APPLIED, min(numbers), max(numbers))
         known: dict[int, Entry | None] = {}
         done: list[int] = []
-        for row, (record, place) in enumerate(zip(chunk.records, chunk.places, strict=True)):
-            entry = _entry_of(record, place, found.get(record.record_id, []))
-            if entry is None:
-                continue
-            known[row] = None
-            blob = record.ciphertext_blob
-            if entry.number in applied:
+        for match in self._matching.of(chunk):
+            entry, blob = match.entry, match.record.ciphertext_blob
+            known[match.row] = None
+            if match.applied:
                 # Stored by an earlier run; whatever is there now is somebody else's business.
                 self._tools.counts[RE_ENCRYPTED] += 1
             elif blob == entry.change.new_blob:
                 done.append(entry.number)
                 self._tools.counts[RE_ENCRYPTED] += 1
             elif blob == entry.change.old_blob:
-                known[row] = entry
+                known[match.row] = entry
             else:
                 self._journal.lose(Step.APPLIED, [entry.number], CHANGED_MEANWHILE)
                 self._tools.counts[LOST] += 1
-            found[record.record_id].remove(entry)
         self._journal.done(Step.APPLIED, spans(done))
         return known
 
+    def _taken_up(self, chunk: Chunk, known: dict[int, Entry | None]) -> list[tuple[Change, int]]:
+        """What an earlier run has in the journal and is to be stored, each with its number.
+
+        Only what opens to what was there: the key of a new blob may have been disabled or deleted
+        since, and the old one stays then.
+        """
+        pending = [(row, entry) for row, entry in known.items() if entry is not None]
+        old = [chunk.records[row] for row, _ in pending]
+        new = [after(record, e.change) for record, (_, e) in zip(old, pending, strict=True)]
+        taken_up = []
+        same = same_plaintext_many(self._tools.providers, old, new)
+        for (_, entry), is_same in zip(pending, same, strict=True):
+            if is_same:
+                taken_up.append((entry.change, entry.number))
+            else:
+                self._journal.lose(Step.APPLIED, [entry.number], UNPROVEN)
+                self._tools.counts[LOST] += 1
+        return taken_up
+
     # What is new
 
-    def _re_encrypt(self, chunk: Chunk, known: Collection[int]) -> Sequence[Change]:
-        """The changes of the rows that the journal does not know; what was refused is told it."""
+    def _re_encrypt(
+        self, chunk: Chunk, known: Collection[int]
+    ) -> tuple[Sequence[Change], list[str]]:
+        """The changes of the rows that the journal does not know, and the providers before."""
         records, places = chunk.records, chunk.places
         if known:
             rows = [row for row in range(len(records)) if row not in known]
             records, places = [records[row] for row in rows], [places[row] for row in rows]
-        verdicts = self._tools.classifier.classify_many(records)
+        self.rows += len(known)
+        verdicts = self._tools.judging.verdicts(records)
+        if self._tools.selection != EVERYTHING:
+            chosen = self._tools.selection.rows(records, verdicts)
+            records, places = [records[row] for row in chosen], [places[row] for row in chosen]
+            verdicts = [verdicts[row] for row in chosen]
+        self.rows += len(records)
         answers = self._tools.sender.send(records, verdicts)
         made = plain_changes(records, places, answers, self._tools.target)
-        return self._sorted(records, places, verdicts, answers) if made is None else made
+        if made is not None:
+            return made, [record.provider for record in records]
+        return self._sorted(records, places, verdicts, answers)
 
     def _sorted(
         self,
@@ -159,43 +198,32 @@ class Pass:
         places: Sequence[Place],
         verdicts: Sequence[Verdict],
         answers: Sequence[Answer | None],
-    ) -> list[Change]:
+    ) -> tuple[list[Change], list[str]]:
         """The changes that answers make; the others are counted, what was refused is noted."""
         changes: list[Change] = []
+        providers: list[str] = []
         failures: list[tuple[Place, Failure]] = []
         unchanged = 0
         for record, place, verdict, answer in zip(records, places, verdicts, answers, strict=True):
             if answer is None:
                 self.unsent += verdict.outcome.sent
                 unchanged += not verdict.outcome.sent
+                if verdict.outcome in NEVER_SENT:
+                    self.kept_out[verdict.outcome] += 1
             elif answer.error is not None:
                 failures.append((place, self._failure(record, answer, answer.error)))
             elif made := change(record, place, answer, self._tools.target, self._tools.fields):
                 changes.append(made)
+                providers.append(record.provider)
             else:
                 unchanged += 1
         self._journal.fail(self._part, failures)
         self.unchanged += unchanged
         self._tools.counts[UNCHANGED] += unchanged
         self._tools.counts[FAILED] += len(failures)
-        return changes
+        return changes, providers
 
     def _failure(self, record: Record, answer: Answer, error: KmsError) -> Failure:
         if isinstance(error, Retryable):
             self.stalled = error
         return Failure(record.record_id, record.provider, answer.code, str(error), error.request_id)
-
-
-def _entry_of(record: Record, place: Place, entries: Sequence[Entry]) -> Entry | None:
-    """The entry that is about this record: by its blob, else by its place.
-
-    Ids of a file may be there twice, and its rows may have moved since.
-    """
-    blob = record.ciphertext_blob
-    matching = [e for e in entries if blob in (e.change.new_blob, e.change.old_blob)]
-    for entry in matching:
-        if entry.change.place == place:
-            return entry
-    if matching:
-        return matching[0]
-    return next((entry for entry in entries if entry.change.place == place), None)

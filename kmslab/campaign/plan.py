@@ -6,42 +6,23 @@ where keys or source are not what they were.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
-from kmslab.analysis.census import Census, CensusRow, alike
-from kmslab.analysis.classify import DROP, Classifier, Drop, Outcome, Target, Verdict
+from kmslab.analysis.census import CensusRow
+from kmslab.analysis.classify import DROP, Drop, Outcome, Target
 from kmslab.analysis.forecast import (
-    DOCUMENTED_RATE,
-    Flow,
     Forecast,
     ProviderForecast,
-    calls_by_provider,
-    comparing,
-    forecast,
-    rights_needed,
 )
-from kmslab.campaign.sending import Distinct, Verify
-from kmslab.clock import Clock
+from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.context import context_text
 from kmslab.errors import (
     CampaignError,
-    CampaignInterrupted,
-    DecryptFailed,
-    InvalidCiphertext,
-    InvalidKeyId,
-    KeyNotFound,
-    KmsError,
-    PlanOutdated,
-    Retryable,
-    SourceChanged,
 )
-from kmslab.model import Record
-from kmslab.providers.base import KEEP, Keep, Providers
-from kmslab.records.source import Source
+from kmslab.providers.base import KEEP, Keep
 from kmslab.records.spec import SourceSpec
 
 FORMAT: Final = 1
@@ -51,31 +32,74 @@ DATA_KEYS: Final = (
     "Re-encryption does not change a data key: whoever has unwrapped one before still has it."
 )
 
-_OPENABLE: Final = frozenset({Outcome.STALE, Outcome.MOVE, Outcome.CURRENT, Outcome.MAY_CHANGE})
+CTYUN_LENGTH: Final = (
+    "A lab's CTyun blob is 20 to 44 characters longer than the cloud's (inferred): size a column "
+    "by what is to be stored in it."
+)
+
+_ERASED: Final = {"context": {"erased": True}}
+
+
+NEVER_SENT: Final = frozenset(
+    {
+        Outcome.FOREIGN,
+        Outcome.BLOCKED,
+        Outcome.INVALID,
+        Outcome.NEEDS_CONTEXT,
+        Outcome.NEEDS_PUBLIC_KEY_INFO,
+    }
+)
+"""The outcomes of records that should perhaps be re-encrypted, and cannot be."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """How a campaign is run.
+    """How a campaign is run, and over which records.
 
     `rates` are in calls a second, by provider; one that is not named is not held back. `verify` is
     a text of `Verify`. `atomic` writes nothing unless every record succeeds. With `output` the
-    changed copy is written there, and the source is left as it is.
+    changed copy is written there, and the source is left as it is. Records that are none of
+    `selection` are left as they are.
     """
 
     verify: str = "decrypt"
     rates: Mapping[str, float] = field(default_factory=dict)
     atomic: bool = False
     output: str | None = None
+    selection: Selection = EVERYTHING
+
+    def as_dict(self) -> dict[str, Any]:
+        """The options as JSON takes them."""
+        return {
+            "verify": self.verify,
+            "rates": dict(self.rates),
+            "atomic": self.atomic,
+            "output": self.output,
+            "selection": self.selection.as_dict(),
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Options:
+        """The options that `as_dict` gave.
+
+        >>> Options.from_dict(Options(atomic=True).as_dict()).atomic
+        True
+        """
+        return cls(**{**values, "selection": Selection.from_dict(values["selection"])})
 
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """So many records have this outcome for this reason; "" where it needs none."""
+    """So many records have this outcome for this reason; "" where it needs none.
+
+    `examples` are the first of their ids, where they are not to be re-encrypted and should perhaps
+    be.
+    """
 
     outcome: Outcome
     reason: str
     records: int
+    examples: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +114,12 @@ class KeyMark:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a campaign would do. The outcomes sum to `total`.
+    """What a campaign would do. The outcomes sum to `total`, the census to all records there are.
 
     `rights` are the calls that a credential must be allowed, by provider. `unverified` says that
     only heads were read; with `deep` every blob was authenticated. `fingerprints` are those of the
     source's parts, `keys` those that its blobs name and the destination. `notes` are sentences for
-    whoever decides.
+    whoever decides. `context_erased`: the target named a context, and its campaign was closed.
     """
 
     spec: SourceSpec
@@ -113,6 +137,7 @@ class Plan:
     fingerprints: Mapping[str, str]
     keys: tuple[KeyMark, ...]
     notes: tuple[str, ...]
+    context_erased: bool = False
 
     @property
     def to_send(self) -> int:
@@ -121,12 +146,13 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON takes it (design, Annex B); `from_dict` reads it."""
+        target = target_as_dict(self.target)
         return {
             "format": FORMAT,
             "spec": self.spec.as_dict(),
             "source": self.source,
-            "target": target_as_dict(self.target),
-            "options": asdict(self.options),
+            "target": target | _ERASED if self.context_erased else target,
+            "options": self.options.as_dict(),
             "made_at": self.made_at.isoformat(),
             "total": self.total,
             "outcomes": {outcome.value: records for outcome, records in self.outcomes.items()},
@@ -153,244 +179,6 @@ class Plan:
             raise CampaignError(f"this is not a saved plan: {error!r}") from None
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far a pass is. `total` is None where it is not known."""
-
-    doing: str
-    rows: int
-    total: int | None
-    counts: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class Watch:
-    """Who looks on: told of progress after each chunk, and asked whether to stop."""
-
-    progress: Callable[[Progress], None] = lambda progress: None
-    stop: Callable[[], bool] = lambda: False
-
-
-QUIET: Final = Watch()
-
-
-def make_plan(
-    source: Source,
-    spec: SourceSpec,
-    providers: Providers,
-    target: Target,
-    *,
-    clock: Clock,
-    options: Options | None = None,
-    deep: bool = False,
-    watch: Watch = QUIET,
-) -> Plan:
-    """Read a source once, and say what would become of each record. Nothing is changed.
-
-    From heads alone; `deep` authenticates every blob that can be opened, and what does not open
-    is `invalid`. CampaignError where the target could not be stored in the source; SourceChanged
-    where a file was edited while it was read.
-    """
-    options = options or Options()
-    target = _fitting(source, target)
-    before = _fingerprints(source)
-    judge = _Judge(providers, target)
-    for rows, records in _chunks(source):
-        judge.take(records, deep=deep)
-        watch.progress(
-            Progress("planning", rows, None, {o.value: n for o, n in judge.outcomes.items()})
-        )
-        if watch.stop():
-            raise CampaignInterrupted("stopped while planning; nothing was changed")
-    if before != _fingerprints(source):
-        raise SourceChanged(f"{source.name} was changed while it was read; plan again")
-    _refuse_lost_provider(source, target, judge)
-    verify, own = Verify.parse(options.verify), comparing(providers)
-    return Plan(
-        spec=spec,
-        source=source.name,
-        target=target,
-        options=options,
-        made_at=clock.now(),
-        total=sum(judge.outcomes.values()),
-        outcomes={outcome: judge.outcomes[outcome] for outcome in Outcome},
-        reasons=judge.listed_reasons(),
-        census=tuple(judge.census.rows()),
-        forecast=_forecast(judge, verify, options, own),
-        rights=rights_needed(judge.flows, verify, comparing=own),
-        unverified=not deep,
-        fingerprints=before,
-        keys=_marks(providers, judge.keys | _destination(target, providers)),
-        notes=_notes(target, deep=deep),
-    )
-
-
-def check_current(plan: Plan, source: Source, providers: Providers) -> None:
-    """PlanOutdated where keys or source are not what they were when the plan was made."""
-    for mark in plan.keys:
-        now = _mark(providers, mark.provider, mark.key_id)
-        if now.state != mark.state:
-            raise PlanOutdated(
-                f"key {mark.key_id} was {mark.state or 'missing'} when the plan was made, "
-                f"and is {now.state or 'missing'} now; plan again"
-            )
-        if now.primary_version_id != mark.primary_version_id:
-            raise PlanOutdated(f"key {mark.key_id} was rotated after the plan was made; plan again")
-    now_there = _fingerprints(source)
-    for name in sorted(plan.fingerprints.keys() | now_there.keys()):
-        if plan.fingerprints.get(name) != now_there.get(name):
-            raise PlanOutdated(f"{name} was changed after the plan was made; plan again")
-
-
-class _Judge:
-    """The verdicts on all records, counted."""
-
-    def __init__(self, providers: Providers, target: Target) -> None:
-        self.census = Census()
-        self.outcomes: Counter[Outcome] = Counter()
-        self.flows: Counter[Flow] = Counter()
-        self.keys: set[tuple[str, str]] = set()
-        self.providers_seen: set[str] = set()
-        self._reasons: Counter[tuple[Outcome, str]] = Counter()
-        self._providers = providers
-        self._classifier = Classifier(providers, target)
-        self._distinct = Distinct()
-
-    def take(self, records: Sequence[Record], *, deep: bool) -> None:
-        """Judge and count records."""
-        classify = self._classifier.classify
-        verdicts = [classify(record) for record in records]
-        if deep:
-            verdicts = authenticated(self._providers, records, verdicts)
-        for provider, verdict, count in alike(records, verdicts):
-            self.census.add_many(provider, verdict, count)
-            self.outcomes[verdict.outcome] += count
-            self._reasons[verdict.outcome, verdict.reason] += count
-            self.providers_seen.add(provider)
-            if verdict.key_id is not None:
-                self.keys.add((provider, verdict.key_id))
-        for record, verdict in zip(records, verdicts, strict=True):
-            if verdict.outcome.sent and self._distinct.is_new(record, verdict):
-                self.flows[record.provider, verdict.destination_provider or record.provider] += 1
-
-    def listed_reasons(self) -> tuple[Reason, ...]:
-        """The reasons, by outcome, the most frequent first."""
-        return tuple(
-            Reason(outcome, reason, records)
-            for outcome in Outcome
-            for (of, reason), records in self._reasons.most_common()
-            if of is outcome
-        )
-
-
-def authenticated(
-    providers: Providers, records: Sequence[Record], verdicts: Sequence[Verdict]
-) -> list[Verdict]:
-    """Verdicts after opening every blob that can be opened.
-
-    What does not open is `invalid`; what the Kms refuses for another reason (a key disabled
-    meanwhile, a missing right) is `blocked`. Retryable errors of a Kms come through: a blob that
-    could not be asked for is not judged.
-    """
-    found = list(verdicts)
-    for provider in providers.providers():
-        rows = [
-            row
-            for row, record in enumerate(records)
-            if record.provider == provider and verdicts[row].outcome in _OPENABLE
-        ]
-        opened = providers.kms(provider).decrypt_records([records[row] for row in rows])
-        for row, error in zip(rows, opened.error, strict=True):
-            found[row] = _proven(verdicts[row], error)
-    return found
-
-
-def _proven(verdict: Verdict, error: KmsError | None) -> Verdict:
-    match error:
-        case None:
-            return replace(verdict, unverified=False)
-        case Retryable():
-            raise error
-        case InvalidCiphertext() | DecryptFailed():
-            return replace(
-                verdict, outcome=Outcome.INVALID, reason="does not open", unverified=False
-            )
-        case _:
-            return replace(verdict, outcome=Outcome.BLOCKED, reason=str(error))
-
-
-def _chunks(source: Source) -> Iterator[tuple[int, Sequence[Record]]]:
-    """The records of all parts, with how many there were so far."""
-    rows = 0
-    for part in source.parts:
-        for chunk in part.read():
-            rows += len(chunk.records)
-            yield rows, chunk.records
-
-
-def _fingerprints(source: Source) -> dict[str, str]:
-    return {part.name: part.fingerprint() for part in source.parts}
-
-
-def _fitting(source: Source, target: Target) -> Target:
-    """The target with what the source can hold; CampaignError where it cannot hold the target."""
-    if not isinstance(target.context, Keep) and "context" not in source.fields:
-        raise CampaignError(
-            f"{source.name} has no context column, so another context could not be stored in it"
-        )
-    capacity = [n for n in (target.max_length, source.blob_capacity) if n is not None]
-    return replace(target, max_length=min(capacity, default=None))
-
-
-def _refuse_lost_provider(source: Source, target: Target, judge: _Judge) -> None:
-    moved = target.provider is not None and judge.providers_seen - {target.provider}
-    if moved and judge.outcomes[Outcome.MOVE] and "provider" not in source.fields:
-        raise CampaignError(
-            f"{source.name} has no provider column: after a campaign to {target.provider} nothing "
-            "would tell the moved records from those that failed; add one, then plan again"
-        )
-
-
-def _destination(target: Target, providers: Providers) -> set[tuple[str, str]]:
-    if target.key_id is None:
-        return set()
-    names = providers.providers() if target.provider is None else (target.provider,)
-    return {(name, target.key_id) for name in names}
-
-
-def _marks(providers: Providers, keys: set[tuple[str, str]]) -> tuple[KeyMark, ...]:
-    return tuple(_mark(providers, provider, key_id) for provider, key_id in sorted(keys))
-
-
-def _mark(providers: Providers, provider: str, key_id: str) -> KeyMark:
-    if provider not in providers.providers():
-        return KeyMark(provider, key_id, None, None)
-    try:
-        key = providers.kms(provider).describe_key(key_id)
-    except (KeyNotFound, InvalidKeyId):
-        return KeyMark(provider, key_id, None, None)
-    return KeyMark(provider, key_id, key.state.value, key.primary_version_id)
-
-
-def _forecast(judge: _Judge, verify: Verify, options: Options, own: Collection[str]) -> Forecast:
-    calls = calls_by_provider(judge.flows, verify, comparing=own)
-    rates = {provider: options.rates.get(provider, DOCUMENTED_RATE) for provider in calls}
-    return forecast(calls, rates)
-
-
-def _notes(target: Target, *, deep: bool) -> tuple[str, ...]:
-    notes = [DATA_KEYS]
-    if isinstance(target.context, Keep):
-        notes.append("Each record keeps its encryption context.")
-    elif isinstance(target.context, Drop) or not context_text(target.context):
-        notes.append("Encryption contexts are dropped: the new blobs have none.")
-    else:
-        notes.append("Each new blob has the encryption context that was named.")
-    if not deep:
-        notes.append("Told from the heads of the blobs, unverified; --deep authenticates each.")
-    return tuple(notes)
-
-
 # Plans and targets as JSON takes them
 
 
@@ -411,14 +199,24 @@ def target_as_dict(target: Target) -> dict[str, Any]:
     }
 
 
+def without_context(target: Mapping[str, Any]) -> dict[str, Any]:
+    """A target as JSON takes it, without the text of its context.
+
+    >>> without_context(target_as_dict(Target(context='{"a":"b"}')))["context"]
+    {'erased': True}
+    """
+    return {**target, **(_ERASED if "text" in target["context"] else {})}
+
+
 def target_from_dict(values: Mapping[str, Any]) -> Target:
-    """The target that `target_as_dict` gave.
+    """The target that `target_as_dict` gave; KEEP where its context was erased.
 
     >>> target_from_dict(target_as_dict(Target(context=DROP))) == Target(context=DROP)
     True
     """
     named = values["context"]
-    context = KEEP if "keep" in named else DROP if "drop" in named else named["text"]
+    kept = "keep" in named or "erased" in named
+    context = KEEP if kept else DROP if "drop" in named else named["text"]
     return Target(
         key_id=values["key_id"],
         provider=values["provider"],
@@ -432,12 +230,14 @@ def _from_dict(values: Mapping[str, Any]) -> Plan:
         spec=SourceSpec.from_dict(values["spec"]),
         source=values["source"],
         target=target_from_dict(values["target"]),
-        options=Options(**values["options"]),
+        options=Options.from_dict(values["options"]),
         made_at=datetime.fromisoformat(values["made_at"]),
         total=values["total"],
         outcomes={Outcome(name): records for name, records in values["outcomes"].items()},
         reasons=tuple(
-            Reason(Outcome(each["outcome"]), each["reason"], each["records"])
+            Reason(
+                Outcome(each["outcome"]), each["reason"], each["records"], tuple(each["examples"])
+            )
             for each in values["reasons"]
         ),
         census=tuple(CensusRow(**row) for row in values["census"]),
@@ -452,4 +252,5 @@ def _from_dict(values: Mapping[str, Any]) -> Plan:
         fingerprints=values["fingerprints"],
         keys=tuple(KeyMark(**mark) for mark in values["keys"]),
         notes=tuple(values["notes"]),
+        context_erased="erased" in values["target"]["context"],
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
+from html import escape
 from typing import Any, Final
 
 from kmslab.analysis.census import CensusRow
@@ -30,8 +31,11 @@ MEANINGS: Final = {
 }
 """What each outcome of a plan means, in a few words."""
 
+LEFT: Final = "These records were left as they are."
+"""What is said of the records that a campaign or its undo has lost."""
+
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
-_MARKDOWN: Final = re.compile(r"([\\`*_\[\]<>|~#&!])")
+_MARKDOWN: Final = re.compile(r"([\\`*_\[\]|~#!])")
 _BACKTICKS: Final = re.compile(r"`+")
 
 
@@ -126,6 +130,8 @@ def _asked_of(plan: Plan) -> list[tuple[str, str]]:
 
 
 def _context(plan: Plan) -> str:
+    if plan.context_erased:
+        return "one that was named, and was erased when the campaign was closed"
     match plan.target.context:
         case Keep():
             return "each record keeps its own"
@@ -153,12 +159,18 @@ def summary(report: Report) -> str:
     match report.state:
         case "planning" | "running":
             return f"The campaign is not finished. So far {done}."
+        case "aborted" if found.re_encrypted:
+            return f"The campaign was aborted on the way, and {done} before; an undo takes it back."
         case "aborted":
             return "Nothing was written: not every record would have succeeded."
         case "undoing":
             return f"The campaign is being undone: {report.undone:,} records have their old blob."
         case "undone":
-            return f"The campaign was undone: {report.undone:,} records have their old blob again."
+            rest = (
+                f", {report.undone_unproven:,} of them without proof, as the new one does not open"
+            )
+            done = f"{report.undone:,} records got their old blob again"
+            return f"The campaign was undone: {done}{rest if report.undone_unproven else ''}."
         case _:
             rest = f"{found.failed:,} failed, {found.lost:,} were lost to changes by others"
             return f"{done[:1].upper()}{done[1:]}; {rest}."
@@ -175,7 +187,10 @@ def untouched(report: Report) -> str:
     else:
         how = "were left byte for byte as they were; each new file was read back and compared"
         how += " with the old one before it took its place"
-    return f"{report.untouched:,} records {how}."
+    left = report.untouched - report.results.lost
+    lost = report.results.lost
+    said = f" {lost:,} are what somebody else has made of them." if lost else ""
+    return f"{left:,} records {how}.{said}"
 
 
 def more(shown: int, total: int) -> str:
@@ -207,7 +222,7 @@ def markdown(report: Report) -> str:
         lines += _markdown_census(report.plan.census, report.census_after)
     lines += _markdown_failures(report)
     lines += _markdown_list("Lost", report.losses, report.results.lost)
-    lines += _markdown_list("Left by the undo", report.undo_lost, len(report.undo_lost))
+    lines += _markdown_list("Left by the undo", report.undo_lost, report.undo_left)
     if report.plan is not None:
         lines += [*_section("Notes"), *(f"- {_plain(note)}" for note in report.plan.notes)]
     return "\n".join(lines) + "\n"
@@ -233,14 +248,20 @@ def _markdown_census(before: Sequence[CensusRow], after: Sequence[CensusRow] | N
 def _markdown_failures(report: Report) -> list[str]:
     if not report.failure_codes:
         return []
-    lines = _section("Failed", "These records were left as they are.")
+    lines = _section("Failed", LEFT)
     codes = [(_code(code), count) for code, count in report.failure_codes.items()]
     lines += [*_table(("code", "records"), codes), ""]
     columns = ("record", "provider", "code", "request", "message")
     lines += _table(
         columns,
         [
-            (_code(f.record_id), _plain(f.provider), _code(f.code), f.request_id, _plain(f.message))
+            (
+                _code(f.record_id),
+                _plain(f.provider),
+                _code(f.code),
+                _plain(f.request_id),
+                _plain(f.message),
+            )
             for f in report.failures
         ],
     )
@@ -251,9 +272,8 @@ def _markdown_list(title: str, found: Sequence[Any], total: int) -> list[str]:
     if not found:
         return []
     rows = [(_code(each.record_id), _plain(each.reason)) for each in found]
-    said = "These records hold what somebody else has written."
     return [
-        *_section(title, said),
+        *_section(title, LEFT),
         *_table(("record", "why"), rows),
         *_also(more(len(found), total)),
     ]
@@ -280,21 +300,23 @@ def _table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> list[str]:
 
 
 def _plain(text: str) -> str:
-    """A text that is no Markdown.
+    """A text that is no Markdown, and no HTML either.
 
-    >>> print(_plain("a|b <i>"))
-    a\\|b \\<i\\>
+    >>> print(_plain("a|b <i> &amp;"))
+    a\\|b &lt;i&gt; &amp;amp;
     """
-    return _MARKDOWN.sub(r"\\\1", visible(text))
+    return _MARKDOWN.sub(r"\\\1", escape(visible(text), quote=False))
 
 
 def _code(text: str) -> str:
-    """A text as code, in a table.
+    """A text as code, in a table. With what is HTML in it, it is written as HTML.
 
-    >>> print(_code("[red]x[/]"), _code("a`b"))
-    `[red]x[/]` ``a`b``
+    >>> print(_code("[red]x[/]"), _code("a`b"), _code("<b>"))
+    `[red]x[/]` ``a`b`` <code>&lt;b&gt;</code>
     """
     shown = visible(text)
+    if "<" in shown or "&" in shown:
+        return f"<code>{_plain(shown)}</code>"
     fence = "`" * (max((len(run) for run in _BACKTICKS.findall(shown)), default=0) + 1)
     space = " " if shown[:1] in ("`", "") or shown[-1:] == "`" else ""
     escaped = shown.replace("|", r"\|")

@@ -9,6 +9,7 @@ from typing import Any, Final
 from kmslab.analysis.census import CensusRow
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.rendering import (
+    LEFT,
     MEANINGS,
     asked,
     both_censuses,
@@ -102,7 +103,7 @@ def html(report: Report) -> str:
     if report.plan is not None:
         parts += [_plan(report.plan), _census(report.plan.census, report.census_after)]
     parts += [_failures(report), _list("Lost", report.losses, report.results.lost)]
-    parts.append(_list("Left by the undo", report.undo_lost, len(report.undo_lost)))
+    parts.append(_list("Left by the undo", report.undo_lost, report.undo_left))
     if report.plan is not None:
         notes = "".join(f"<li>{_text(note)}</li>" for note in report.plan.notes)
         parts.append(f"<h2>Notes</h2>\n<ul>{notes}</ul>")
@@ -187,7 +188,7 @@ def _failures(report: Report) -> str:
     ]
     return "\n".join(
         [
-            '<h2>Failed</h2>\n<p class="soft">These records were left as they are.</p>',
+            '<h2>Failed</h2>\n<p class="soft">' + f"{_text(LEFT)}</p>",
             _table(["code", "records"], codes, numbers={1}),
             "<p></p>",
             _table(["record", "code", "message", "request"], rows),
@@ -200,7 +201,7 @@ def _list(title: str, found: Sequence[Any], total: int) -> str:
     if not found:
         return ""
     rows = [[_code(each.record_id), _text(each.reason)] for each in found]
-    said = '<p class="soft">These records hold what somebody else has written.</p>'
+    said = f'<p class="soft">{_text(LEFT)}</p>'
     also = _also(more(len(rows), total))
     return f"<h2>{_text(title)}</h2>\n{said}\n{_table(['record', 'why'], rows)}{also}"
 

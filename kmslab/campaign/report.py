@@ -19,7 +19,9 @@ _LISTED = 1_000
 class Results:
     """What became of the records: these four sum to the records that were gone over.
 
-    `lost` ones were changed by somebody else meanwhile, and were left as they are.
+    `lost` ones were changed or removed by somebody else meanwhile, and were left as they are. One
+    that was moved from one file to another while the campaign was interrupted is gone over in
+    both: it is lost to the first file, and whatever it is in the second.
     """
 
     re_encrypted: int
@@ -32,9 +34,12 @@ class Results:
 class Report:
     """A campaign, as its journal tells it.
 
-    `state` is planning, running, finished, aborted, undoing, undone or closed. `plan` and the
-    censuses are None until they are made. `failures` and `losses` list the first of them;
-    `failure_codes` counts all.
+    `state` is planning, running, finished, aborted, undoing, undone, closing or closed. `plan` and
+    the censuses are None until they are made. `failures` and `losses` list the first of them;
+    `failure_codes` counts all. `undone` records got their old blob again, `undone_unproven` of
+    them without a proof that it holds what the new one held. An undo left `undo_left` as they are,
+    and `undo_lost` names the first of them. `undone` and `undo_left` are never more than what was
+    re-encrypted.
     """
 
     campaign: str
@@ -51,11 +56,16 @@ class Report:
     census_after: tuple[CensusRow, ...] | None
     calls: Mapping[str, int]
     undone: int
+    undo_left: int
     undo_lost: tuple[Lost, ...]
+    undone_unproven: int = 0
 
     @property
     def untouched(self) -> int:
-        """The records that were left as they are, byte for byte."""
+        """The records that the campaign did not write to.
+
+        They are as they were, but for the lost ones: these are what somebody else has made of them.
+        """
         return self.results.unchanged + self.results.failed + self.results.lost
 
     def as_dict(self) -> dict[str, Any]:
@@ -82,6 +92,8 @@ class Report:
             "forecast": None if plan is None else plan.forecast.as_dict(),
             "notes": [] if plan is None else list(plan.notes),
             "undone": self.undone,
+            "undone_unproven": self.undone_unproven,
+            "undo_left": self.undo_left,
             "undo_lost": [asdict(lost) for lost in self.undo_lost],
         }
 
@@ -113,5 +125,7 @@ def read_report(journal: Journal, *, listed: int | None = _LISTED) -> Report:
         census_after=after and tuple(CensusRow(**row) for row in after["census"]),
         calls=facts.get("calls", {}),
         undone=journal.count(Step.UNDONE),
+        undo_left=journal.count_lost(Step.UNDONE),
         undo_lost=tuple(journal.lost(Step.UNDONE, listed)),
+        undone_unproven=journal.count(Step.UNPROVEN),
     )

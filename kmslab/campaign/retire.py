@@ -1,28 +1,31 @@
 """Is a key, or one version of it, still needed? Every source and every journal is asked.
 
-A version or key may be disabled or deleted only when nothing is left on it. What is left is named.
+A version or key may be disabled or deleted only when nothing is left on it. What is left is named,
+and so is what may be on it for all that anybody can tell.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
+from contextlib import ExitStack
+from dataclasses import dataclass, field, replace
+from enum import Enum, StrEnum
 from typing import Final
 
 from kmslab.analysis.classify import Classifier, Outcome, Verdict
+from kmslab.analysis.heads import FORMATS
 from kmslab.campaign.entries import before
-from kmslab.campaign.journal import Journal
-from kmslab.campaign.plan import QUIET, Progress, Watch, authenticated
+from kmslab.campaign.journal import Entry, Journal
+from kmslab.campaign.planning import authenticated
 from kmslab.campaign.run import UNFINISHED, Ground
-from kmslab.campaign.sources import Hold, RegisteredSource
-from kmslab.errors import SourceError
-from kmslab.model import CTYUN, TENCENT, Key, Record
+from kmslab.campaign.sources import Hold, RegisteredSource, Sources
+from kmslab.campaign.state import State
+from kmslab.campaign.watching import QUIET, Progress, Watch
+from kmslab.errors import FormatError, SourceBusy, SourceError
+from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, Record
+from kmslab.records.source import Source
 
 _NAMED: Final = 10
-_NAMES_NO_KEY: Final = frozenset(
-    {Outcome.INVALID, Outcome.FOREIGN, Outcome.MAY_CHANGE, Outcome.NEEDS_PUBLIC_KEY_INFO}
-)
 
 
 class Kind(StrEnum):
@@ -31,7 +34,7 @@ class Kind(StrEnum):
     RECORDS = "records"
     """Records on the key or version."""
     UNREADABLE = "unreadable"
-    """Records of which it is not known what they are on."""
+    """Records that may be on it: it is not known, or not proven, what they are on."""
     JOURNAL = "journal"
     """A campaign that is not closed: its journal holds blobs on the key or version."""
     UNFINISHED = "unfinished"
@@ -39,7 +42,8 @@ class Kind(StrEnum):
     HOLD = "hold"
     """Something that cannot be scanned."""
     UNSCANNED = "unscanned"
-    """A source that cannot be read, or that there is none."""
+    """A source that cannot be read or has no records, or that there is none; or that something was
+    changed while it was looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +63,8 @@ class Retirement:
     provider: str
     key_id: str
     key_version_id: str | None
+    states: tuple[str, ...]
+    """The state folders whose sources, holds and journals were looked at."""
     sources: tuple[str, ...]
     records: int
     left: tuple[Left, ...]
@@ -74,24 +80,38 @@ def survey(
     key: Key,
     *,
     key_version_id: str | None = None,
-    sources: Sequence[RegisteredSource],
-    holds: Sequence[Hold],
+    sources: Sequence[RegisteredSource] | None = None,
+    holds: Sequence[Hold] | None = None,
+    also: Sequence[State] = (),
     accept_unreadable: bool = False,
+    accept_empty: bool = False,
     watch: Watch = QUIET,
 ) -> Retirement:
     """Read every source anew, opening each blob, and every journal; say what is left.
 
-    Without a version, every version of the key counts. Records of which nobody can tell what they
-    are on stand in the way too, since a wrongly named column looks just like that;
-    `accept_unreadable` lets them be.
+    Without a version, every version of the key counts. `sources` and `holds` are those that are
+    registered, unless they are given. `also` are state folders beside the ground's own whose
+    sources, holds and journals count too.
+
+    Records that may be on the key stand in the way, since a wrongly named column looks just like
+    that; `accept_unreadable` lets them be, and `accept_empty` sources without a record. No campaign
+    can be at work on a source while it is read; one that is makes it unscanned, and so does
+    whatever is changed in the state folders or of the key meanwhile. CampaignInterrupted where
+    `watch` says stop.
     """
+    states = (ground.state, *also)
+    surroundings = _Surroundings.of(states, key)
+    sources = surroundings.sources if sources is None else sources
+    holds = surroundings.holds if holds is None else holds
     search = _Search(ground, key, key_version_id, watch)
     left: list[Left] = []
     if not sources:
         left.append(Left(Kind.UNSCANNED, "no source is registered, so nothing was looked at"))
-    for registered in sources:
-        left += search.in_source(registered)
-    left += search.in_journals()
+    with ExitStack() as locks:
+        for registered, opened in _locked(locks, ground, states, sources):
+            left += search.in_source(registered, opened, accept_empty=accept_empty)
+        left += search.in_journals(states)
+        left += surroundings.changed(_Surroundings.of(states, _seen_now(ground, key)))
     left += [
         Left(Kind.HOLD, f"{hold.name}: {hold.reason}") for hold in holds if hold.covers(key.key_id)
     ]
@@ -99,10 +119,97 @@ def survey(
         key.provider,
         key.key_id,
         key_version_id,
+        tuple(str(state.path) for state in states),
         tuple(registered.name for registered in sources),
         search.records,
         tuple(e for e in left if not (accept_unreadable and e.kind is Kind.UNREADABLE)),
     )
+
+
+def _seen_now(ground: Ground, key: Key) -> Key:
+    return ground.providers.kms(key.provider).describe_key(key.key_id)
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a survey rests on beside the records, and what must be the same when it is over."""
+
+    sources: tuple[RegisteredSource, ...]
+    holds: tuple[Hold, ...]
+    campaigns: tuple[tuple[str, str], ...]
+    """Every journal, and the state of its campaign."""
+    key: tuple[object, ...]
+
+    @classmethod
+    def of(cls, states: Sequence[State], key: Key) -> _Surroundings:
+        """Those of some state folders, and of a key as it was seen."""
+        registered = [Sources(state) for state in states]
+        sources = [source for each in registered for source in each.all()]
+        # One that is registered in two folders alike is read once.
+        once = {source.spec: source for source in reversed(sources)}
+        return cls(
+            tuple(source for source in sources if once[source.spec] is source),
+            tuple(hold for each in registered for hold in each.holds()),
+            tuple(_campaigns(states)),
+            (key.state, key.primary_version_id, *(v.version_id for v in key.versions)),
+        )
+
+    def changed(self, now: _Surroundings) -> Iterator[Left]:
+        """What is not as it was."""
+        compared = {
+            "the registered sources": self.sources == now.sources,
+            "the holds": self.holds == now.holds,
+            "the campaigns": self.campaigns == now.campaigns,
+            "the key": self.key == now.key,
+        }
+        if changed := [what for what, same in compared.items() if not same]:
+            yield Left(
+                Kind.UNSCANNED,
+                f"changed while this looked, so look again: {', '.join(changed)}",
+            )
+
+
+def _campaigns(states: Sequence[State]) -> Iterator[tuple[str, str]]:
+    for state in states:
+        for path in state.journals():
+            with Journal.open(path) as journal:
+                yield str(path), str(journal.facts()["state"])
+
+
+_Opened = tuple[RegisteredSource, Source | SourceError]
+
+
+def _locked(
+    locks: ExitStack, ground: Ground, states: Sequence[State], sources: Sequence[RegisteredSource]
+) -> list[_Opened]:
+    """The sources, opened and kept from all campaigns until `locks` ends; or why they are not."""
+    opened: list[_Opened] = []
+    for registered in sources:
+        try:
+            opened.append((registered, ground.open_source(registered.spec)))
+        except SourceError as error:
+            opened.append((registered, error))
+    busy: dict[str, SourceError] = {}
+    for name in sorted({each.name for _, each in opened if not isinstance(each, SourceError)}):
+        try:
+            for state in states:
+                # In a folder that is not there, no campaign can be at work.
+                if state.path.is_dir():
+                    locks.enter_context(state.lock(name))
+        except SourceBusy as error:
+            busy[name] = error
+    return [
+        (registered, each if isinstance(each, SourceError) else busy.get(each.name, each))
+        for registered, each in opened
+    ]
+
+
+class _Standing(Enum):
+    """How a record stands to what is to be retired."""
+
+    ON = "on"
+    MAY_BE_ON = "may be on"
+    ELSEWHERE = "elsewhere"
 
 
 class _Search:
@@ -114,80 +221,127 @@ class _Search:
         self._watch = watch
         self._classifier = Classifier(ground.providers)
 
-    def in_source(self, registered: RegisteredSource) -> Iterator[Left]:
+    def in_source(
+        self, registered: RegisteredSource, opened: Source | SourceError, *, accept_empty: bool
+    ) -> Iterator[Left]:
         """What a registered source has on the key."""
-        on, unreadable = _Found(), _Found()
+        found, records = _Found(), self.records
         try:
-            source = self._ground.open_source(registered.spec)
-            for part in source.parts:
+            if isinstance(opened, SourceError):
+                raise opened
+            for part in opened.parts:
                 for chunk in part.read():
-                    for record, verdict in self._verdicts(chunk.records):
-                        if self._is_on(verdict, record):
-                            on.take(record.record_id)
-                        elif self._may_be_on(verdict, record):
-                            unreadable.take(record.record_id)
-                    self._watch.progress(
-                        Progress(
-                            f"reading {registered.name}", self.records, None, {"left": on.count}
-                        )
+                    self._judge(chunk.records, found)
+                    done = {"left": found.on.count}
+                    self._watch.told(
+                        Progress(f"reading {registered.name}", self.records, None, done)
                     )
         except SourceError as error:
             yield Left(Kind.UNSCANNED, f"{registered.name}: {error}")
             return
-        if on.count:
-            yield Left(Kind.RECORDS, registered.name, on.count, tuple(on.names))
-        if unreadable.count:
-            yield Left(Kind.UNREADABLE, registered.name, unreadable.count, tuple(unreadable.names))
+        if self.records == records and not accept_empty:
+            why = "no records in it; a wrong column or a cut file looks like that"
+            yield Left(Kind.UNSCANNED, f"{registered.name}: {why}")
+        yield from found.left(Kind.RECORDS, registered.name)
 
-    def in_journals(self) -> Iterator[Left]:
+    def in_journals(self, states: Sequence[State]) -> Iterator[Left]:
         """What the journals of campaigns that are not closed hold on the key."""
-        for path in self._ground.state.journals():
+        for path in (path for state in states for path in state.journals()):
             with Journal.open(path) as journal:
                 state = journal.facts()["state"]
                 if state == "closed":
                     continue
                 found = _Found()
                 for entry in journal.entries():
-                    record = before(
-                        Record(entry.change.record_id, self._key.provider, ""), entry.change
-                    )
-                    verdict = self._classifier.classify(record)
-                    if self._is_on(verdict, record):
-                        found.take(record.record_id)
-            if found.count:
-                yield Left(Kind.JOURNAL, path.stem, found.count, tuple(found.names))
-            elif state in UNFINISHED:
+                    if entry.change.old_blob:  # without one it is erased, and holds nothing
+                        self._judge_entry(entry, found)
+            yield from found.left(Kind.JOURNAL, path.stem)
+            if state in UNFINISHED and not found.on.count:
                 yield Left(Kind.UNFINISHED, path.stem)
 
-    def _verdicts(self, records: Sequence[Record]) -> Iterator[tuple[Record, Verdict]]:
+    def _judge(self, records: Sequence[Record], found: _Found) -> None:
         self.records += len(records)
-        verdicts = [self._classifier.classify(record) for record in records]
-        yield from zip(
-            records, authenticated(self._ground.providers, records, verdicts), strict=True
-        )
+        read = [self._read_either_way(record) for record in records]
+        records = [record for record, _ in read]
+        verdicts = authenticated(self._ground.providers, records, [verdict for _, verdict in read])
+        for record, verdict in zip(records, verdicts, strict=True):
+            proven = not verdict.unverified and verdict.outcome is not Outcome.INVALID
+            found.take(self._standing(record, verdict, proven=proven), record.record_id)
 
-    def _is_on(self, verdict: Verdict, record: Record) -> bool:
-        return (
-            record.provider == self._key.provider
-            and verdict.key_id == self._key.key_id
-            and self._version in (None, verdict.key_version_id)
-        )
+    def _judge_entry(self, entry: Entry, found: _Found) -> None:
+        record = before(Record(entry.change.record_id, entry.provider, ""), entry.change)
+        record, verdict = self._read_either_way(record)
+        # The provider has opened what is in a journal: it has answered with the new blob.
+        found.take(self._standing(record, verdict, proven=True), record.record_id)
 
-    def _may_be_on(self, verdict: Verdict, record: Record) -> bool:
-        """Whether nobody can tell that a record is not on the key."""
-        if record.provider in (TENCENT, CTYUN) and record.provider != self._key.provider:
-            return False
-        return verdict.key_id is None and verdict.outcome in _NAMES_NO_KEY
+    def _read_either_way(self, record: Record) -> tuple[Record, Verdict]:
+        """A record that is no blob of its provider is taken for one of the other, if it is that."""
+        verdict = self._classifier.classify(record)
+        if _is_no_blob(verdict):
+            for provider in (TENCENT, CTYUN):
+                other = replace(record, provider=provider)
+                judged = self._classifier.classify(other)
+                if not _is_no_blob(judged):
+                    return other, judged
+        return record, verdict
+
+    def _standing(self, record: Record, verdict: Verdict, *, proven: bool) -> _Standing:
+        if _is_no_blob(verdict):
+            return _Standing.MAY_BE_ON
+        if record.provider != self._key.provider:
+            return _Standing.ELSEWHERE
+        if verdict.key_id is None:
+            return _Standing.MAY_BE_ON
+        if verdict.key_id != self._key.key_id:
+            other_pair = not proven and not self._key.spec.symmetric and _is_public_key(record)
+            return _Standing.MAY_BE_ON if other_pair else _Standing.ELSEWHERE
+        if self._version in (None, verdict.key_version_id):
+            return _Standing.ON
+        other_version = not proven or verdict.key_version_id is None
+        return _Standing.MAY_BE_ON if other_version else _Standing.ELSEWHERE
 
 
-class _Found:
+def _is_no_blob(verdict: Verdict) -> bool:
+    """Whether a record is no blob of the provider that it says: it names nothing then."""
+    return verdict.outcome is Outcome.INVALID and verdict.key_id is None
+
+
+def _is_public_key(record: Record) -> bool:
+    """Whether only the record's columns, and not its blob, name a key."""
+    try:
+        header = FORMATS[record.provider].parse(record.ciphertext_blob).header()
+    except FormatError:
+        return False
+    return header.format is BlobFormat.PUBLIC_KEY
+
+
+@dataclass(slots=True)
+class _Counted:
     """Records, counted, and some of them by name."""
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.names: list[str] = []
+    count: int = 0
+    names: list[str] = field(default_factory=list)
 
     def take(self, record_id: str) -> None:
         self.count += 1
         if len(self.names) < _NAMED:
             self.names.append(record_id)
+
+
+@dataclass(slots=True)
+class _Found:
+    """What one source or journal has on the key, and what it may have on it."""
+
+    on: _Counted = field(default_factory=_Counted)
+    may_be_on: _Counted = field(default_factory=_Counted)
+
+    def take(self, standing: _Standing, record_id: str) -> None:
+        if standing is _Standing.ON:
+            self.on.take(record_id)
+        elif standing is _Standing.MAY_BE_ON:
+            self.may_be_on.take(record_id)
+
+    def left(self, kind: Kind, where: str) -> Iterator[Left]:
+        for each, counted in ((kind, self.on), (Kind.UNREADABLE, self.may_be_on)):
+            if counted.count:
+                yield Left(each, where, counted.count, tuple(counted.names))

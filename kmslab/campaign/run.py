@@ -6,10 +6,10 @@ Wherever a campaign is killed, the journal has the new blob of every record that
 
 from __future__ import annotations
 
-import os
 import random
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,23 +17,31 @@ from typing import Any, Final
 from kmslab.analysis.census import Census, alike
 from kmslab.analysis.classify import STAY, Classifier, Outcome, Target
 from kmslab.campaign.journal import Journal, Step
-from kmslab.campaign.passes import FAILED, GONE, LOST, RE_ENCRYPTED, UNCHANGED, Pass, Tools
-from kmslab.campaign.plan import (
-    QUIET,
-    Options,
-    Plan,
-    Progress,
-    Watch,
-    check_current,
-    make_plan,
-    target_as_dict,
-    target_from_dict,
+from kmslab.campaign.judging import Judging
+from kmslab.campaign.outputs import check_options, output_path
+from kmslab.campaign.passes import (
+    FAILED,
+    GONE,
+    LOST,
+    RE_ENCRYPTED,
+    UNCHANGED,
+    Pass,
+    Tools,
 )
+from kmslab.campaign.plan import NEVER_SENT, Options, Plan, target_as_dict, target_from_dict
+from kmslab.campaign.planning import check_current, make_plan
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.sending import Sender, Verify
 from kmslab.campaign.state import State
+from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.clock import Clock
-from kmslab.errors import CampaignInterrupted, CampaignState, KmslabError
+from kmslab.errors import (
+    CampaignInterrupted,
+    CampaignState,
+    JournalExists,
+    KmslabError,
+    SourceError,
+)
 from kmslab.providers.base import Providers
 from kmslab.records.opening import open_source
 from kmslab.records.source import Part, Source
@@ -43,13 +51,6 @@ UNFINISHED: Final = frozenset({"planning", "running", "undoing"})
 """The states in which a campaign still wants something of its source."""
 
 _COUNTS: Final = (RE_ENCRYPTED, UNCHANGED, FAILED, LOST)
-_NEVER: Final = (
-    Outcome.FOREIGN,
-    Outcome.BLOCKED,
-    Outcome.INVALID,
-    Outcome.NEEDS_CONTEXT,
-    Outcome.NEEDS_PUBLIC_KEY_INFO,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,29 +75,38 @@ def run(
 ) -> Report:
     """Re-encrypt what a source holds, after a plan that is made now or was made before.
 
-    A plan brings its own target and options. CampaignState where another campaign on the source is
+    A plan brings its own source, target and options. CampaignError where the options do not fit the
+    source, before anything is begun; CampaignState where another campaign on the source is
     not finished; PlanOutdated where keys or source are not what they were. CampaignInterrupted,
     with what is done kept, where `watch` says stop or a provider does not answer for long:
     `resume` goes on.
     """
+    if plan is not None:
+        spec, target, options = plan.spec, plan.target, plan.options
     source = ground.open_source(spec)
+    check_options(options or Options(), source)
     with ground.state.lock(source.name):
-        refuse_second(ground.state, source)
+        refuse_second(ground.state, source.name)
         if plan is not None:
             check_current(plan, source, ground.providers)
-            target, options = plan.target, plan.options
         facts = {
             "state": "planning",
             "source": source.name,
             "spec": spec.as_dict(),
             "target": target_as_dict(target),
-            "options": asdict(options or Options()),
+            "options": (options or Options()).as_dict(),
             "started_at": ground.clock.now().isoformat(),
             "plan": None if plan is None else plan.as_dict(),
         }
-        path = ground.state.journal_path(ground.state.new_id(ground.clock))
-        with Journal.create(path, facts) as journal:
+        with _new_journal(ground, facts) as journal:
             return _go_on(ground, journal, source, watch)
+
+
+def _new_journal(ground: Ground, facts: Mapping[str, Any]) -> Journal:
+    while True:
+        path = ground.state.journal_path(ground.state.new_id(ground.clock))
+        with suppress(JournalExists):  # another process has drawn the same id
+            return Journal.create(path, facts)
 
 
 def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
@@ -104,8 +114,11 @@ def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
 
     One that was interrupted while planning plans again.
     """
-    with Journal.open(ground.state.journal_path(campaign_id)) as journal:
+    path = ground.state.journal_path(campaign_id)
+    with Journal.open(path) as journal:
         facts = journal.facts()
+    with ground.state.lock(facts["source"]), Journal.open(path) as journal:
+        facts = journal.facts()  # as they are once nobody else is at work on it
         if facts["state"] == "undoing":
             raise CampaignState(
                 f"campaign {campaign_id} is being undone; campaign undo {campaign_id} goes on"
@@ -113,18 +126,19 @@ def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
         if facts["state"] not in UNFINISHED:
             return read_report(journal)
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
-        with ground.state.lock(source.name):
-            return _go_on(ground, journal, source, watch)
+        return _go_on(ground, journal, source, watch)
 
 
-def refuse_second(state: State, source: Source) -> None:
-    """CampaignState where a campaign on the source is not finished."""
+def refuse_second(state: State, source: str, *, but: str = "") -> None:
+    """CampaignState where a campaign on the source, other than `but`, is not finished."""
     for path in state.journals():
+        if path.stem == but:
+            continue
         with Journal.open(path) as journal:
             facts = journal.facts()
-        if facts["source"] == source.name and facts["state"] in UNFINISHED:
+        if facts["source"] == source and facts["state"] in UNFINISHED:
             raise CampaignState(
-                f"campaign {path.stem} on {source.name} is not finished: resume it, undo it, "
+                f"campaign {path.stem} on {source} is not finished: resume it, undo it, "
                 "or close it with --abandon"
             )
 
@@ -137,10 +151,16 @@ def _go_on(ground: Ground, journal: Journal, source: Source, watch: Watch) -> Re
     else:
         plan = Plan.from_dict(facts["plan"])
     journal.note(state="running")
-    if plan.options.atomic and any(plan.outcomes[outcome] for outcome in _NEVER):
+    if plan.options.atomic and any(plan.outcomes[outcome] for outcome in NEVER_SENT):
         _abort(ground, journal)
-    else:
-        _Run(ground, journal, source, plan, watch).over_all_parts()
+        return read_report(journal)
+    run = _Run(ground, journal, source, plan, watch)
+    try:
+        run.over_all_parts()
+    except SourceError:
+        if run.sent_nothing:
+            _abort(ground, journal)  # so that it does not stand in the way of the next
+        raise
     return read_report(journal)
 
 
@@ -156,7 +176,7 @@ def _planned(
             ground.providers,
             target_from_dict(facts["target"]),
             clock=ground.clock,
-            options=Options(**facts["options"]),
+            options=Options.from_dict(facts["options"]),
             watch=watch,
         )
     except CampaignInterrupted as error:
@@ -182,22 +202,32 @@ class _Run:
         self._plan = plan
         self._watch = watch
         self._before = 0  # rows of the parts that are behind
+        self._calls_before: dict[str, int] = journal.facts().get("calls", {})
+        self._kept_out: Counter[str] = Counter(journal.facts().get("kept_out", {}))
+        sender = Sender(
+            ground.providers,
+            plan.target,
+            verify=Verify.parse(plan.options.verify),
+            rates=plan.options.rates,
+            clock=ground.clock,
+            jitter=ground.jitter,
+            stop=watch.stop,
+        )
         self._tools = Tools(
             journal=journal,
-            classifier=Classifier(ground.providers, plan.target),
-            sender=Sender(
-                ground.providers,
-                plan.target,
-                verify=Verify.parse(plan.options.verify),
-                rates=plan.options.rates,
-                clock=ground.clock,
-                jitter=ground.jitter,
-                stop=watch.stop,
-            ),
+            judging=Judging(ground.providers, plan.target, sender, ground.clock),
+            sender=sender,
+            providers=ground.providers,
             target=plan.target,
+            selection=plan.options.selection,
             fields=source.fields,
             counts=Counter(dict.fromkeys(_COUNTS, 0)),
         )
+
+    @property
+    def sent_nothing(self) -> bool:
+        """Whether nothing was asked of a provider, in this run or one before."""
+        return not any(self._calls().values())
 
     def over_all_parts(self) -> None:
         """All parts that are not finished, then the census of what is there."""
@@ -207,29 +237,51 @@ class _Run:
                 _abort(self._ground, self._journal)
                 return
         self._lose_parts_that_went()
+        self._journal.note(calls=self._calls())
+        after = self._after()
         self._journal.note(
             state="finished",
             finished_at=self._ground.clock.now().isoformat(),
-            calls=dict(self._tools.sender.calls),
-            after=_after(self._ground, self._plan, self._source),
+            after=after,
         )
+
+    def _calls(self) -> dict[str, int]:
+        """The calls so far, with those of runs that were interrupted before."""
+        return dict(Counter(self._calls_before) + Counter(self._tools.sender.calls))
 
     def _over(self, part: Part) -> bool:
         """One pass over a part; False where an atomic campaign has to leave it as it is."""
         options = self._plan.options
         pass_ = Pass(self._tools, self._journal.part(part.name))
         output = output_path(options, self._source, part)
+        if output is not None:
+            self._place(output)
         with part.edit(output=output, atomic=options.atomic) as edit:
             for chunk in edit:
                 pass_.take(chunk, edit)
                 self._tell(pass_)
-                if options.atomic and (self._tools.counts[FAILED] or self._tools.counts[LOST]):
-                    return False
                 self._stop_here(pass_)
+                if options.atomic and self._spoilt(pass_):
+                    return False
+            if options.atomic and pass_.missing():
+                return False
             edit.finish()
         pass_.finish()
         self._before += pass_.rows
+        self._kept_out.update({o.value: n for o, n in pass_.kept_out.items()})
+        self._journal.note(kept_out=dict(self._kept_out))
         return True
+
+    def _place(self, output: Path) -> None:
+        """Make way for a copy: one that an earlier run placed, and was killed then, is ours."""
+        if self._journal.facts().get("placing") == str(output):
+            output.unlink(missing_ok=True)
+        self._journal.note(placing=str(output))
+
+    def _spoilt(self, pass_: Pass) -> bool:
+        """Whether a record was not re-encrypted that should have been."""
+        counts = self._tools.counts
+        return bool(counts[FAILED] or counts[LOST] or pass_.kept_out)
 
     def _tell(self, pass_: Pass) -> None:
         rows = self._before + pass_.rows
@@ -237,6 +289,9 @@ class _Run:
         self._watch.progress(Progress("re-encrypting", rows, self._plan.total, counts))
 
     def _stop_here(self, pass_: Pass) -> None:
+        if pass_.stalled is None and not pass_.unsent and not self._watch.stop():
+            return
+        self._journal.note(calls=self._calls())
         campaign_id = self._journal.campaign_id
         done = f"campaign {campaign_id} stopped after {self._before + pass_.rows:,} records"
         if pass_.stalled is not None:
@@ -245,8 +300,7 @@ class _Run:
                 campaign_id=campaign_id,
                 error=pass_.stalled,
             )
-        if pass_.unsent or self._watch.stop():
-            raise CampaignInterrupted(done, campaign_id=campaign_id)
+        raise CampaignInterrupted(done, campaign_id=campaign_id)
 
     def _lose_parts_that_went(self) -> None:
         """Files that were there when the campaign began, and are not any more."""
@@ -256,34 +310,31 @@ class _Run:
                 rest = self._journal.open_entries(number, Step.APPLIED)
                 self._journal.lose(Step.APPLIED, rest, GONE)
 
+    def _after(self) -> dict[str, Any]:
+        """What is in the source now, read anew: outcomes and census."""
+        ground, plan, source = self._ground, self._plan, self._source
+        if plan.options.output is not None:
+            source = ground.open_source(replace(plan.spec, location=plan.options.output))
+        classifier, census = Classifier(ground.providers, plan.target), Census()
+        rows, outcomes = 0, Counter[str]()
+        for part in source.parts:
+            for chunk in part.read():
+                verdicts = classifier.classify_many(chunk.records)
+                for provider, verdict, count in alike(chunk.records, verdicts):
+                    outcomes[verdict.outcome.value] += count
+                    census.add_many(provider, verdict, count)
+                rows += len(chunk.records)
+                counted = Progress("counting", rows, plan.total, dict(self._tools.counts))
+                self._watch.progress(counted)
+                self._stop_counting()
+        return {
+            "outcomes": {outcome.value: outcomes[outcome.value] for outcome in Outcome},
+            "census": [asdict(row) for row in census.rows()],
+        }
 
-def _after(ground: Ground, plan: Plan, source: Source) -> dict[str, Any]:
-    """What is in the source now, read anew: outcomes and census."""
-    if plan.options.output is not None:
-        source = ground.open_source(replace(plan.spec, location=plan.options.output))
-    classifier, census, outcomes = (
-        Classifier(ground.providers, plan.target),
-        Census(),
-        Counter[str](),
-    )
-    for part in source.parts:
-        for chunk in part.read():
-            verdicts = classifier.classify_many(chunk.records)
-            for provider, verdict, count in alike(chunk.records, verdicts):
-                outcomes[verdict.outcome.value] += count
-                census.add_many(provider, verdict, count)
-    return {
-        "outcomes": {outcome.value: outcomes[outcome.value] for outcome in Outcome},
-        "census": [asdict(row) for row in census.rows()],
-    }
-
-
-def output_path(options: Options, source: Source, part: Part) -> Path | None:
-    """Where the changed copy of a part goes; None where the part itself is changed."""
-    if options.output is None:
-        return None
-    output = Path(options.output)
-    if len(source.parts) == 1:
-        return output
-    root = os.path.commonpath([Path(each.name).parent for each in source.parts])
-    return output / Path(part.name).relative_to(root)
+    def _stop_counting(self) -> None:
+        if self._watch.stop():
+            raise CampaignInterrupted(
+                f"campaign {self._journal.campaign_id} stopped while counting; all is stored",
+                campaign_id=self._journal.campaign_id,
+            )

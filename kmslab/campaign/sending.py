@@ -106,6 +106,7 @@ class Sender:
         self._stop = stop
         self._in_flight = in_flight
         self._reader = Reader(self._target)
+        self._remembered = remembered
         self._recent: Recent[_Place] = Recent(remembered)
         self._turn = 0
         self._numbers: Counter[str] = Counter()
@@ -131,6 +132,11 @@ class Sender:
         """The calls made so far, by provider and action. Providers without calls are left out."""
         made = {name: caller.calls for name, caller in self._callers.items()}
         return {name: calls for name, calls in made.items() if calls}
+
+    def forget(self) -> None:
+        """Forget what was answered: a key has changed, and may answer otherwise now."""
+        self._reader = Reader(self._target)
+        self._recent = Recent(self._remembered)
 
     def send(
         self, records: Sequence[Record], verdicts: Sequence[Verdict]

@@ -84,10 +84,11 @@ class State:
         return self._folder(_CAMPAIGNS) / f"{campaign_id}.db"
 
     def new_id(self, clock: Clock) -> str:
-        """An id that no campaign has: the time, to sort by, and four random hex digits.
+        """An id that no campaign has yet: the time, to sort by, and four random hex digits.
 
-        It sorts after those of the same second too. Whoever makes the journal makes it as a new
-        file: another process may have drawn the same id just now.
+        It sorts after those of the same second too. It is drawn, and not kept: until a journal of
+        this id is there, another process may draw the same one. So whoever makes the journal must
+        fail where one is there already, and draw again: what has been made since is seen then.
 
         >>> from kmslab import ManualClock
         >>> clock = ManualClock(datetime.fromisoformat("2026-01-01T12:00:00Z"))
@@ -99,17 +100,18 @@ class State:
 
     @contextmanager
     def lock(self, source_name: str) -> Iterator[None]:
-        """Be the only campaign at work on a source; SourceBusy where another one is.
+        """Be the only campaign at work on a source; SourceBusy where somebody else is.
 
-        A process that ends lets go, however it ends.
+        Whoever looks whether a key may be retired has the lock too. A process that ends lets go,
+        however it ends.
         """
         digest = hashlib.sha256(source_name.encode("utf-8", "surrogatepass")).hexdigest()
         path = self._folder(_LOCKS) / f"{digest}.lock"
         with _open_lock(path) as descriptor:
             if not _take(descriptor, path):
                 raise SourceBusy(
-                    f"{source_name}: another campaign is at work on it; wait until it has ended, "
-                    "or interrupt it",
+                    f"{source_name}: another campaign is at work on it, or `kmslab retire` is "
+                    "reading it; wait until it has ended, or interrupt it",
                     source=source_name,
                 )
             yield

@@ -1,39 +1,49 @@
 """Undo a campaign: give every record that nobody has touched since its old blob back.
 
 By the same swap, in the same passes, as the campaign itself; and only where the old blob still
-opens to what the new one holds. Killed anywhere, it is taken up by running it again.
+opens to what the new one holds, unless somebody says by name that the old one opening is enough.
+Killed anywhere, it is taken up by running it again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 
-from kmslab.campaign.entries import before, stored
-from kmslab.campaign.journal import Entry, Journal, Step, spans
-from kmslab.campaign.plan import QUIET, Progress, Watch
+from kmslab.campaign.comparing import Found, compared
+from kmslab.campaign.entries import Match, Matching, before
+from kmslab.campaign.journal import Journal, Span, Step, spans
+from kmslab.campaign.passes import GONE
 from kmslab.campaign.report import Report, read_report
-from kmslab.campaign.run import Ground
+from kmslab.campaign.run import Ground, refuse_second
+from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import CampaignInterrupted, CampaignState
-from kmslab.model import Record
-from kmslab.providers.transfer import same_plaintext_many
 from kmslab.records.source import Chunk, Edit, Part, Source
 from kmslab.records.spec import SourceSpec
 
 TOUCHED: Final = "changed by somebody else since"
 UNPROVEN: Final = "the old blob does not open to what the new one holds"
-GONE: Final = "not there any more"
+NEW_CLOSED: Final = "the new blob does not open, and the old one does: --unproven restores it"
+NO_ANSWER: Final = "a provider did not answer: undo again"
+FILE_GONE: Final = "its file is not there any more"
 
 _UNDOABLE: Final = frozenset({"running", "finished", "undoing", "undone"})
+_REASONS: Final = {
+    Found.OTHER: UNPROVEN,
+    Found.OLD_CLOSED: UNPROVEN,
+    Found.NEW_CLOSED: NEW_CLOSED,
+    Found.NO_ANSWER: NO_ANSWER,
+}
 
 
 @dataclass(frozen=True, slots=True)
 class UndoPlan:
     """What an undo would do: so many records get their old blob back, and the others do not.
 
-    `touched` and `gone` name some of those that were changed or removed since; `already` have
-    their old blob.
+    `restorable` ones hold the campaign's blob; they are opened only when the undo is done.
+    `already` ones have their old blob. `touched` names some of those that were changed since;
+    `gone_count` are not there any more, or in a file of another name.
     """
 
     campaign: str
@@ -45,95 +55,135 @@ class UndoPlan:
     gone_count: int
 
 
-def plan_undo(ground: Ground, campaign_id: str, *, listed: int = 1_000) -> UndoPlan:
-    """Read the source once, and say what an undo would do. Nothing is changed."""
-    with Journal.open(ground.state.journal_path(campaign_id)) as journal:
-        facts = journal.facts()
-        _refuse(campaign_id, facts["state"], facts["options"]["output"])
-        source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
-        restorable = already = touched_count = 0
-        touched: list[str] = []
-        for part in source.parts:
-            number = journal.part_names().get(part.name)
-            for chunk in part.read() if number is not None else ():
-                for record, entry in stored(journal, number or 0, chunk):
-                    if record.ciphertext_blob == entry.change.new_blob:
-                        restorable += 1
-                    elif record.ciphertext_blob == entry.change.old_blob:
-                        already += 1
-                    else:
-                        touched_count += 1
-                        touched += [record.record_id] if len(touched) < listed else []
-        applied = journal.count(Step.APPLIED)
-        gone = applied - restorable - already - touched_count
-        return UndoPlan(
-            campaign_id,
-            source.name,
-            restorable,
-            already,
-            tuple(touched),
-            touched_count,
-            max(0, gone),
-        )
+def plan_undo(
+    ground: Ground, campaign_id: str, *, listed: int = 1_000, watch: Watch = QUIET
+) -> UndoPlan:
+    """Read the source once, and say what an undo would do. Nothing is changed.
 
-
-def undo(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
-    """Give every record that nobody has touched since its old values back; the report names others.
-
-    Run again, it tries once more what was left. CampaignState where there is nothing to undo: the
-    campaign has not begun, was aborted or closed. CampaignInterrupted where `watch` says stop; run
-    it again to go on.
+    CampaignInterrupted where `watch` says stop.
     """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
-        _refuse(campaign_id, facts["state"], facts["options"]["output"])
+        _refuse(journal, facts)
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
-        with ground.state.lock(source.name):
+        looked = _Looked(stored=facts["state"] != "running", listed=listed)
+        numbers, rows = journal.part_names(), 0
+        for part in source.parts:
+            if part.name not in numbers:
+                continue
+            matching = Matching(journal, numbers[part.name], stored=looked.stored)
+            for chunk in part.read():
+                for match in matching.of(chunk):
+                    looked.take(match)
+                rows += len(chunk.records)
+                watch.told(Progress("looking", rows, None, {"to restore": looked.restorable}))
+        return UndoPlan(
+            campaign_id,
+            source.name,
+            looked.restorable,
+            looked.already,
+            tuple(looked.touched),
+            looked.touched_count,
+            journal.count(Step.APPLIED) - looked.applied,
+        )
+
+
+@dataclass(slots=True)
+class _Looked:
+    """What a look at the source has found so far.
+
+    Of an interrupted campaign, what has its new blob counts too, whatever the journal has been
+    told; with `stored` there is nothing of this kind.
+    """
+
+    stored: bool
+    listed: int
+    restorable: int = 0
+    already: int = 0
+    touched: list[str] = field(default_factory=list)
+    touched_count: int = 0
+    applied: int = 0
+
+    def take(self, match: Match) -> None:
+        self.applied += match.applied
+        blob, change = match.record.ciphertext_blob, match.entry.change
+        if blob == change.new_blob:
+            self.restorable += 1
+        elif not match.applied:
+            return
+        elif blob == change.old_blob:
+            self.already += 1
+        else:
+            self.touched_count += 1
+            if len(self.touched) < self.listed:
+                self.touched.append(match.record.record_id)
+
+
+def undo(
+    ground: Ground, campaign_id: str, *, unproven: bool = False, watch: Watch = QUIET
+) -> Report:
+    """Give every record that nobody has touched since its old values back; the report names others.
+
+    With `unproven` a record gets its old blob back also where that one opens and the new one does
+    not, so that the two cannot be compared: its key is disabled or gone. The report counts these
+    apart.
+
+    Run again, it tries once more what was left. CampaignState where there is nothing to undo (the
+    campaign has not begun, has changed nothing, or is closed), and where another campaign on the
+    source is not finished. CampaignInterrupted where `watch` says stop; run it again to go on.
+    """
+    with Journal.open(ground.state.journal_path(campaign_id)) as journal:
+        # Who the campaign is at work on never changes; what else is known of it may, until here.
+        with ground.state.lock(journal.facts()["source"]):
+            facts = journal.facts()
+            _refuse(journal, facts)
+            refuse_second(ground.state, facts["source"], but=campaign_id)
+            source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
             if facts["state"] == "running":
                 _settle(journal, source)
             journal.note(state="undoing")
             journal.forget_lost(Step.UNDONE)
-            _Undo(ground, journal, watch).over_all_parts(source)
+            _Undo(ground, journal, unproven, watch).over_all_parts(source)
             journal.note(state="undone", undone_at=ground.clock.now().isoformat())
         return read_report(journal)
 
 
-def _refuse(campaign_id: str, state: str, output: str | None) -> None:
+def _refuse(journal: Journal, facts: Mapping[str, Any]) -> None:
+    campaign_id, state, output = journal.campaign_id, facts["state"], facts["options"]["output"]
     if output is not None:
         raise CampaignState(
             f"campaign {campaign_id} wrote a copy to {output} and left its source as it was; "
             "there is nothing to undo"
         )
-    if state not in _UNDOABLE:
+    # An atomic one over several files may have stored some of them before it was aborted.
+    if state not in _UNDOABLE and not (state == "aborted" and journal.count(Step.APPLIED)):
         raise CampaignState(f"campaign {campaign_id} is {state}; there is nothing to undo")
 
 
 def _settle(journal: Journal, source: Source) -> None:
     """Find out what an interrupted campaign has stored: what holds its new blob."""
     for part in source.parts:
-        number = journal.part(part.name)
+        matching = Matching(journal, journal.part(part.name))
         for chunk in part.read():
-            found = journal.find(number, [record.record_id for record in chunk.records])
             numbers = [
-                entry.number
-                for record in chunk.records
-                for entry in found.get(record.record_id, ())
-                if entry.change.new_blob == record.ciphertext_blob
+                match.entry.number
+                for match in matching.of(chunk)
+                if not match.applied and match.record.ciphertext_blob == match.entry.change.new_blob
             ]
-            if numbers:
-                known = journal.standing(Step.APPLIED, min(numbers), max(numbers))
-                journal.done(Step.APPLIED, spans([n for n in numbers if n not in known]))
+            journal.done(Step.APPLIED, spans(numbers))
 
 
 class _Undo:
     """One undo over all parts of a source."""
 
-    def __init__(self, ground: Ground, journal: Journal, watch: Watch) -> None:
+    def __init__(self, ground: Ground, journal: Journal, unproven: bool, watch: Watch) -> None:
         self._ground = ground
         self._journal = journal
+        self._unproven = unproven
         self._watch = watch
         self._rows = 0
         self._counts = {"restored": 0, "left": 0}
+        self._restored: list[tuple[Step, list[Span]]] = []  # and the journal was not told
 
     def over_all_parts(self, source: Source) -> None:
         names = self._journal.part_names()
@@ -143,64 +193,80 @@ class _Undo:
         there = {part.name for part in source.parts}
         for name, number in names.items():
             if name not in there:
-                self._lose_rest(number)
+                self._journal.lose_rest(number, FILE_GONE)
 
     def _over(self, part: Part, number: int) -> None:
-        stored: list[int] = []
+        matching = Matching(self._journal, number, stored=True)
         with part.edit() as edit:
             for chunk in edit:
-                restored = self._chunk(number, chunk, edit)
+                self._chunk(matching, chunk, edit)
                 if edit.immediate:
-                    self._journal.done(Step.UNDONE, spans(restored))
-                else:
-                    stored += restored
+                    self._tell_journal()
                 self._tell(len(chunk.records))
             edit.finish()
-        self._journal.done(Step.UNDONE, spans(stored))
-        self._lose_rest(number)
+        self._tell_journal()
+        self._journal.lose_rest(number, GONE)
 
-    def _chunk(self, number: int, chunk: Chunk, edit: Edit) -> list[int]:
-        """Swap what can be swapped back; the entries whose records have their old blob now."""
-        entries = stored(self._journal, number, chunk)
-        back: list[tuple[Record, Entry]] = []
+    def _chunk(self, matching: Matching, chunk: Chunk, edit: Edit) -> None:
+        """Swap back what can be, and leave the others."""
+        back: list[Match] = []
         restored: list[int] = []
-        for record, entry in entries:
-            if record.ciphertext_blob == entry.change.new_blob:
-                back.append((record, entry))
-            elif record.ciphertext_blob == entry.change.old_blob:
+        touched: list[int] = []
+        for match in matching.of(chunk):
+            blob, entry = match.record.ciphertext_blob, match.entry
+            if blob == entry.change.new_blob:
+                back.append(match)
+            elif blob == entry.change.old_blob:
                 restored.append(entry.number)
             else:
-                self._leave([entry.number], TOUCHED)
-        proven = self._proven(back)
-        lost = set(edit.write([entry.change.undone() for entry in proven]))
-        self._leave([entry.number for entry in proven if entry.change.place in lost], TOUCHED)
-        restored += [entry.number for entry in proven if entry.change.place not in lost]
-        known = set()
-        if restored:
-            known = self._journal.standing(Step.UNDONE, min(restored), max(restored))
+                touched.append(entry.number)
+        proven, unproven = self._judged(back)
+        swapped = [*proven, *unproven]
+        lost = set(edit.write([match.entry.change.undone() for match in swapped]))
+        touched += [m.entry.number for m in swapped if m.entry.change.place in lost]
+        restored += [m.entry.number for m in swapped if m.entry.change.place not in lost]
+        # What was undone before and is another blob now is somebody else's business.
+        self._leave(self._fresh(Step.UNDONE, touched), TOUCHED)
         self._counts["restored"] += len(restored)
-        return [each for each in restored if each not in known]
+        without = [m.entry.number for m in unproven if m.entry.change.place not in lost]
+        self._restored += [
+            (Step.UNDONE, spans(self._fresh(Step.UNDONE, restored))),
+            (Step.UNPROVEN, spans(self._fresh(Step.UNPROVEN, without))),
+        ]
 
-    def _proven(self, back: Sequence[tuple[Record, Entry]]) -> list[Entry]:
-        """The entries whose old blob opens to what the new one holds; the others are left."""
-        if not back:
+    def _judged(self, back: Sequence[Match]) -> tuple[list[Match], list[Match]]:
+        """Those to be swapped back: proven ones, and others that may be; the rest is left."""
+        old = [before(match.record, match.entry.change) for match in back]
+        found = compared(self._ground.providers, old, [match.record for match in back])
+        swapped: dict[Found, list[Match]] = {Found.SAME: [], Found.NEW_CLOSED: []}
+        left: dict[str, list[int]] = {}
+        for match, each in zip(back, found, strict=True):
+            if each is Found.SAME or (each is Found.NEW_CLOSED and self._unproven):
+                swapped[each].append(match)
+            else:
+                left.setdefault(_REASONS[each], []).append(match.entry.number)
+        for reason, numbers in left.items():
+            self._leave(numbers, reason)
+        return swapped[Found.SAME], swapped[Found.NEW_CLOSED]
+
+    def _fresh(self, step: Step, numbers: Sequence[int]) -> list[int]:
+        """The entries for which a step was not done before."""
+        if not numbers:
             return []
-        old = [before(record, entry.change) for record, entry in back]
-        new = [record for record, _ in back]
-        same = same_plaintext_many(self._ground.providers, old, new)
-        self._leave(
-            [e.number for (_, e), is_same in zip(back, same, strict=True) if not is_same], UNPROVEN
-        )
-        return [entry for (_, entry), is_same in zip(back, same, strict=True) if is_same]
+        done = self._journal.standing(step, min(numbers), max(numbers))
+        return [number for number in numbers if number not in done]
 
     def _leave(self, numbers: Sequence[int], reason: str) -> None:
         if numbers:
             self._journal.lose(Step.UNDONE, numbers, reason)
+            self._journal.take_back(Step.UNPROVEN, numbers)
             self._counts["left"] += len(numbers)
 
-    def _lose_rest(self, number: int) -> None:
-        """Entries that were stored, and whose records are not there any more."""
-        self._leave(self._journal.applied_but_not_undone(number), GONE)
+    def _tell_journal(self) -> None:
+        """What is in the source now."""
+        for step, restored in self._restored:
+            self._journal.done(step, restored)
+        self._restored.clear()
 
     def _tell(self, rows: int) -> None:
         self._rows += rows

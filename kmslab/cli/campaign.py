@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
 from kmslab.cli.campaign_options import CampaignId, PaceOptions, TargetOptions
-from kmslab.cli.campaign_steps import ground_in, made_plan, tell, wanted
+from kmslab.cli.campaign_steps import ground_in, made_plan, naming_unfinished, tell, wanted
 from kmslab.cli.grounds import StateFolder
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json, write_line, write_table
-from kmslab.cli.source_options import SOURCE_HELP, SourceName, SourceOptions
-
-if TYPE_CHECKING:
-    from kmslab.campaign.report import Report
+from kmslab.cli.source_options import READ_HELP, ReadSource, SourceOptions
 
 app = typer.Typer(
     name="campaign",
@@ -41,7 +38,7 @@ def plan(
     target: TargetOptions,
     pace: PaceOptions,
     opening: Opening,
-    source: SourceName,
+    source: ReadSource,
     deep: Annotated[
         bool, typer.Option("--deep", help="Open every blob, and do not just read its head.")
     ] = False,
@@ -68,7 +65,8 @@ def plan(
     with opening() as lab:
         ground = ground_in(lab, opening, state, source)
         options = pace.options(lab)
-        made = made_plan(ground, source, columns, target.target(lab), options, deep=deep)
+        spec = columns.find(source, ground.state)
+        made = made_plan(ground, spec, target.target(lab), options, deep=deep)
         names = Names.of(lab)
     if save is not None:
         text = json.dumps(made.as_dict(), ensure_ascii=False, indent=1)
@@ -94,7 +92,7 @@ def run(
     target: TargetOptions,
     pace: PaceOptions,
     opening: Opening,
-    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)] = None,
+    source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=READ_HELP)] = None,
     yes: Yes = False,
     plan_file: Annotated[
         str | None,
@@ -116,6 +114,7 @@ def run(
     written into a journal, and then back into the source. It can be interrupted at any moment, and
     resumed. What cannot be sent is left as it is, and counted; that is no failure.
     """
+    from kmslab.campaign.planning import check_current
     from kmslab.campaign.run import run as run_campaign
     from kmslab.cli.campaign_options import saved_plan
     from kmslab.cli.names import Names
@@ -125,18 +124,20 @@ def run(
     _check_usage(source, plan_file, given or atomic or output is not None)
     with opening() as lab:
         planned = None if plan_file is None else saved_plan(plan_file)
-        place = source or (planned.spec.location if planned else "")
-        spec = columns.spec(place) if planned is None else planned.spec
-        ground = ground_in(lab, opening, state, place)
+        ground = ground_in(lab, opening, state, source or "")
+        spec = columns.find(source or "", ground.state) if planned is None else planned.spec
         names = Names.of(lab)
         goes_to = target.target(lab)
         options = pace.options(lab, atomic=atomic, output=output)
         if not yes:
             if planned is None:
-                planned = made_plan(ground, place, columns, goes_to, options)
-            if not wanted(ground, planned, names, as_json=as_json):
+                planned = made_plan(ground, spec, goes_to, options)
+            else:
+                check_current(planned, ground.open_source(spec), lab)
+            if not wanted(planned, names, as_json=as_json):
                 return
-        with watching(_RESUME) as watch:
+        unfinished = naming_unfinished(ground.state, as_json=as_json)
+        with unfinished, watching(_RESUME) as watch:
             report = run_campaign(ground, spec, goes_to, options=options, plan=planned, watch=watch)
     tell(report, names, as_json=as_json)
 
@@ -178,8 +179,8 @@ def verify(
 ) -> None:
     """Read what a campaign changed again, and open it.
 
-    Each record that still holds its new blob is proven: old and new blob open to the same. One that
-    is not makes the exit code 1. Plaintexts are compared here and shown nowhere.
+    Each record that still holds its new blob is proven: old and new blob open to the same. The exit
+    code is 1 unless all that were changed are. Plaintexts are compared here and shown nowhere.
     """
     from kmslab.campaign.proof import verify as verify_campaign
     from kmslab.cli.campaign_options import found_id
@@ -194,6 +195,7 @@ def verify(
     else:
         rows = [
             ["proven", proof.proven],
+            ["hold their old blob", proof.reverted],
             ["changed since", proof.touched],
             ["not there any more", proof.gone],
             ["not proven", proof.unproven],
@@ -202,6 +204,8 @@ def verify(
     if proof.unproven:
         some = ", ".join(proof.unproven_ids[:10])
         narrate(f"{proof.unproven:,} records do not open to what they held before: {some}")
+    if not proof.complete:
+        narrate(f"{proof.proven:,} of {proof.changed:,} records are proven")
         raise typer.Exit(1)
 
 
@@ -211,13 +215,18 @@ def undo(
     opening: Opening,
     campaign: CampaignId,
     yes: Yes = False,
+    unproven: Annotated[
+        bool, typer.Option("--unproven", help="Also where only the old blob opens, not the new.")
+    ] = False,
     state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
     """Give every record its old blob back.
 
     Without --yes this says what it would do, and on a terminal asks. Records that somebody has
-    changed since are left as they are, and named. Interrupted, it goes on when it is run again.
+    changed since are left as they are, and named; so are those whose blobs do not both open to the
+    same. Where the new key is disabled or gone that cannot be seen: --unproven restores the old
+    blob if it opens, and counts it apart. Interrupted, it goes on when it is run again.
     """
     from kmslab.campaign.undo import plan_undo
     from kmslab.campaign.undo import undo as undo_campaign
@@ -229,7 +238,8 @@ def undo(
         ground = ground_in(lab, opening, state)
         campaign_id = found_id(ground.state, campaign)
         if not yes:
-            would = plan_undo(ground, campaign_id)
+            with watching("") as watch:
+                would = plan_undo(ground, campaign_id, watch=watch)
             if as_json:
                 write_json(would)
                 return
@@ -243,13 +253,14 @@ def undo(
             if not agreed(would.restorable):
                 narrate("nothing was changed")
                 raise typer.Exit(1)
-        with watching("kmslab campaign undo {id} --yes") as watch:
-            report = undo_campaign(ground, campaign_id, watch=watch)
+        again = "kmslab campaign undo {id} --yes" + (" --unproven" if unproven else "")
+        with watching(again) as watch:
+            report = undo_campaign(ground, campaign_id, unproven=unproven, watch=watch)
     if as_json:
         write_json(report.as_dict())
     else:
         show_undone(report)
-    if report.undo_lost:
+    if report.undo_left:
         raise typer.Exit(1)
 
 
@@ -259,15 +270,16 @@ def close(
     opening: Opening,
     campaign: CampaignId,
     abandon: Annotated[
-        bool, typer.Option("--abandon", help="Also one that is not finished.")
+        bool, typer.Option("--abandon", help="Also one that is not finished, or not all undone.")
     ] = False,
     state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
-    """Erase a campaign's old blobs, which ends its undo.
+    """Erase a campaign's blobs, which ends its undo.
 
-    Counts, ids and failures stay. A key can be retired only when the campaigns that moved records
-    away from it are closed: their journals hold blobs under it.
+    Counts, ids and failures stay. One whose undo has left records is refused: their old blobs may
+    be nowhere else. A key can be retired only when the campaigns that moved records away from it
+    are closed: their journals hold blobs under it.
     """
     from kmslab.campaign.closing import close as close_campaign
     from kmslab.cli.campaign_options import found_id
@@ -334,40 +346,22 @@ def report(
 def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) -> None:
     """List the campaigns, oldest first, closed ones too.
 
-    No lab is opened.
+    One whose journal cannot be read is `unreadable`. No lab is opened.
     """
-    from kmslab.campaign.closing import campaigns
+    from kmslab.campaign.closing import Unreadable, campaigns
+    from kmslab.cli.campaign_shown import as_listed, show_list
     from kmslab.cli.grounds import state_of
 
     found = list(campaigns(state_of(opening, state)))
     if as_json:
-        write_json([_listed(report) for report in found])
-        return
-    if not found:
+        write_json([as_listed(each) for each in found])
+    elif not found:
         narrate("no campaigns; `kmslab campaign run SOURCE` makes one")
-        return
-    write_table(
-        ["CAMPAIGN", "STATE", "TOTAL", "RE-ENCRYPTED", "FAILED", "LOST", "SOURCE"],
-        [
-            [
-                report.campaign,
-                report.state,
-                None if report.plan is None else report.plan.total,
-                report.results.re_encrypted,
-                report.results.failed,
-                report.results.lost,
-                report.source,
-            ]
-            for report in found
-        ],
-    )
-
-
-def _listed(report: Report) -> dict[str, Any]:
-    """A campaign in the list: all of its report but the long lists."""
-    names = ("campaign", "state", "source", "started_at", "finished_at", "total", "outcomes")
-    everything = report.as_dict()
-    return {name: everything[name] for name in (*names, "results", "undone")}
+    else:
+        show_list(found)
+        for each in found:
+            if isinstance(each, Unreadable):
+                narrate(f"{each.campaign}: {each.error}")
 
 
 def _check_usage(source: str | None, plan_file: str | None, given: bool) -> None:

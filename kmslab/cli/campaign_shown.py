@@ -9,6 +9,7 @@ from kmslab.cli.output import narrate_text, write_line, write_table, write_text
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
+    from kmslab.campaign.closing import Unreadable
     from kmslab.campaign.plan import Plan
     from kmslab.campaign.report import Report
     from kmslab.campaign.undo import UndoPlan
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
 _NAMED: Final = 10
 """So many records are named on a screen; the report has more."""
 
+_SHOWN: Final = 3
+"""How many records are named for each reason; --json names ten."""
+
 
 def show_plan(plan: Plan, names: Names) -> None:
     """What would become of the records, what is there now, and what it takes."""
     write_line(f"Plan for {plan.source}")
-    rows = [[each.outcome.value, each.reason, each.records] for each in plan.reasons]
-    write_table(["OUTCOME", "REASON", "RECORDS"], [*rows, ["total", "", plan.total]])
+    _show_reasons(plan)
     write_line("\nCensus: the records on each key version now")
     show_census(plan.census, names)
     if plan.forecast.calls:
@@ -33,11 +36,32 @@ def show_plan(plan: Plan, names: Names) -> None:
         write_text(note)
 
 
+def _show_reasons(plan: Plan) -> None:
+    rows = [[each.outcome.value, each.reason, each.records] for each in plan.reasons]
+    rows.append(["total", "", plan.total])
+    columns = ["OUTCOME", "REASON", "RECORDS"]
+    if any(each.examples for each in plan.reasons):
+        columns.append("FOR EXAMPLE")
+        for row, each in zip(rows, plan.reasons, strict=False):
+            row.append(", ".join(each.examples[:_SHOWN]))
+        rows[-1].append("")
+    write_table(columns, rows)
+
+
+def _by_name(row: CensusRow, names: Names) -> tuple[tuple[bool, str | int], ...]:
+    """The order of tables: by what is shown of provider, key and version; unknown ones last."""
+    order = row.provider, names(row.key_id), row.version_number
+    return tuple((value is None, "" if value is None else value) for value in order)
+
+
 def show_census(rows: Iterable[CensusRow], names: Names) -> None:
     """A census as a table."""
     write_table(
         ["PROVIDER", "KEY", "VERSION", "PRIMARY", "RECORDS"],
-        [[r.provider, names(r.key_id), r.version_number, r.is_primary, r.records] for r in rows],
+        [
+            [r.provider, names(r.key_id), r.version_number, r.is_primary, r.records]
+            for r in sorted(rows, key=lambda row: _by_name(row, names))
+        ],
     )
 
 
@@ -89,11 +113,12 @@ def show_report(report: Report, names: Names) -> None:
     )
     if report.plan is not None and report.census_after is not None:
         write_line("\nCensus: the records on each key version, before and after")
+        both = both_censuses(report.plan.census, report.census_after)
         write_table(
             ["PROVIDER", "KEY", "VERSION", "PRIMARY", "BEFORE", "AFTER"],
             [
                 [r.provider, names(r.key_id), r.version_number, r.is_primary, before, after]
-                for r, before, after in both_censuses(report.plan.census, report.census_after)
+                for r, before, after in sorted(both, key=lambda each: _by_name(each[0], names))
             ],
         )
     _show_failures(report)
@@ -155,6 +180,53 @@ def show_undo_plan(plan: UndoPlan) -> None:
 def show_undone(report: Report) -> None:
     """What an undo has done."""
     write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
-    rows = [["restored", report.undone], ["left as they are", len(report.undo_lost)]]
+    rows = [["restored", report.undone], ["left as they are", report.undo_left]]
+    if report.undone_unproven:
+        rows.insert(1, ["of these without proof", report.undone_unproven])
     write_table(["RESULT", "RECORDS"], rows)
     _show_lost("Left", [(lost.record_id, lost.reason) for lost in report.undo_lost])
+
+
+_LISTED: Final = ("campaign", "state", "source", "started_at", "finished_at", "total", "outcomes")
+
+
+def as_listed(campaign: Report | Unreadable) -> dict[str, Any]:
+    """A campaign in the list, as JSON takes it: all of its report but the long lists.
+
+    Of an unreadable one there is only its error; of the others there is none.
+    """
+    from kmslab.campaign.report import Report
+
+    names = (*_LISTED, "results", "undone")
+    if isinstance(campaign, Report):
+        everything = campaign.as_dict() | {"error": None}
+    else:
+        everything = dict.fromkeys(names) | {
+            "campaign": campaign.campaign,
+            "state": campaign.state,
+            "error": campaign.error,
+        }
+    return {name: everything[name] for name in (*names, "error")}
+
+
+def show_list(campaigns: Iterable[Report | Unreadable]) -> None:
+    """Campaigns as a table."""
+    columns = ["CAMPAIGN", "STATE", "TOTAL", "RE-ENCRYPTED", "FAILED", "LOST", "SOURCE"]
+    write_table(columns, [_line(campaign) for campaign in campaigns])
+
+
+def _line(campaign: Report | Unreadable) -> list[Any]:
+    from kmslab.campaign.report import Report
+
+    if not isinstance(campaign, Report):
+        return [campaign.campaign, campaign.state, *[None] * 5]
+    results = campaign.results
+    return [
+        campaign.campaign,
+        campaign.state,
+        None if campaign.plan is None else campaign.plan.total,
+        results.re_encrypted,
+        results.failed,
+        results.lost,
+        campaign.source,
+    ]

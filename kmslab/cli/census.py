@@ -6,14 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kmslab.cli.grounds import StateFolder, state_of
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json
-from kmslab.cli.source_options import SourceName, SourceOptions
+from kmslab.cli.source_options import ReadSource, SourceOptions
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
-    from kmslab.campaign.plan import Watch
+    from kmslab.campaign.watching import Watch
     from kmslab.providers.base import Providers
     from kmslab.records.source import Source
 
@@ -31,10 +32,11 @@ app = typer.Typer(**settings())
 def census(
     columns: SourceOptions,
     opening: Opening,
-    source: SourceName,
+    source: ReadSource,
     deep: Annotated[
         bool, typer.Option("--deep", help="Open every blob, and do not just read its head.")
     ] = False,
+    state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
     """Count the records of a source by key and version.
@@ -50,7 +52,8 @@ def census(
     from kmslab.cli.source_options import opener
 
     with opening() as lab, watching("") as watch:
-        rows, unopened = counted(opener(source)(columns.spec(source)), lab, watch, deep=deep)
+        spec = columns.find(source, state_of(opening, state))
+        rows, unopened = counted(opener(source)(spec), lab, watch, deep=deep)
         names = Names.of(lab)
     if as_json:
         write_json(rows)
@@ -58,7 +61,8 @@ def census(
         show_census(rows, names)
     narrate(f"{sum(row.records for row in rows)} records")
     if deep:
-        narrate(f"{unopened} of them were not opened, or do not open")
+        some = f"{unopened} of them were not opened, or do not open"
+        narrate(some if unopened else "all of them were opened")
 
 
 def counted(
@@ -67,8 +71,8 @@ def counted(
     """The census of a source; with `deep` also how many of its blobs do not open."""
     from kmslab.analysis.census import Census
     from kmslab.analysis.classify import Classifier, Outcome
-    from kmslab.campaign.plan import Progress, authenticated
-    from kmslab.errors import CampaignInterrupted
+    from kmslab.campaign.planning import authenticated
+    from kmslab.campaign.watching import Progress
 
     classifier, taken = Classifier(providers), Census()
     rows = unopened = 0
@@ -83,7 +87,5 @@ def counted(
             for record, verdict in zip(chunk.records, verdicts, strict=True):
                 taken.add(record, verdict)
             rows += len(chunk.records)
-            watch.progress(Progress("counting", rows, None, {}))
-            if watch.stop():
-                raise CampaignInterrupted(f"stopped after {rows:,} records")
+            watch.told(Progress("counting", rows, None, {}))
     return taken.rows(), unopened

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from kmslab.cli.output import narrate
+
 if TYPE_CHECKING:
     from kmslab.campaign.run import Ground
     from kmslab.campaign.state import State
@@ -43,6 +45,26 @@ def state_of(opening: Opening, folder: str | None) -> State:
     if not Path(opening.path).is_dir():
         raise LabNotFound(f"there is no lab at {opening.path}")
     return State.of(Path(opening.path), None)
+
+
+def hidden_state(opening: Opening, used: State) -> State | None:
+    """The state folder in the lab, where it is there and another one is used in its place."""
+    from kmslab.campaign.state import State
+
+    if opening.path is None or not Path(opening.path).is_dir():
+        return None
+    own = State.of(Path(opening.path), None)
+    if not own.path.is_dir() or own.path.resolve() == used.path.resolve():
+        return None
+    return own
+
+
+def tell_state(opening: Opening, used: State) -> None:
+    """Say which state folder is used, and which one is not."""
+    narrate(f"state folder: {used.path}")
+    hidden = hidden_state(opening, used)
+    if hidden is not None:
+        narrate(f"not looked into: {hidden.path}, the lab's own; `kmslab retire` looks into both")
 
 
 def ground_of(

@@ -16,11 +16,12 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from kmslab.cli.failures import Refused, interrupted
+from kmslab.cli.output import narrate
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
 
-    from kmslab.campaign.plan import Progress, Watch
+    from kmslab.campaign.watching import Progress, Watch
 
 STOPPING: Final = "stopping after this chunk; Ctrl-C again stops at once"
 _DUMB: Final = frozenset({"", "dumb", "unknown"})
@@ -33,7 +34,7 @@ def watching(goes_on: str) -> Iterator[Watch]:
     What was stopped on the way becomes a refusal that says how to go on: `goes_on`, in which {id}
     stands for the campaign.
     """
-    from kmslab.campaign.plan import Watch
+    from kmslab.campaign.watching import Watch
     from kmslab.errors import CampaignInterrupted
 
     display = _Display() if shows_bars() else None
@@ -59,6 +60,11 @@ def watching(goes_on: str) -> Iterator[Watch]:
         except CampaignInterrupted as error:
             hint = f"to go on: {goes_on.format(id=error.campaign_id)}"
             raise Refused(interrupted(error, hint if error.campaign_id else None)) from error
+        except KeyboardInterrupt:
+            if goes_on:
+                narrate(f"stopped at once; to go on: {goes_on.format(id='ID')}")
+                narrate("(`kmslab campaign list` shows the ID)")
+            raise
         finally:
             if display is not None:
                 display.close()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from kmslab.cli.failures import answers
-from kmslab.cli.grounds import StateFolder, ground_of, state_of
+from kmslab.cli.grounds import StateFolder, ground_of, hidden_state, state_of
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, KeyName, example, settings
 from kmslab.cli.output import narrate, plain, write_json, write_line, write_table
@@ -15,6 +15,7 @@ from kmslab.cli.output import narrate, plain, write_json, write_line, write_tabl
 if TYPE_CHECKING:
     from kmslab.campaign.retire import Retirement
     from kmslab.campaign.run import Ground
+    from kmslab.campaign.state import State
     from kmslab.lab import Lab
     from kmslab.model import Key
 
@@ -55,22 +56,33 @@ def retire(
             help="Records of which nobody can tell what they are on do not count.",
         ),
     ] = False,
+    accept_empty: Annotated[
+        bool, typer.Option("--accept-empty", help="A source may have no records.")
+    ] = False,
     state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
     """Disable or delete a key once nothing is left on it.
 
     Every registered source is read anew and every blob opened, and so is every journal of a
-    campaign that is not closed. What is left is named, and makes the exit code 1; nothing is done
-    then. Disable first, delete later: --schedule-deletion takes a key that is disabled already.
+    campaign that is not closed, in the state folder that is named and in the lab's own. What is
+    left is named, and makes the exit code 1; nothing is done then. Disable first, delete later:
+    --schedule-deletion takes a key that is disabled already.
     """
     _check_usage(key_version, disable, schedule_deletion)
     with opening() as lab:
         found = lab.key(key)
         if schedule_deletion is not None:
             _check_disabled(found)
-        ground = ground_of(lab, state_of(opening, state))
-        looked = _survey(ground, found, key_version, accept_unreadable=accept_unreadable)
+        used = state_of(opening, state)
+        looked = _survey(
+            ground_of(lab, used),
+            found,
+            key_version,
+            hidden_state(opening, used),
+            accept_unreadable=accept_unreadable,
+            accept_empty=accept_empty,
+        )
         done = found
         if looked.ready:
             done = _carry_out(lab, found, disable, schedule_deletion)
@@ -78,7 +90,7 @@ def retire(
         change = {"state": done.state, "deletion_at": done.deletion_at}
         write_json({**plain(looked), "ready": looked.ready, **change})
     else:
-        _show(looked, key)
+        _show(looked, key if key_version is None else f"{key} version {key_version}")
         if disable or schedule_deletion is not None:
             _tell(looked, key, done)
     if not looked.ready:
@@ -109,21 +121,25 @@ def _check_disabled(key: Key) -> None:
 
 
 def _survey(
-    ground: Ground, key: Key, key_version: str | None, *, accept_unreadable: bool
+    ground: Ground,
+    key: Key,
+    key_version: str | None,
+    hidden: State | None,
+    *,
+    accept_unreadable: bool,
+    accept_empty: bool,
 ) -> Retirement:
     from kmslab.campaign.retire import survey
-    from kmslab.campaign.sources import Sources
     from kmslab.cli.progress import watching
 
-    registered = Sources(ground.state)
     with watching("") as watch:
         return survey(
             ground,
             key,
             key_version_id=None if key_version is None else _version_id(key, key_version),
-            sources=registered.all(),
-            holds=registered.holds(),
+            also=() if hidden is None else (hidden,),
             accept_unreadable=accept_unreadable,
+            accept_empty=accept_empty,
             watch=watch,
         )
 
@@ -153,8 +169,7 @@ def _carry_out(lab: Lab, key: Key, disable: bool, days: int | None) -> Key:
     return key
 
 
-def _show(looked: Retirement, key: str) -> None:
-    what = f"{key} version {looked.key_version_id}" if looked.key_version_id else key
+def _show(looked: Retirement, what: str) -> None:
     if looked.ready:
         write_line(f"nothing is left on {what}")
     else:
@@ -168,6 +183,8 @@ def _show(looked: Retirement, key: str) -> None:
         )
     sources = ", ".join(looked.sources) or "none"
     narrate(f"{looked.records:,} records read; sources: {sources}")
+    for state in looked.states:
+        narrate(f"state folder: {state}")
 
 
 def _tell(looked: Retirement, key: str, done: Key) -> None:
@@ -176,6 +193,9 @@ def _tell(looked: Retirement, key: str, done: Key) -> None:
     if not looked.ready:
         narrate(f"{key} was left as it is")
     elif done.deletion_at is not None:
-        narrate(f"{key} will be deleted on {shown(done.deletion_at)}; `kmslab key cancel-deletion`")
+        narrate(
+            f"{key} will be deleted on {shown(done.deletion_at)}; until then: "
+            f"kmslab key cancel-deletion {key}"
+        )
     else:
         narrate(f"{key} is {done.state.value}")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from kmslab.cli.grounds import StateFolder, state_of
+from kmslab.cli.grounds import StateFolder, state_of, tell_state
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json, write_line, write_table
@@ -41,7 +41,7 @@ def add(
     """Register a source.
 
     It is opened once, to see that it is there and has its columns, and it is remembered where it is
-    and how it is read. A password is not remembered.
+    and how it is read. A password is not remembered. Commands that read a source take NAME for it.
     """
     from kmslab.campaign.sources import Sources
     from kmslab.cli.source_options import opener
@@ -61,7 +61,9 @@ def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) ->
     """List the registered sources, and the holds that stand."""
     from kmslab.campaign.sources import Sources
 
-    registered = Sources(state_of(opening, state))
+    used = state_of(opening, state)
+    registered = Sources(used)
+    tell_state(opening, used)
     sources, holds = registered.all(), registered.holds()
     if as_json:
         write_json({"sources": sources, "holds": holds})
@@ -86,7 +88,9 @@ def forget(opening: Opening, name: _Name, state: StateFolder = None, as_json: Js
     """
     from kmslab.campaign.sources import Sources
 
-    Sources(state_of(opening, state)).forget(name)
+    used = state_of(opening, state)
+    tell_state(opening, used)
+    Sources(used).forget(name)
     if as_json:
         write_json({"forgotten": name})
     else:
@@ -122,7 +126,9 @@ def hold(
 
     if release is (reason is not None) or (release and key is not None):
         raise SettingError("give --reason TEXT to hold, or --release alone to end it")
-    registered = Sources(state_of(opening, state))
+    used = state_of(opening, state)
+    registered = Sources(used)
+    tell_state(opening, used)
     if reason is None:
         registered.release(name)
         if as_json:

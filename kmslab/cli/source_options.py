@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
 from kmslab.cli.options import Provider
+from kmslab.cli.output import narrate
 
 if TYPE_CHECKING:
+    from kmslab.campaign.sources import RegisteredSource
+    from kmslab.campaign.state import State
     from kmslab.records.source import Source
     from kmslab.records.spec import SourceSpec
 
@@ -19,6 +25,10 @@ SOURCE_HELP: Final = (
 )
 
 SourceName = Annotated[str, typer.Argument(metavar="SOURCE", help=SOURCE_HELP)]
+
+READ_HELP: Final = f"{SOURCE_HELP} Or the name of a registered source."
+
+ReadSource = Annotated[str, typer.Argument(metavar="SOURCE", help=READ_HELP)]
 
 
 def _column(name: str, what: str) -> Any:
@@ -67,10 +77,10 @@ class SourceOptions:
         return self != SourceOptions()
 
     def spec(self, location: str) -> SourceSpec:
-        """The source at a location. It means the same in another directory, and no password is in
-        it: see `opener`."""
+        """The source at a location. It means the same in another directory, and the password of a
+        URL is not in it: `opener` has that. SourceError for a URL that may hold another secret."""
         from kmslab.records.columns import Columns
-        from kmslab.records.opening import absolute
+        from kmslab.records.opening import absolute, split_location
         from kmslab.records.spec import SourceSpec
 
         columns = Columns(
@@ -85,18 +95,72 @@ class SourceOptions:
             source_key_version_id=self.source_key_version_column,
             source_encryption_algorithm=self.source_algorithm_column,
         )
+        location, _ = split_location(location)
         return absolute(
             SourceSpec(location, self.table, columns, self.provider, self.context_template)
         )
 
+    def find(self, source: str, state: State) -> SourceSpec:
+        """The source that SOURCE names: a URL, a path, or else a registered source of that name.
+
+        SourceError where it is none of them; SettingError for a registered one with other columns.
+        """
+        from kmslab.errors import KmslabError, SettingError, SourceError
+        from kmslab.records.opening import is_url
+
+        if is_url(source):
+            return self.spec(source)
+        if _is_there(source):
+            # A folder that cannot be used stands in the way of those who need it, and not here.
+            with suppress(KmslabError):
+                if found := _registered(source, state):
+                    narrate(
+                        f"{source} is read as a path; the registered source of that name is "
+                        f"{found.spec.location}"
+                    )
+            return self.spec(source)
+        found = _registered(source, state)
+        if found is None:
+            raise SourceError(
+                f"{source}: there is no such file, and no source of that name is registered in "
+                f"{state.path}; `kmslab source list` shows those that are",
+                source=source,
+            )
+        if self.given:
+            raise SettingError(
+                f"{source} is a registered source, which is read as it was registered; "
+                "give no columns or table with it, or name its file or database"
+            )
+        narrate(f"{source} is the registered source {found.spec.location}")
+        return found.spec
+
+
+def _is_there(path: str) -> bool:
+    """Whether a path, or a glob, leads to a file."""
+    try:
+        return Path(path).exists() or (glob.has_magic(path) and any(glob.iglob(path)))  # noqa: PTH207
+    except (OSError, ValueError):
+        return False
+
+
+def _registered(name: str, state: State) -> RegisteredSource | None:
+    from kmslab.campaign.sources import Sources
+
+    return next((source for source in Sources(state).all() if source.name == name), None)
+
 
 def opener(location: str) -> Callable[[SourceSpec], Source]:
-    """What opens the source that `location` was given for, with the password that stands in it."""
-    from kmslab.records.opening import is_url, open_source
+    """What opens the source that `location` was given for, with the password that stands in it.
 
-    if not is_url(location):
+    It says where later commands have to find that password: it is stored nowhere.
+    """
+    from kmslab.records.opening import open_source, split_location
+
+    _, password = split_location(location)
+    if password is None:
         return open_source
-    from kmslab.records.sql_database import password_of
-
-    password = password_of(location)
+    narrate(
+        "the password in the URL is used now, and stored nowhere; a later resume, verify, undo or "
+        "retire needs it where the driver looks by itself: for PostgreSQL PGPASSWORD or ~/.pgpass"
+    )
     return lambda spec: open_source(spec, password=password)

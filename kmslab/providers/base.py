@@ -6,7 +6,7 @@ it, and so do the remote clouds. Where a cloud does not tell, the answer is `UNK
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Protocol, TypeVar, cast
@@ -127,6 +127,10 @@ class Kms(Protocol):
 
         A lab answers KeyNotFound for a cloud's own blob, whatever its header names.
         """
+        ...
+
+    def key_marks(self) -> Hashable | Unknown:
+        """What is another when a key has changed; UNKNOWN where only calls would tell."""
         ...
 
     def re_encrypt_records(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -236,6 +236,12 @@ class Session:
         """Every key of the region that is there, oldest first."""
         found = [unit for unit in self.keystore.units.values() if self.owns(unit)]
         return sorted(found, key=lambda unit: (unit.row.created_at, unit.row.key_id))
+
+    def key_marks(self) -> Hashable:
+        """The state and primary version of every key of the region, as the lab is now."""
+        self.keystore.begin()
+        rows = (unit.row for unit in self.units())
+        return frozenset((row.key_id, row.state, row.primary_version_id) for row in rows)
 
     def authorise(self, action: str, *units: Unit) -> None:
         """Unauthorized unless the caller may make this call on each of these keys."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from kmslab.records.columns import DEFAULT_COLUMNS, Columns
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
@@ -21,13 +22,13 @@ def is_url(location: str) -> bool:
 def open_source(spec: SourceSpec, *, password: str | None = None) -> Source:
     """The source that a spec names: a table where it names a URL, files otherwise.
 
-    Its records have neither `created_at` nor `owner`: no campaign looks at them, and what is not
-    read costs no time and cannot be malformed.
+    Its records have neither `created_at` nor `owner`, unless the spec gives their columns other
+    names: no campaign looks at them, and what is not read costs no time and cannot be malformed.
 
     `password` is that of a database URL, which must not hold it: see `open_table`. SourceError
     where the source cannot be read.
     """
-    spec = replace(spec, columns=replace(spec.columns, created_at=None, owner=None))
+    spec = replace(spec, columns=_without_defaults(spec.columns))
     # Either loads a large library, and nobody needs both.
     if is_url(spec.location):
         from kmslab.records.sql import open_table
@@ -38,8 +39,36 @@ def open_source(spec: SourceSpec, *, password: str | None = None) -> Source:
     return open_files(spec)
 
 
+def _without_defaults(columns: Columns) -> Columns:
+    """The columns less those that nobody asked for by name."""
+    return replace(
+        columns,
+        created_at=None if columns.created_at == DEFAULT_COLUMNS.created_at else columns.created_at,
+        owner=None if columns.owner == DEFAULT_COLUMNS.owner else columns.owner,
+    )
+
+
+def split_location(location: str) -> tuple[str, str | None]:
+    """A location as it may be stored, and the password that was in it, if it is a database URL.
+
+    SourceError for a URL that may hold another secret.
+
+    >>> split_location("postgresql://app:secret@db.example/shop")
+    ('postgresql://app@db.example/shop', 'secret')
+    >>> split_location("orders.csv")
+    ('orders.csv', None)
+    """
+    if not is_url(location):
+        return location, None
+    from kmslab.records.sql_database import split_password
+
+    return split_password(location)
+
+
 def absolute(spec: SourceSpec) -> SourceSpec:
     """The spec of the same source, to be kept: it means the same wherever this process stands.
+
+    SourceError for a URL that holds a password, which `split_location` takes out of it.
 
     >>> absolute(SourceSpec("/data/orders.csv")).location
     '/data/orders.csv'

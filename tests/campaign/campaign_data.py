@@ -32,7 +32,7 @@ COLUMNS = (
 )
 Row = dict[str, str | None]
 
-TWENTIES = 62
+TWENTIES = 51
 RECORDS = 20 * TWENTIES
 """What a test has, unless it says otherwise: two chunks."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -124,6 +124,9 @@ class CloudKms:
 
     def version_of(self, header: UnverifiedHeader) -> KeyVersion | Unknown:
         return self.inner.version_of(header) if self.tells else UNKNOWN
+
+    def key_marks(self) -> Hashable | Unknown:
+        return self.inner.key_marks() if self.tells else UNKNOWN
 
     def re_encrypt_records(
         self,

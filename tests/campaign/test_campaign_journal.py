@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kmslab.campaign import journal_schema
 from kmslab.campaign.journal import Entry, Failure, Journal, Step, spans
-from kmslab.errors import CampaignNotFound, StateError
+from kmslab.errors import CampaignNotFound, JournalExists, StateError
 from kmslab.records.source import Change
 
 
@@ -32,12 +33,16 @@ def journal(path: Path) -> Iterator[Journal]:
         yield made
 
 
+def intend(journal: Journal, part: int, changes: list[Change]) -> range:
+    return journal.intend(part, changes, ["tencent"] * len(changes))
+
+
 def changes(first: int, last: int) -> list[Change]:
     return [Change(n, f"订单-{n}", f"old-{n}", f"new-{n}") for n in range(first, last + 1)]
 
 
 def test_it_is_its_owners_alone(journal: Journal, path: Path) -> None:
-    journal.intend(journal.part("a"), changes(1, 3))
+    intend(journal, journal.part("a"), changes(1, 3))
     for file in path.parent.iterdir():
         assert stat.S_IMODE(file.stat().st_mode) == 0o600, file
 
@@ -45,29 +50,31 @@ def test_it_is_its_owners_alone(journal: Journal, path: Path) -> None:
 def test_what_is_intended_is_found_again(journal: Journal) -> None:
     part, other = journal.part("a"), journal.part("b")
     moved = Change(7, "x", "old", "new", {"context": ("{}", None), "key_id": (None, "k")})
-    assert list(journal.intend(part, [*changes(1, 2), moved])) == [1, 2, 3]
-    assert list(journal.intend(other, changes(1, 1))) == [4]
+    assert list(intend(journal, part, [*changes(1, 2), moved])) == [1, 2, 3]
+    assert list(journal.intend(other, changes(1, 2), ["ctyun", "tencent"])) == [4, 5]
     assert journal.find(part, ["x", "订单-1", "nobody"]) == {
-        "订单-1": [Entry(1, part, changes(1, 1)[0])],
-        "x": [Entry(3, part, moved)],
+        "订单-1": [Entry(1, part, changes(1, 1)[0], "tencent")],
+        "x": [Entry(3, part, moved, "tencent")],
     }
-    assert [entry.number for entry in journal.entries()] == [1, 2, 3, 4]
+    assert [entry.number for entry in journal.entries()] == [1, 2, 3, 4, 5]
+    providers = [entry.provider for entry in journal.entries()]
+    assert providers == ["tencent", "tencent", "tencent", "ctyun", "tencent"]
 
 
 def test_places_of_a_table_keep_their_type(journal: Journal) -> None:
     part = journal.part("t")
-    journal.intend(part, [Change(9, "9", "a", "b"), Change("9", "9", "c", "d")])
+    intend(journal, part, [Change(9, "9", "a", "b"), Change("9", "9", "c", "d")])
     assert [entry.change.place for entry in journal.find(part, ["9"])["9"]] == [9, "9"]
 
 
 def test_nothing_intended_is_nothing(journal: Journal) -> None:
-    assert list(journal.intend(journal.part("a"), [])) == []
+    assert list(intend(journal, journal.part("a"), [])) == []
     assert not journal.has_entries(1)
 
 
 def test_steps_are_told_by_spans(journal: Journal) -> None:
     part = journal.part("a")
-    journal.intend(part, changes(1, 10))
+    intend(journal, part, changes(1, 10))
     journal.done(Step.APPLIED, [(1, 3), (6, 6)])
     journal.lose(Step.APPLIED, [4], "changed")
     assert journal.standing(Step.APPLIED, 2, 9) == {2, 3, 6}
@@ -77,10 +84,36 @@ def test_steps_are_told_by_spans(journal: Journal) -> None:
     assert [lost.record_id for lost in journal.lost(Step.APPLIED)] == ["订单-4"]
 
 
-@given(st.lists(st.integers(1, 60), unique=True))
+def test_an_entry_is_done_or_lost_and_never_both(journal: Journal) -> None:
+    part = journal.part("a")
+    intend(journal, part, changes(1, 9))
+    journal.lose(Step.APPLIED, [2, 5], "changed")
+    journal.lose(Step.UNDONE, [2], "changed")
+    journal.done(Step.APPLIED, [(1, 4), (6, 9)])  # and the second is what it was again
+    assert [lost.record_id for lost in journal.lost(Step.APPLIED)] == ["订单-5"]
+    assert journal.count_lost(Step.UNDONE) == 1
+    journal.lose(Step.APPLIED, [1, 3, 7, 9], "changed again")
+    assert journal.standing(Step.APPLIED, 1, 9) == {2, 4, 6, 8}
+    assert (journal.count(Step.APPLIED), journal.count_lost(Step.APPLIED)) == (4, 5)
+
+
+def test_what_an_undo_has_not_met_is_lost(journal: Journal) -> None:
+    part, other = journal.part("a"), journal.part("b")
+    intend(journal, part, changes(1, 6))
+    intend(journal, other, changes(7, 8))
+    journal.done(Step.APPLIED, [(1, 5), (7, 8)])
+    journal.done(Step.UNDONE, [(1, 2)])
+    journal.lose(Step.UNDONE, [3], "changed")
+    assert journal.lose_rest(part, "gone") == 2
+    assert journal.lose_rest(part, "gone") == 0
+    lost = [(each.record_id, each.reason) for each in journal.lost(Step.UNDONE)]
+    assert lost == [("订单-3", "changed"), ("订单-4", "gone"), ("订单-5", "gone")]
+
+
+@given(st.lists(st.integers(1, 60)))
 def test_spans_hold_just_these_numbers(numbers: list[int]) -> None:
     found = spans(numbers)
-    assert [n for first, last in found for n in range(first, last + 1)] == sorted(numbers)
+    assert [n for first, last in found for n in range(first, last + 1)] == sorted(set(numbers))
     assert all(a[1] + 1 < b[0] for a, b in pairwise(found))
 
 
@@ -105,9 +138,11 @@ def test_parts_are_finished_one_by_one(journal: Journal) -> None:
 
 def test_erasing_takes_every_blob_out_of_the_file(journal: Journal, path: Path) -> None:
     part = journal.part("a")
-    journal.intend(part, [Change(n, f"r{n}", "OLDBLOB" * 40, "NEWBLOB" * 40) for n in range(500)])
+    intend(journal, part, [Change(n, f"r{n}", "OLDBLOB" * 40, "NEWBLOB" * 40) for n in range(500)])
     journal.done(Step.APPLIED, [(1, 500)])
-    journal.erase()
+    journal.erase({"state": "closing"})
+    assert journal.facts() == {"state": "closing"}
+    journal.scrub()
     for file in path.parent.iterdir():
         data = file.read_bytes()
         assert b"OLDBLOB" not in data, file
@@ -115,12 +150,29 @@ def test_erasing_takes_every_blob_out_of_the_file(journal: Journal, path: Path) 
     assert journal.count(Step.APPLIED) == 500
 
 
+def test_a_file_that_cannot_be_rewritten_is_not_said_to_be(
+    journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    intend(journal, journal.part("a"), changes(1, 3))
+    journal.close()
+    monkeypatch.setattr(journal_schema, "BUSY_SECONDS", 0.05)
+    with Journal.open(path) as hurried, closing(sqlite3.connect(path)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM entry").fetchall()
+        hurried.erase({})
+        with pytest.raises(StateError, match=r"has this journal open.* close the campaign again"):
+            hurried.scrub()
+        reader.rollback()
+        hurried.scrub()
+        assert b"old-1" not in path.read_bytes()
+
+
 def test_a_kill_loses_nothing_that_was_told(path: Path) -> None:
     code = (
         "import os, sys; from pathlib import Path; from kmslab.campaign.journal import *;"
         "from kmslab.records.source import Change;"
         "j = Journal.create(Path(sys.argv[1]), {'state': 'running'});"
-        "part = j.part('a'); j.intend(part, [Change(1, 'r', 'old', 'new')]);"
+        "part = j.part('a'); j.intend(part, [Change(1, 'r', 'old', 'new')], ['ctyun']);"
         "j.done(Step.APPLIED, [(1, 1)]); os.kill(os.getpid(), 9)"
     )
     done = subprocess.run([sys.executable, "-c", code, path], check=False, timeout=30)
@@ -135,10 +187,24 @@ def test_it_is_there_whole_or_not_at_all(path: Path, monkeypatch: pytest.MonkeyP
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "rename", full)
+    monkeypatch.setattr(os, "link", full)
     with pytest.raises(StateError, match=r"cannot be made: .*No space left"):
         Journal.create(path, {})
     assert list(path.parent.iterdir()) == []
+
+
+def test_no_journal_takes_the_place_of_another(journal: Journal, path: Path) -> None:
+    with pytest.raises(JournalExists, match="another campaign has this id"):
+        Journal.create(path, {"state": "planning"})
+    assert journal.facts() == {"state": "running"}
+    assert not [file for file in path.parent.iterdir() if file.suffix == ".new"]
+
+
+def test_what_another_process_is_making_is_left(path: Path) -> None:
+    theirs = path.with_suffix(".new")
+    theirs.touch()
+    Journal.create(path, {}).close()
+    assert theirs.exists()
 
 
 @pytest.mark.parametrize(
@@ -168,7 +234,7 @@ def test_one_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_damaged_one_is_an_error_of_ours(journal: Journal, path: Path) -> None:
-    journal.intend(journal.part("a"), changes(1, 2000))
+    intend(journal, journal.part("a"), changes(1, 2000))
     journal.close()
     size = os.path.getsize(path)  # noqa: PTH202
     with path.open("r+b") as file:

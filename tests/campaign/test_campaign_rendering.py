@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from html import escape
 from html.parser import HTMLParser
 
 import pytest
@@ -76,6 +77,7 @@ REPORT = Report(
     census_after=census(10, 90),
     calls={"tencent": 90},
     undone=0,
+    undo_left=0,
     undo_lost=(),
 )
 
@@ -113,24 +115,33 @@ def test_a_page_loads_and_runs_nothing() -> None:
 @pytest.mark.parametrize("name", STRANGE)
 def test_names_are_shown_as_they_are(name: str) -> None:
     assert name in Page(html(REPORT)).text
-    # In Markdown a bar has to be escaped in a table, in code too.
-    assert name.replace("|", r"\|") in markdown(REPORT)
+    text = markdown(REPORT)
+    if "<" in name or "&" in name:
+        # As HTML, in which nothing is a tag.
+        assert "<script" not in text
+        assert "<img" not in text
+        assert f"<code>{escape(name, quote=False)}</code>".replace("!", r"\!") in text
+    else:
+        # In Markdown a bar has to be escaped in a table, in code too.
+        assert name.replace("|", r"\|") in text
 
 
 @pytest.mark.parametrize("render", [html, markdown])
 def test_what_a_terminal_obeys_is_shown_as_escapes(render: Callable[[Report], str]) -> None:
     lost = tuple(Lost(name, "gone") for name in ("a\x1b[31mb", "a\nb", "a\u202eb", "a\ud800b"))
     text = render(replace(REPORT, losses=lost))
-    for escape in (r"a\x1b[31mb", r"a\nb", r"a\u202eb", r"a\ud800b"):
-        assert escape in text
+    for escaped in (r"a\x1b[31mb", r"a\nb", r"a\u202eb", r"a\ud800b"):
+        assert escaped in text
     text.encode("utf-8")
 
 
 def test_markdown_code_cannot_be_left() -> None:
     text = markdown(REPORT)
     assert "```a\\|b`c``d```" in text
-    (row,) = [line for line in text.splitlines() if line.startswith("| `<script>") and "of" in line]
-    assert r"of \<script\>alert(1)\</script\>" in row
+    (row,) = [
+        line for line in text.splitlines() if line.startswith("| <code>&lt;script") and "of" in line
+    ]
+    assert r"of &lt;script&gt;alert(1)&lt;/script&gt;" in row
 
 
 @pytest.mark.parametrize("render", [lambda report: Page(html(report)).text, markdown])
@@ -163,10 +174,11 @@ class TestBothSay:
         assert {"80", "10", "7", "3", "100"} <= set(numbers)
 
     def test_what_was_left(self, render: Callable[[Report], str]) -> None:
-        assert "20 records were left byte for byte as they were" in render(REPORT)
+        assert "17 records were left byte for byte as they were" in render(REPORT)
+        assert "3 are what somebody else has made of them." in render(REPORT)
         for location, said in (
-            ("sqlite:////data/shop.db", "20 records were not written to."),
-            ("/data/orders.parquet", "20 records have the values that they had"),
+            ("sqlite:////data/shop.db", "17 records were not written to."),
+            ("/data/orders.parquet", "17 records have the values that they had"),
         ):
             spec = SourceSpec(location)
             assert said in render(replace(REPORT, plan=replace(PLAN, spec=spec)))
@@ -180,9 +192,9 @@ class TestBothSay:
         ("state", "said"),
         [
             ("running", "not finished. So far 80 records were"),
-            ("aborted", "Nothing was written"),
+            ("aborted", "aborted on the way, and 80 records were re-encrypted before"),
             ("undoing", "is being undone: 5 records"),
-            ("undone", "was undone: 5 records"),
+            ("undone", "was undone: 5 records got their old blob again."),
             ("closed", "80 records were re-encrypted; 7 failed"),
         ],
     )
@@ -190,6 +202,20 @@ class TestBothSay:
         text = render(replace(REPORT, state=state, undone=5))
         assert state in text
         assert said in text
+
+    def test_what_was_undone_without_proof(self, render: Callable[[Report], str]) -> None:
+        text = render(replace(REPORT, state="undone", undone=5, undone_unproven=2))
+        assert "5 records got their old blob again, 2 of them without proof" in text
+
+    def test_one_that_was_aborted_and_has_changed_nothing(
+        self, render: Callable[[Report], str]
+    ) -> None:
+        none = replace(REPORT.results, re_encrypted=0)
+        assert "Nothing was written" in render(replace(REPORT, state="aborted", results=none))
+
+    def test_a_context_that_was_erased(self, render: Callable[[Report], str]) -> None:
+        closed = replace(PLAN, context_erased=True)
+        assert "was erased when the campaign was closed" in render(replace(REPORT, plan=closed))
 
     def test_a_campaign_that_was_hardly_begun(self, render: Callable[[Report], str]) -> None:
         report = replace(
@@ -209,9 +235,10 @@ class TestBothSay:
 
     def test_what_an_undo_left(self, render: Callable[[Report], str]) -> None:
         left = (Lost("order-9", "changed by somebody else since"),)
-        text = render(replace(REPORT, state="undone", undo_lost=left))
+        text = render(replace(REPORT, state="undone", undo_left=1_001, undo_lost=left))
         assert "Left by the undo" in text
         assert "order-9" in text
+        assert "1,000 more are in the journal." in text
 
 
 def test_two_censuses_become_one() -> None:

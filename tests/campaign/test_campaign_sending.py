@@ -268,7 +268,7 @@ def test_several_batches_are_under_way_at_once(ground: Ground, crosses: bool) ->
     clouds.tencent = Far(ground.lab.tencent(), ground.clock)
     target = Target(key_id=ground.archive, provider=CTYUN) if crosses else Target()
     records = ground.tencent[:12]
-    sender = ground.sender(clouds, target, rates={TENCENT: 190.0}, clock=SystemClock(), in_flight=3)
+    sender = ground.sender(clouds, target, rates={TENCENT: 19.0}, clock=SystemClock(), in_flight=3)
     answers = sender.send(records, ground.verdicts(records, target))
     ground.check(records, answers, target)
     assert sender.calls["tencent"] == 12
@@ -388,7 +388,7 @@ class TestPatience:
         clouds = Clouds(ground.lab, ground.clock)
         clouds.tencent.fault = lambda *_: ConnectionRefusedError(111, "Connection refused")
         records = [*ground.tencent, *ground.ctyun]
-        sender = ground.sender(clouds, rates={TENCENT: 100})
+        sender = ground.sender(clouds, rates={TENCENT: 10})
         answers = sender.send(records, ground.verdicts(records))
         for answer in answers[:COUNT]:
             assert answer is not None

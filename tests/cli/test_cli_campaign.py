@@ -17,11 +17,11 @@ import pytest
 from campaign_data import Row, World, read_rows, write_csv, write_jsonl, write_parquet, write_table
 from command_line import Run, at_terminal
 
-from kmslab.campaign.plan import Progress
 from kmslab.campaign.retrying import Patience
+from kmslab.campaign.watching import Progress
 from kmslab.cli import campaign_options, progress
 from kmslab.cli.failures import Refused
-from kmslab.errors import CampaignInterrupted
+from kmslab.errors import CampaignInterrupted, SourceError
 from kmslab.lab import Lab
 from kmslab.records.spec import SourceSpec
 
@@ -85,7 +85,7 @@ def test_a_plan_as_tables(bare_run: Run, world: World) -> None:
     assert result.exit_code == 0
     assert lines[0] == ["Plan", "for", str(SOURCE.absolute())]
     assert ["stale", "20"] in lines
-    assert ["blocked", "key", "disabled", "2"] in lines
+    assert ["blocked", "key", "disabled", "2", "rec-0000008,", "rec-0000028"] in lines
     assert ["total", "40"] in lines
     assert ["tencent", "orders", "1", "no", "14"] in lines
     assert ["ctyun", "6", "2", "3", "s", "reEncrypt"] in lines
@@ -320,6 +320,29 @@ def test_a_provider_that_does_not_answer_for_long(
     assert report["results"]["re_encrypted"] == 18
 
 
+@pytest.mark.parametrize("more", [(), ("--json",)])
+def test_an_error_on_the_way_says_how_to_go_on(
+    bare_run: Run,
+    world: World,
+    good_source: SourceSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    more: tuple[str, ...],
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise SourceError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kmslab.campaign.run.Pass.finish", full)
+        told = refused(bare_run, "run", "good.csv", "--yes", *more, code=2)
+    (one,) = found(bare_run, "list")
+    hint = f"to go on, once that is mended: kmslab campaign resume {one['campaign']}"
+    if more:
+        assert json.loads(told)["error"]["message"] == "the disk is full"
+    else:
+        assert hint in told
+    assert found(bare_run, "resume", one["campaign"])["results"]["re_encrypted"] == 18
+
+
 def test_state_may_be_elsewhere(bare_run: Run, world: World, good_source: SourceSpec) -> None:
     campaign_id = campaign(bare_run, "good.csv", "--state", "elsewhere")
     assert found(bare_run, "list") == []
@@ -388,6 +411,50 @@ def test_what_does_not_open_is_not_proven(
     assert "rec-0000001" in result.stderr
 
 
+def test_a_restored_backup_is_not_proven(
+    bare_run: Run, world: World, good_source: SourceSpec
+) -> None:
+    before = Path("good.csv").read_bytes()
+    campaign_id = campaign(bare_run)
+    Path("good.csv").write_bytes(before)
+    proof = found(bare_run, "verify", campaign_id, code=1)
+    assert (proof["changed"], proof["proven"], proof["reverted"]) == (18, 0, 18)
+    result = bare_run("campaign", "verify", campaign_id)
+    assert ["hold", "their", "old", "blob", "18"] in words(result.stdout)
+    assert "0 of 18 records are proven" in result.stderr
+
+
+def test_without_the_new_key_an_undo_is_by_name(
+    bare_run: Run, world: World, good_source: SourceSpec
+) -> None:
+    before = Path("good.csv").read_bytes()
+    campaign_id = campaign(bare_run, "good.csv", "--to", "sessions")
+    bare_run("key", "disable", "sessions")
+    left = found(bare_run, "undo", campaign_id, "--yes", code=1)
+    assert left["undo_left"] > 0
+    assert "left" in refused(bare_run, "close", campaign_id)
+    done = bare_run("campaign", "undo", campaign_id, "--yes", "--unproven")
+    assert ["of", "these", "without", "proof", str(left["undo_left"])] in words(done.stdout)
+    assert done.exit_code == 0
+    assert Path("good.csv").read_bytes() == before
+    assert "is closed" in refused(bare_run, "close", campaign_id, code=0)
+
+
+def test_one_that_cannot_be_read_does_not_hide_the_others(
+    bare_run: Run, world: World, good_source: SourceSpec
+) -> None:
+    campaign_id = campaign(bare_run)
+    (world.path / "state" / "campaigns" / "20250101-000000-0000.db").touch(mode=0o600)
+    broken, whole = found(bare_run, "list")
+    assert (broken["state"], broken["results"]) == ("unreadable", None)
+    assert "a journal of format 0" in broken["error"]
+    assert (whole["campaign"], whole["error"]) == (campaign_id, None)
+    shown = bare_run("campaign", "list")
+    assert shown.exit_code == 0
+    assert "20250101-000000-0000: " in shown.stderr
+    assert ["20250101-000000-0000", "unreadable"] in [line[:2] for line in words(shown.stdout)]
+
+
 def test_an_id_may_be_cut_while_it_is_unique(
     bare_run: Run, world: World, good_source: SourceSpec
 ) -> None:
@@ -411,7 +478,7 @@ def test_a_report_shows_names_as_they_are(bare_run: Run, world: World, form: str
     assert result.exit_code == 1
     text = bare_run("campaign", "report", "2", "--format", form).stdout
     assert "[red]x[/]" in text
-    assert ("&lt;script&gt;" if form == "html" else names[0]) in text
+    assert (names[0] if form == "json" else "&lt;script&gt;") in text
     args = ["campaign", "report", "2", "--format", form, "--output", "report"]
     result = bare_run(*args)
     assert (result.exit_code, result.stdout) == (0, "")
@@ -500,17 +567,23 @@ def test_ctrl_c_stops_and_resume_goes_on(
     (one,) = found(bare_run, "list")
     assert one["state"] in ("planning", "running")
     assert told.splitlines()[-1] == f"to go on: kmslab campaign resume {one['campaign']}"
-    assert found(bare_run, "resume", one["campaign"])["results"]["re_encrypted"] == 18
+    report = found(bare_run, "resume", one["campaign"])
+    assert report["results"]["re_encrypted"] == 18
+    assert sum(report["calls"].values()) == report["forecast"]["calls"]
 
 
 def test_a_second_ctrl_c_stops_at_once(capfd: pytest.CaptureFixture[str]) -> None:
-    with progress.watching("") as watch:
-        assert not watch.stop()
-        os.kill(os.getpid(), signal.SIGINT)
-        assert watch.stop()
-        with pytest.raises(KeyboardInterrupt):
+    def interrupted_twice() -> None:
+        with progress.watching("resume {id}") as watch:
+            assert not watch.stop()
             os.kill(os.getpid(), signal.SIGINT)
-    assert capfd.readouterr().err.strip() == progress.STOPPING
+            assert watch.stop()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted_twice()
+    stopping, told, _ = capfd.readouterr().err.splitlines()
+    assert (stopping, told) == (progress.STOPPING, "stopped at once; to go on: resume ID")
     with pytest.raises(KeyboardInterrupt):
         os.kill(os.getpid(), signal.SIGINT)
 

@@ -33,7 +33,9 @@ def test_the_command_line_imports_nothing_heavy(statement: str) -> None:
     assert not loaded & (HEAVY | {"pydantic"})
 
 
-@pytest.mark.parametrize("args", [["--help"], ["key", "--help"], ["call", "-h"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "args", [["--help"], ["key", "--help"], ["campaign", "run", "-h"]], ids=" ".join
+)
 def test_help_imports_nothing_heavy(args: list[str]) -> None:
     code = (
         "import sys, atexit; from kmslab.cli import main\n"

@@ -102,6 +102,32 @@ def test_a_source_that_cannot_be_read_stands_in_the_way(
     assert "billing.csv" in found["left"][0]["where"]
 
 
+def test_the_state_folder_of_the_lab_counts_too(
+    bare_run: Run, world: World, tmp_path: Path
+) -> None:
+    bare_run("source", "add", "secrets", "secrets.csv")
+    bare_run("source", "hold", "tapes", "--reason", "monthly")
+    (tmp_path / "small.csv").write_text("record_id,provider,ciphertext_blob\n1,ctyun,x\n")
+    bare_run("source", "add", "small", "small.csv", "--state", "other")
+    found = looked(bare_run, "orders", "--accept-unreadable", "--state", "other")
+    assert found["sources"] == ["small", "secrets"]
+    assert found["states"] == [str(tmp_path / "other"), str(world.path / "state")]
+    assert kinds(found) == ["records", "hold"]
+    result = bare_run("retire", "orders", KMSLAB_STATE="other")
+    for state in found["states"]:
+        assert f"state folder: {state}\n" in result.stderr
+
+
+def test_an_empty_source_is_accepted_by_name(
+    bare_run: Run, world: World, moved: str, tmp_path: Path
+) -> None:
+    bare_run("campaign", "close", moved)
+    (tmp_path / "empty.csv").write_text("record_id,provider,ciphertext_blob\n")
+    bare_run("source", "add", "empty", "empty.csv")
+    assert kinds(looked(bare_run, "billing", "--accept-unreadable")) == ["unscanned"]
+    assert looked(bare_run, "billing", "--accept-empty", code=0)["ready"]
+
+
 @pytest.mark.parametrize(
     ("args", "code", "told"),
     [

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from kmslab.cli.app import app
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -33,9 +37,9 @@ def test_python_snippet_runs(text: str, tmp_path: Path, monkeypatch, capsys) -> 
 
 def test_readme_session_runs(tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
-    session = next(text for _, text in _FENCE.findall(readme) if "kmslab lab init" in text)
-    commands = [line.removeprefix("$ ") for line in session.splitlines() if line.startswith("$ ")]
-    assert len(commands) >= 6
+    text = "".join(text for kind, text in _FENCE.findall(readme) if not kind)
+    commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
+    assert len(commands) >= 11
     kmslab = f'kmslab() {{ "{sys.executable}" -m kmslab "$@"; }}'
     done = subprocess.run(
         [shutil.which("bash") or "sh", "-euc", "\n".join([kmslab, *commands])],
@@ -48,7 +52,96 @@ def test_readme_session_runs(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "ReEncrypt" in done.stdout
+    assert "finished" in done.stdout
     assert "secret" not in done.stdout + done.stderr
+
+
+OPERATIONS = ROOT / "docs" / "operations.md"
+# What is another one in every run. The page's own word is bound to the first that stands there.
+_VARIABLE = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{8}-[0-9]{6}-[0-9a-f]{4}"
+    r"|[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}Z"
+)
+
+
+class Session:
+    """The commands of a page, run one after the other; knows which word of it is which one here."""
+
+    def __init__(self, directory: Path) -> None:
+        self._words = {"/srv/shop": str(directory)}
+        self._environment: dict[str, str] = {}
+
+    def run(self, command: str) -> list[list[str]]:
+        """What is on stdout and on stderr. It must succeed, unless it says its exit code."""
+        name, _, value = command.removeprefix("export ").partition("=")
+        if command.startswith("export "):
+            self._environment[name] = value
+            return []
+        if not command.startswith("kmslab "):
+            return [self._in_shell(command).splitlines()]
+        command, says_code, _ = self._here(command).partition("; echo $?")
+        result = CliRunner().invoke(app, shlex.split(command)[1:], env=self._environment)
+        assert says_code or result.exit_code == 0, result.output
+        code = [str(result.exit_code)] if says_code else []
+        return [result.stdout.splitlines(), result.stderr.splitlines(), code]
+
+    def _in_shell(self, command: str) -> str:
+        kmslab = f'kmslab() {{ "{sys.executable}" -m kmslab "$@"; }}'
+        return subprocess.run(
+            [shutil.which("bash") or "sh", "-euc", f"{kmslab}\n{self._here(command)}"],
+            env={**os.environ, **self._environment, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        ).stdout
+
+    def _here(self, text: str) -> str:
+        for word, bound in self._words.items():
+            text = text.replace(word, bound)
+        return text
+
+    def check(self, shown: list[str], streams: list[list[str]]) -> None:
+        """Each line that is shown is the next one of a stream, and no other lines are there.
+
+        `...` stands for the rest, of a line or of everything.
+        """
+        left = [list(stream) for stream in streams]
+        for line in shown:
+            if line == "...":
+                return
+            stream = next((s for s in left if s and self._is(line, s[0])), None)
+            assert stream is not None, f"{line!r} is none of {[s[:1] for s in left]}"
+            stream.pop(0)
+        assert not any(left)
+
+    def _is(self, line: str, printed: str) -> bool:
+        words = list(zip(_VARIABLE.findall(line), _VARIABLE.findall(printed), strict=False))
+        for word, real in words:
+            line = line.replace(word, self._words.get(word, real))
+        wanted, found = self._here(line).split(), printed.split()
+        if wanted[-1:] == ["..."] and wanted[:-1] == found[: len(wanted) - 1]:
+            found = wanted
+        if wanted == found:
+            self._words = {**dict(words), **self._words}
+        return wanted == found
+
+
+def test_the_runbook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("KMSLAB_LAB", "KMSLAB_STATE"):
+        monkeypatch.delenv(name, raising=False)
+    blocks = [
+        text for kind, text in _FENCE.findall(OPERATIONS.read_text("utf-8")) if kind == "console"
+    ]
+    session = Session(tmp_path)
+    steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(blocks), re.MULTILINE)
+    assert len(steps) > 30
+    for command, shown in steps:
+        printed = session.run(command)
+        if shown or command.startswith("kmslab "):
+            session.check(shown.splitlines(), printed)
+    assert (tmp_path / "report.html").read_text("utf-8").startswith("<!DOCTYPE html>")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy import URL
 
 import kmslab
 from kmslab.errors import ContextError, SourceChanged, SourceError
@@ -28,7 +29,7 @@ from kmslab.records.opening import absolute, open_source
 from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Edit, Place, Source
 from kmslab.records.spec import SourceSpec
 from kmslab.records.sql import open_table, without_password
-from kmslab.records.sql_database import password_of
+from kmslab.records.sql_database import absolute_url, password_of, split_password
 
 SOURCE = Path(kmslab.__file__).parents[1]
 Row = tuple[Any, ...]
@@ -180,7 +181,7 @@ class TestRecords:
         )
         (chunk,) = source.parts[0].read()
         assert list(chunk.records) == [Record("7", "ctyun", "AAAA", 1, context='{"t":"租户"}')]
-        assert chunk.places == [7]
+        assert list(chunk.places) == [7]
         assert source.fields == {"record_id", "ciphertext_blob"}
 
     def test_times_of_any_kind(self, path: Path) -> None:
@@ -827,6 +828,51 @@ def test_a_table_is_not_written_elsewhere(path: Path, tmp_path: Path) -> None:
 def test_passwords_are_kept_apart(url: str, without: str, password: str | None) -> None:
     assert without_password(url) == without
     assert password_of(url) == password
+    assert split_password(url) == (without, password)
+
+
+SECRETS = [
+    "mssql+pyodbc:///?odbc_connect=Driver%3Dx%3BPWD%3Dhunter2",
+    "sqlite+libsql://db.example?authToken=hunter2",
+    "databricks://h/d?token=hunter2",
+    "postgresql://u@h/d?sslpassword=hunter2",
+    "mysql+pymysql://u@h/d?ssl_key_password=hunter2",
+    "postgresql://u@h/d?sslmode=require&anything=hunter2",
+]
+
+
+@pytest.mark.parametrize("url", SECRETS)
+def test_an_option_that_may_be_a_secret_is_refused(url: str) -> None:
+    assert "hunter2" not in without_password(url)
+    for use in (split_password, absolute_url, lambda url: open_source(SourceSpec(url, "orders"))):
+        with pytest.raises(SourceError, match="of the URL may hold a secret") as caught:
+            use(url)
+        assert "hunter2" not in str(caught.value)
+        assert "leave it out" in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["Password", "PWD", "passwd"])
+def test_a_password_is_one_in_any_capitals(name: str) -> None:
+    url = f"postgresql://u@h/d?{name}=hunter2"
+    assert split_password(url) == ("postgresql://u@h/d", "hunter2")
+    with pytest.raises(SourceError, match="the URL holds a password"):
+        absolute_url(url)
+
+
+def test_several_passwords_are_refused() -> None:
+    for url in ("postgresql://u@h/d?password=hunter2&password=hunter3", "x://u:hunter2@h?pwd=a"):
+        with pytest.raises(SourceError, match="several passwords") as caught:
+            password_of(url)
+        assert "hunter" not in str(caught.value)
+    assert password_of("postgresql://u:p@h/d?password=p&password=p") == "p"
+
+
+def test_the_password_reaches_the_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[URL] = []
+    monkeypatch.setattr(sql_database, "_engine", lambda name, url: given.append(url))
+    made = sql_database.Database.of("postgresql://u@h/d?sslmode=require", "hunter2")
+    assert made.name == "postgresql://u@h/d?sslmode=require"
+    assert given[0].password == "hunter2"
 
 
 # What fails on the way

@@ -7,7 +7,7 @@ the user guide (reference/ctyun-guide.md), and what it does not say is the lab's
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from kmslab import crypto
@@ -258,6 +258,10 @@ class CtyunKms:
             source_algorithms=source_algorithms,
             verify=verify,
         )
+
+    def key_marks(self) -> Hashable:
+        """What is another when a key of the region has changed its state or primary version."""
+        return self._session.key_marks()
 
     def re_encrypt_records(
         self,

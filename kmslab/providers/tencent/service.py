@@ -6,7 +6,7 @@ rest. What no document says is a choice of the lab and stands in docs/semantics.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Any
@@ -319,6 +319,10 @@ class TencentKms:
             destination_contexts=destination_contexts,
             verify=verify,
         )
+
+    def key_marks(self) -> Hashable:
+        """What is another when a key of the region has changed its state or primary version."""
+        return self._session.key_marks()
 
     def re_encrypt_records(
         self,

@@ -1,0 +1,66 @@
+"""Some of a source's records: those that were marked, or those on one key or version."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kmslab.analysis.classify import Verdict
+from kmslab.model import Record
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which records a campaign is about; the others are left as they are, and not counted.
+
+    `record_ids` names them one by one; `key_id` and `key_version_id` are what their blobs name
+    (unverified). What is None takes every record; all that are given must hold.
+
+    >>> from kmslab.analysis import Outcome
+    >>> some = Selection(record_ids=frozenset({"order-1"}))
+    >>> some.takes(Record("order-1", "ctyun", "a"), Verdict(Outcome.STALE))
+    True
+    """
+
+    record_ids: frozenset[str] | None = None
+    key_id: str | None = None
+    key_version_id: str | None = None
+
+    def takes(self, record: Record, verdict: Verdict) -> bool:
+        """Whether a record is one of them; the verdict says what its blob names."""
+        return (
+            (self.record_ids is None or record.record_id in self.record_ids)
+            and self.key_id in (None, verdict.key_id)
+            and self.key_version_id in (None, verdict.key_version_id)
+        )
+
+    def rows(self, records: Sequence[Record], verdicts: Sequence[Verdict]) -> list[int]:
+        """Which of some records are of the selection."""
+        pairs = enumerate(zip(records, verdicts, strict=True))
+        return [row for row, (record, verdict) in pairs if self.takes(record, verdict)]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The selection as JSON takes it."""
+        ids = None if self.record_ids is None else sorted(self.record_ids)
+        return {
+            "record_ids": ids,
+            "key_id": self.key_id,
+            "key_version_id": self.key_version_id,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Selection:
+        """The selection that `as_dict` gave.
+
+        >>> Selection.from_dict(EVERYTHING.as_dict()) == EVERYTHING
+        True
+        """
+        ids = values["record_ids"]
+        return cls(
+            None if ids is None else frozenset(ids), values["key_id"], values["key_version_id"]
+        )
+
+
+EVERYTHING: Final = Selection()
+"""Every record of the source."""

@@ -1,0 +1,38 @@
+"""Looking on while a campaign is at work, and asking it to stop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from kmslab.errors import CampaignInterrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a pass is. `total` is None where it is not known."""
+
+    doing: str
+    rows: int
+    total: int | None
+    counts: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Who looks on: told of progress after each chunk, and asked whether to stop."""
+
+    progress: Callable[[Progress], None] = lambda progress: None
+    stop: Callable[[], bool] = lambda: False
+
+    def told(self, progress: Progress, *, campaign_id: str = "") -> None:
+        """Tell of a pass that changes nothing; CampaignInterrupted where it is to stop."""
+        self.progress(progress)
+        if self.stop():
+            raise CampaignInterrupted(
+                f"stopped while {progress.doing}; nothing was changed", campaign_id=campaign_id
+            )
+
+
+QUIET: Final = Watch()
