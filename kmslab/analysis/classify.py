@@ -6,13 +6,22 @@ blob is authenticated (`--deep`, and every run) a verdict is *unverified*.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, StrEnum
 from functools import lru_cache
 from typing import Final
 
-from kmslab.analysis.heads import FORMATS, Format, Head, Heads, Standing
+from kmslab.analysis.heads import (
+    FORMATS,
+    SOURCE_COLUMNS,
+    Head,
+    Heads,
+    Like,
+    Standing,
+    likes_of,
+    one_form,
+)
 from kmslab.analysis.lengths import Crossing, longest_blob
 from kmslab.columns import column_of
 from kmslab.context import Context, context_text
@@ -157,11 +166,8 @@ _UNUSABLE: Final = frozenset(KeyState) - {KeyState.ENABLED, KeyState.ARCHIVED}
 # The longest plaintext that public-key ciphertext of 2,048 bits can hold (RFC 8017, 7.1.1).
 _OAEP_BYTES: Final = {OaepAlgorithm.SHA_1.value: 214, OaepAlgorithm.SHA_256.value: 190}
 
-_SOURCE_COLUMNS: Final = ("source_key_id", "source_key_version_id", "source_encryption_algorithm")
 
 _MAX_VERDICTS: Final = 65_536
-
-_Like = tuple[str, str, int, str | None]
 
 
 class Classifier:
@@ -194,7 +200,7 @@ class Classifier:
         self._refusals: dict[str, str] = {}
         self._verdicts: dict[tuple[Head, _Change, bool, str], Verdict] = {}
         # The verdicts on lab blobs, of which all that is alike in these four is judged alike.
-        self._usual: dict[_Like, Verdict] = {}
+        self._usual: dict[Like, Verdict] = {}
 
     def classify(self, record: Record) -> Verdict:
         """The outcome for one record, and why. See `classify`."""
@@ -215,16 +221,16 @@ class Classifier:
 
     def classify_many(self, records: Sequence[Record]) -> list[Verdict]:
         """`classify` for each, faster where many are alike."""
-        form = _one_form(records)
+        form = one_form(records)
         if form is None:
             return list(map(self.classify, records))
         texts = column_of(records, "ciphertext_blob")
-        verdicts = list(map(self._usual.get, _likes(form, records, texts)))
+        verdicts = list(map(self._usual.get, likes_of(form, records, texts)))
         if not all(verdicts):
-            likes = _likes(form, records, texts)
+            likes = likes_of(form, records, texts)
             for record in dict(zip(likes, records, strict=True)).values():
                 self.classify(record)
-            verdicts = list(map(self._usual.get, _likes(form, records, texts)))
+            verdicts = list(map(self._usual.get, likes_of(form, records, texts)))
         if all(verdicts) and form.tails_fit(texts):
             return verdicts  # type: ignore[return-value]
         return list(map(self.classify, records))
@@ -281,7 +287,7 @@ class Classifier:
         return Outcome.CURRENT if head.is_primary else Outcome.MAY_CHANGE
 
     def _public_key(self, head: Head, record: Record, change: _Change) -> _Ruling:
-        if missing := [name for name in _SOURCE_COLUMNS if getattr(record, name) is None]:
+        if missing := [name for name in SOURCE_COLUMNS if getattr(record, name) is None]:
             return Outcome.NEEDS_PUBLIC_KEY_INFO, f"no {', '.join(missing)}"
         plaintext_bytes = _OAEP_BYTES.get(record.source_encryption_algorithm or "")
         if plaintext_bytes is None:
@@ -372,26 +378,6 @@ class Classifier:
             (target.key_id or head.key_id) if sent else None,
             target.provider_for(head.provider) if sent else None,
         )
-
-
-def _one_form(records: Sequence[Record]) -> Format | None:
-    """The form of records that are all of one provider, and none of which names a source."""
-    providers = column_of(records, "provider")
-    form = FORMATS.get(providers[0]) if providers else None
-    named = (set(column_of(records, name)) for name in _SOURCE_COLUMNS)
-    return form if len(set(providers)) == 1 and all(each == {None} for each in named) else None
-
-
-def _likes(form: Format, records: Sequence[Record], texts: Sequence[str]) -> Iterator[_Like]:
-    """What records on lab blobs are judged by."""
-    size = form.head_chars
-    return zip(
-        column_of(records, "provider"),
-        [text[:size] for text in texts],
-        map(len, texts),
-        column_of(records, "context"),
-        strict=True,
-    )
 
 
 def _names_source(record: Record) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final, Protocol
 
+from kmslab.columns import column_of
 from kmslab.errors import FormatError, InvalidKeyId, KeyNotFound
 from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, KeyVersion, Record, UnverifiedHeader
 from kmslab.providers.base import UNKNOWN, Kms, Providers, Unknown
@@ -78,6 +79,32 @@ FORMATS: Final[Mapping[str, Format]] = {
     CTYUN: Format(ctyun.parse, ctyun.HEAD_CHARS, ctyun.tail_fits, ctyun.tails_fit),
 }
 """The blobs of each provider."""
+
+
+SOURCE_COLUMNS: Final = ("source_key_id", "source_key_version_id", "source_encryption_algorithm")
+
+Like = tuple[str, str, int, str | None]
+"""What a record on a lab blob is judged by: provider, head, length and context."""
+
+
+def one_form(records: Sequence[Record]) -> Format | None:
+    """The form of records that are all of one provider, and none of which names a source."""
+    providers = column_of(records, "provider")
+    form = FORMATS.get(providers[0]) if providers else None
+    named = (set(column_of(records, name)) for name in SOURCE_COLUMNS)
+    return form if len(set(providers)) == 1 and all(each == {None} for each in named) else None
+
+
+def likes_of(form: Format, records: Sequence[Record], texts: Sequence[str]) -> Iterator[Like]:
+    """What records on lab blobs are judged by."""
+    size = form.head_chars
+    return zip(
+        column_of(records, "provider"),
+        [text[:size] for text in texts],
+        map(len, texts),
+        column_of(records, "context"),
+        strict=True,
+    )
 
 
 class Heads:
