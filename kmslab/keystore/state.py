@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
@@ -63,6 +63,12 @@ class CredentialRow:
     rights: str
     created_at: int
     revoked_at: int | None
+
+
+def only_audited(before: LabRow, after: LabRow) -> bool:
+    """Whether a lab has new audit rows and is as it was otherwise: no other process need look."""
+    new = after.generation, after.audit_seq, after.audit_head
+    return replace(before, generation=new[0], audit_seq=new[1], audit_head=new[2]) == after
 
 
 _lab_values = attrgetter(*(f.name for f in fields(LabRow)))

@@ -125,7 +125,7 @@ class Keystore:
         """Take in what has changed in the database since it was last read."""
         with self._lock:
             self._check_open()
-            heard = self._bell.heard() if self._bell is not None else b""
+            heard = self._listen()
             try:
                 with self._reading() as connection:
                     self._catch_up(connection)
@@ -134,6 +134,9 @@ class Keystore:
                 with database_errors(self.where), self._engine.begin() as connection:
                     self._catch_up(connection)
             self._heard, self._looked_at = heard, time.monotonic()
+
+    def _listen(self) -> bytes:
+        return self._bell.heard() if self._bell is not None else b""
 
     def unit(self, key_id: str) -> Unit:
         """The key of this id, whatever its state; KeyNotFound where there is none."""
@@ -177,6 +180,7 @@ class Keystore:
             pending = self._buffer.take()
             try:
                 with database_errors(self.where), self._engine.begin() as connection:
+                    heard = self._listen()
                     self._catch_up(connection)
                     change = Change(
                         connection, self.subkeys, self._lab, self._credentials, [*pending]
@@ -189,8 +193,9 @@ class Keystore:
                 if pending:
                     self._flusher.wake()
                 raise
-            if self._bell is not None:
+            if self._bell is not None and not state.only_audited(self._lab, change.lab):
                 self._bell.ring()
+            self._heard, self._looked_at = heard, time.monotonic()
             self.subkeys = change.subkeys
             self._credentials = change.credentials
             self._adopt(change.units.values())

@@ -75,6 +75,24 @@ def test_a_bell_that_is_cut_ends_no_process_and_hides_nothing(lab_path: Path) ->
         assert one.ask("audit") == two.ask("audit") == "True"
 
 
+def test_the_bell_rings_for_changes_and_not_for_what_is_only_audited(
+    lab: Lab, lab_path: Path
+) -> None:
+    def bell() -> bytes:
+        return (lab_path / BELL_FILE).read_bytes()
+
+    kms = lab.tencent()
+    key = kms.create_key("orders").key_id
+    blobs = kms.encrypt_many([b"x"] * 3, key_id=key).ciphertext_blob
+    rows = lab.info().audit_rows
+    quiet = bell()
+    assert kms.re_encrypt_many(blobs).re_encrypted == [False] * 3
+    assert bell() == quiet
+    assert lab.info().audit_rows > rows
+    lab.rotate(key)
+    assert bell() != quiet
+
+
 @pytest.mark.parametrize(
     ("column", "value"), [("at", "noon"), ("at", 1.5), ("count", "many"), ("who", b"\xff")]
 )
