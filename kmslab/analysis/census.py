@@ -76,7 +76,12 @@ def alike(
     [('ctyun', 2)]
     """
     by_identity = dict(zip(map(id, verdicts), verdicts, strict=True))
-    pairs = zip(column_of(records, "provider"), map(id, verdicts), strict=True)
+    providers = column_of(records, "provider")
+    if providers and providers.count(providers[0]) == len(providers):
+        for identity, count in Counter(map(id, verdicts)).items():
+            yield providers[0], by_identity[identity], count
+        return
+    pairs = zip(providers, map(id, verdicts), strict=True)
     for (provider, identity), count in Counter(pairs).items():
         yield provider, by_identity[identity], count
 

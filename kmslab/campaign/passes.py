@@ -15,6 +15,7 @@ from kmslab.campaign.judging import Judging
 from kmslab.campaign.plan import NEVER_SENT
 from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.campaign.sending import Answer, Sender
+from kmslab.columns import column_of
 from kmslab.errors import KmsError, Retryable
 from kmslab.model import Record
 from kmslab.providers.base import Providers
@@ -173,7 +174,7 @@ class Pass:
 
     def _re_encrypt(
         self, chunk: Chunk, known: Collection[int]
-    ) -> tuple[Sequence[Change], list[str]]:
+    ) -> tuple[Sequence[Change], Sequence[str]]:
         """The changes of the rows that the journal does not know, and the providers before."""
         records, places = chunk.records, chunk.places
         if known:
@@ -189,7 +190,7 @@ class Pass:
         answers = self._tools.sender.send(records, verdicts)
         made = plain_changes(records, places, answers, self._tools.target)
         if made is not None:
-            return made, [record.provider for record in records]
+            return made, column_of(records, "provider")
         return self._sorted(replace(chunk, records=records, places=places), verdicts, answers)
 
     def _sorted(

@@ -155,7 +155,7 @@ class Layout:
             _filled(contexts, None),
             _filled(keys, None),
             [_time(cell) if cell else None for cell in created] if any(created) else nothing,
-            *(_filled(column, None) for column in others),
+            *(column if column is nothing else _filled(column, None) for column in others),
         )
 
 
