@@ -215,9 +215,10 @@ class Lab:
         return "; ".join(found.notes) or "not a blob of either provider"
 
     def info(self) -> LabInfo:
-        """The lab's identity, state and settings."""
+        """The lab's identity, state and settings, and the end of its audit log, as they are now."""
         self._keystore.begin()
         self._keystore.flush()
+        self._keystore.refresh()  # no bell rings for what others have only audited
         lab = self._keystore.lab
         states = [unit.row.state for unit in self._keystore.units.values()]
         return LabInfo(

@@ -75,6 +75,18 @@ def test_a_bell_that_is_cut_ends_no_process_and_hides_nothing(lab_path: Path) ->
         assert one.ask("audit") == two.ask("audit") == "True"
 
 
+def test_each_handle_tells_the_end_of_the_log(
+    lab: Lab, lab_path: Path, manual_clock: ManualClock
+) -> None:
+    kms = lab.tencent()
+    blob = kms.encrypt(kms.create_key("orders").key_id, b"x")
+    with Lab.open(lab_path, clock=manual_clock) as other:
+        for _ in range(3):
+            kms.re_encrypt_many([blob])
+            rows = lab.info().audit_rows
+            assert other.info().audit_rows >= rows
+
+
 def test_the_bell_rings_for_changes_and_not_for_what_is_only_audited(
     lab: Lab, lab_path: Path
 ) -> None:
