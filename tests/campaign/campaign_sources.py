@@ -9,23 +9,26 @@ from kmslab.model import Record
 
 
 def plaintexts(lab: Lab, rows: list[Row]) -> dict[str, bytes | None]:
-    """What each record opens to, None where it does not."""
-    records = [
-        Record(
-            row["record_id"] or "",
-            row["provider"] or "",
-            row["ciphertext_blob"] or "",
-            context=row["encryption_context"],
-            source_key_id=row["source_key_id"],
-            source_key_version_id=row["source_key_version_id"],
-            source_encryption_algorithm=row["source_encryption_algorithm"],
-        )
-        for row in rows
-    ]
+    """What each record opens to, None where it does not. Equal ones are opened once."""
     found: dict[str, bytes | None] = {}
     for provider in lab.providers():
-        own = [record for record in records if record.provider == provider]
-        opened = lab.kms(provider).decrypt_records(own)
-        for record, plaintext in zip(own, opened.plaintext, strict=True):
-            found[record.record_id] = None if plaintext is None else bytes(plaintext)
+        own = {row["record_id"] or "": _opening(row) for row in rows if row["provider"] == provider}
+        distinct = list(set(own.values()))
+        opened = lab.kms(provider).decrypt_records(distinct).plaintext
+        texts = [None if each is None else bytes(each) for each in opened]
+        by_record = dict(zip(distinct, texts, strict=True))
+        found |= {record_id: by_record[record] for record_id, record in own.items()}
     return found
+
+
+def _opening(row: Row) -> Record:
+    """What it takes to open a record."""
+    return Record(
+        "",
+        row["provider"] or "",
+        row["ciphertext_blob"] or "",
+        context=row["encryption_context"],
+        source_key_id=row["source_key_id"],
+        source_key_version_id=row["source_key_version_id"],
+        source_encryption_algorithm=row["source_encryption_algorithm"],
+    )

@@ -17,9 +17,10 @@ from pathlib import Path
 import pytest
 from campaign_data import WRITERS, World, read_rows
 from campaign_sources import plaintexts
+from campaign_victim import STEPS
 
 from kmslab import Lab
-from kmslab.campaign.closing import campaigns
+from kmslab.campaign.closing import campaigns, close
 from kmslab.campaign.run import Ground, resume, run
 from kmslab.campaign.state import State
 from kmslab.campaign.undo import undo
@@ -60,9 +61,14 @@ def victim(world: World, tmp_path: Path) -> Iterator[Victim]:
         process.stdin.close()
 
 
+RUN_STEPS = [name for name in STEPS if "erased" not in name and "rewritten" not in name]
+UNDO_STEPS = ["the second chunk is written", "all is written", "the part is in its place"]
+CLOSE_STEPS = ["the blobs are erased", "the journal is rewritten"]
+
+
 def moments(soak: bool) -> list[float]:
     """When to kill, as parts of the time that a campaign takes."""
-    count = 200 if soak else 10
+    count = 200 if soak else 10 - len(RUN_STEPS)
     rng = random.Random(20260101)
     return [(n + rng.random()) / count for n in range(count)]
 
@@ -80,6 +86,11 @@ def kill_at(victim: Victim, job: dict[str, str], delay: float) -> None:
     with suppress(ProcessLookupError):  # it was done already
         os.kill(child, signal.SIGKILL)
     victim.status()
+
+
+def kill_in(victim: Victim, job: dict[str, str], step: str) -> None:
+    victim.start(job | {"step": step})
+    assert os.WTERMSIG(victim.status()) == signal.SIGKILL, step
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,17 +134,19 @@ def test_killed_anywhere_it_ends_the_same(
     whole = run(ground, spec)
     ends = Ends(whole.census_after, whole.results, before)
     duration = timed(victim, make(tmp_path / "timed")[1])
-    for number, moment in enumerate(moments(soak)):
+    for number, moment in enumerate([*RUN_STEPS, *moments(soak)]):
         folder = tmp_path / f"kill-{number}"
         spec, job = make(folder)
-        kill_at(victim, job, moment * duration)
+        if isinstance(moment, str):
+            kill_in(victim, job, moment)
+        else:
+            kill_at(victim, job, moment * duration)
         own = Ground(lab, State.of(None, job["state"]), ground.clock)
         left = [each.campaign for each in campaigns(own.state)]
         report = resume(own, left[0]) if left else run(own, spec)
-        rows = read_rows(spec)
-        assert plaintexts(lab, rows) == ends.plaintexts, (number, moment)
-        assert report.census_after == ends.census, (number, moment)
-        assert report.results == ends.results, (number, moment)
+        assert plaintexts(lab, read_rows(spec)) == ends.plaintexts, moment
+        assert report.census_after == ends.census, moment
+        assert report.results == ends.results, moment
         assert leftovers(folder) == []
         if number % 5 == 0:
             undone = undo(own, report.campaign)
@@ -148,11 +161,31 @@ def test_an_undo_killed_anywhere_is_taken_up(
     tmp_path: Path,
     soak: bool,
 ) -> None:
-    for number, moment in enumerate(moments(soak)[:: 4 if soak else 5]):
+    for number, moment in enumerate([*UNDO_STEPS, *(moments(soak)[::4] if soak else ())]):
         spec, job = make(tmp_path / f"undo-{number}")
         before = read_rows(spec)
         own = Ground(lab, State.of(None, job["state"]), ground.clock)
         report = run(own, spec)
-        kill_at(victim, job | {"undo": report.campaign}, moment * 0.4)
-        assert undo(own, report.campaign).undone == report.results.re_encrypted
-        assert read_rows(spec) == before
+        undoing = job | {"undo": report.campaign}
+        if isinstance(moment, str):
+            kill_in(victim, undoing, moment)
+        else:
+            kill_at(victim, undoing, moment * 0.4)
+        assert undo(own, report.campaign).undone == report.results.re_encrypted, moment
+        assert read_rows(spec) == before, moment
+
+
+@pytest.mark.parametrize("step", CLOSE_STEPS)
+def test_a_close_that_is_killed_says_that_it_is_not_done(
+    victim: Victim, world: World, ground: Ground, lab: Lab, tmp_path: Path, step: str
+) -> None:
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    spec = WRITERS["csv"](folder / "records", world.rows)
+    own = Ground(lab, State.of(None, str(folder / "state")), ground.clock)
+    report = run(own, spec)
+    job = {"location": spec.location, "table": "", "state": str(folder / "state")}
+    kill_in(victim, job | {"close": report.campaign}, step)
+    (left,) = campaigns(own.state)
+    assert left.state == "closing"
+    assert close(own, report.campaign).state == "closed"
