@@ -32,9 +32,13 @@ COLUMNS = (
 )
 Row = dict[str, str | None]
 
-TWENTIES = 51
+TWENTIES = 6
 RECORDS = 20 * TWENTIES
-"""What a test has, unless it says otherwise: two chunks."""
+"""What a test has, unless it says otherwise."""
+
+MANY_TWENTIES = 51
+TWO_CHUNKS = 20 * MANY_TWENTIES
+"""What it has where it is about chunks."""
 
 # From Tencent's public documentation (its ReEncrypt page): a cloud's own blob.
 CLOUD_BLOB = (

@@ -35,9 +35,15 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], World]:
 
 
 @pytest.fixture
-def world(worlds: Callable[[int], World], tmp_path: Path) -> World:
+def records() -> int:
+    """How many records the world of a test has; where more are needed, this is overridden."""
+    return RECORDS
+
+
+@pytest.fixture
+def world(worlds: Callable[[int], World], records: int, tmp_path: Path) -> World:
     """A world whose lab is the test's own."""
-    found = worlds(RECORDS)
+    found = worlds(records)
     shutil.copytree(found.path, tmp_path / "lab")
     return World(tmp_path / "lab", found.keys, found.rows)
 

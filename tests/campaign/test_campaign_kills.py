@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from campaign_data import WRITERS, World, read_rows
+from campaign_data import TWO_CHUNKS, WRITERS, World, read_rows
 from campaign_sources import plaintexts
 from campaign_victim import STEPS
 
@@ -47,6 +47,11 @@ class Victim:
     def _line(self) -> str:
         assert self.process.stdout is not None
         return self.process.stdout.readline()
+
+
+@pytest.fixture
+def records() -> int:
+    return TWO_CHUNKS
 
 
 @pytest.fixture

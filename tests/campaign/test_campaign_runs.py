@@ -9,7 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from campaign_data import RECORDS, TWENTIES, WRITERS, World, read_rows, write_parquet
+from campaign_data import (
+    MANY_TWENTIES,
+    RECORDS,
+    TWENTIES,
+    TWO_CHUNKS,
+    WRITERS,
+    World,
+    read_rows,
+    write_parquet,
+)
 from campaign_sources import plaintexts
 
 from kmslab import Lab
@@ -290,6 +299,10 @@ def _pair_ids() -> set[str]:
 
 
 class TestStopAndResume:
+    @pytest.fixture
+    def records(self) -> int:
+        return TWO_CHUNKS
+
     def test_stopped_after_a_chunk_and_resumed(
         self, ground: Ground, spec: SourceSpec, tmp_path: Path, lab: Lab
     ) -> None:
@@ -311,18 +324,18 @@ class TestStopAndResume:
             run(ground, spec)
         report = resume(ground, stopped.value.campaign_id)
         assert report.state == "finished"
-        assert sum(Counter(vars_of(report)).values()) == RECORDS
-        assert report.results.re_encrypted == 9 * TWENTIES
+        assert sum(Counter(vars_of(report)).values()) == TWO_CHUNKS
+        assert report.results.re_encrypted == 9 * MANY_TWENTIES
         assert plaintexts(lab, read_rows(spec)) == opened
         assert resume(ground, stopped.value.campaign_id).as_dict() == report.as_dict()
-        assert undo(ground, report.campaign).undone == 9 * TWENTIES
+        assert undo(ground, report.campaign).undone == 9 * MANY_TWENTIES
 
     def test_stopped_while_planning_it_plans_again(self, ground: Ground, spec: SourceSpec) -> None:
         with pytest.raises(CampaignInterrupted, match="stopped while planning"):
             run(ground, spec, watch=Watch(stop=lambda: True))
         (unfinished,) = campaigns(ground.state)
         assert (unfinished.state, unfinished.plan) == ("planning", None)
-        assert resume(ground, unfinished.campaign).results.re_encrypted == 9 * TWENTIES
+        assert resume(ground, unfinished.campaign).results.re_encrypted == 9 * MANY_TWENTIES
 
 
 class TestUndo:

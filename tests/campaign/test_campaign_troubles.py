@@ -11,7 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from campaign_data import RECORDS, TWENTIES, World, read_rows, write_csv, write_table
+from campaign_data import MANY_TWENTIES, TWO_CHUNKS, World, read_rows, write_csv, write_table
 from campaign_sources import plaintexts
 
 from kmslab import Lab
@@ -40,6 +40,11 @@ def at_first_chunk(act: Callable[[], object]) -> Watch:
 def whole_table(spec: SourceSpec) -> list[tuple[object, ...]]:
     with closing(sqlite3.connect(spec.location.removeprefix("sqlite:///"))) as database:
         return database.execute("SELECT * FROM secrets ORDER BY record_id").fetchall()
+
+
+@pytest.fixture
+def records() -> int:
+    return TWO_CHUNKS
 
 
 @pytest.fixture
@@ -72,7 +77,7 @@ class TestTheApplicationGoesOn:
         assert rows["rec-0001000"]["ciphertext_blob"] == own
         assert "rec-0001019" not in rows
         assert report.results.lost == 0  # they were read after they had changed
-        assert sum(Counter(vars_of(report)).values()) == RECORDS - 1
+        assert sum(Counter(vars_of(report)).values()) == TWO_CHUNKS - 1
 
     def test_a_row_that_changes_under_it_is_left_and_named(
         self, ground: Ground, table: SourceSpec, lab: Lab, monkeypatch: pytest.MonkeyPatch
@@ -98,7 +103,7 @@ class TestTheApplicationGoesOn:
         assert [(lost.record_id, lost.reason) for lost in report.losses] == [
             ("rec-0000000", "changed by somebody else meanwhile")
         ]
-        assert sum(Counter(vars_of(report)).values()) == RECORDS
+        assert sum(Counter(vars_of(report)).values()) == TWO_CHUNKS
 
     def test_a_file_that_it_edits_is_left_as_it_is(self, ground: Ground, csv: SourceSpec) -> None:
         path = Path(csv.location)
@@ -108,8 +113,8 @@ class TestTheApplicationGoesOn:
         assert path.read_bytes() == edited
         (left,) = campaigns(ground.state)
         report = resume(ground, left.campaign)
-        assert report.results.re_encrypted == 9 * TWENTIES
-        assert sum(Counter(vars_of(report)).values()) == RECORDS + 1
+        assert report.results.re_encrypted == 9 * MANY_TWENTIES
+        assert sum(Counter(vars_of(report)).values()) == TWO_CHUNKS + 1
         assert path.read_bytes().endswith(b"rec-more,tencent,,AAAA,,,,,,,\n")
 
     def test_rows_that_moved_in_a_file_keep_their_new_blobs(
@@ -124,7 +129,7 @@ class TestTheApplicationGoesOn:
         before = plaintexts(lab, read_rows(csv))
         (left,) = campaigns(ground.state)
         report = resume(ground, left.campaign)
-        assert (report.results.re_encrypted, report.results.lost) == (9 * TWENTIES, 0)
+        assert (report.results.re_encrypted, report.results.lost) == (9 * MANY_TWENTIES, 0)
         assert plaintexts(lab, read_rows(csv)) == before
 
 
@@ -136,13 +141,13 @@ class TestKeys:
         report = run(
             ground, table, watch=at_first_chunk(lambda: kms.disable_key(world.keys.billing))
         )
-        assert report.results.re_encrypted == 3 * 50 + 6 * TWENTIES
+        assert report.results.re_encrypted == 3 * 50 + 6 * MANY_TWENTIES
         assert report.census_after is not None
         blocked = (report.outcomes_after or {})[Outcome.BLOCKED]
-        assert blocked == 2 * TWENTIES + 4 * TWENTIES
+        assert blocked == 2 * MANY_TWENTIES + 4 * MANY_TWENTIES
         kms.enable_key(world.keys.billing)
         again = run(ground, table)
-        assert again.results.re_encrypted == 3 * (TWENTIES - 50)
+        assert again.results.re_encrypted == 3 * (MANY_TWENTIES - 50)
 
     def test_a_rotation_meanwhile_is_followed(
         self, ground: Ground, table: SourceSpec, lab: Lab, world: World
@@ -157,7 +162,7 @@ class TestKeys:
         }
         # The first chunk is on the version that was primary then; what came later on the next one,
         # and of the records on the one before none was left behind.
-        assert on == {2: 4 * 50, 3: 4 * (TWENTIES - 50)}
+        assert on == {2: 4 * 50, 3: 4 * (MANY_TWENTIES - 50)}
 
 
 class TestProviders:
@@ -170,15 +175,15 @@ class TestProviders:
         assert stopped.value.error is not None
         lab.faults.clear()
         report = resume(ground, stopped.value.campaign_id)
-        assert report.results.re_encrypted == 9 * TWENTIES
-        assert report.results.failed == TWENTIES
+        assert report.results.re_encrypted == 9 * MANY_TWENTIES
+        assert report.results.failed == MANY_TWENTIES
 
     def test_one_that_fails_for_a_while_is_asked_again(
         self, ground: Ground, table: SourceSpec, lab: Lab
     ) -> None:
         lab.faults.add("ReEncrypt", "InternalError", count=3)
         report = run(ground, table)
-        assert report.results.re_encrypted == 9 * TWENTIES
+        assert report.results.re_encrypted == 9 * MANY_TWENTIES
 
 
 class TestTheDisk:
@@ -197,7 +202,7 @@ class TestTheDisk:
         assert Path(csv.location).read_bytes() == before
         assert [p.name for p in Path(csv.location).parent.iterdir() if "tmp" in p.name] == []
         (left,) = campaigns(ground.state)
-        assert resume(ground, left.campaign).results.re_encrypted == 9 * TWENTIES
+        assert resume(ground, left.campaign).results.re_encrypted == 9 * MANY_TWENTIES
 
     def test_a_table_that_vanishes(self, ground: Ground, table: SourceSpec) -> None:
         path = table.location.removeprefix("sqlite:///")
@@ -211,7 +216,7 @@ class TestTheDisk:
         with closing(sqlite3.connect(path)) as database:
             database.execute("ALTER TABLE other RENAME TO secrets")
         (left,) = campaigns(ground.state)
-        assert resume(ground, left.campaign).results.re_encrypted == 9 * TWENTIES
+        assert resume(ground, left.campaign).results.re_encrypted == 9 * MANY_TWENTIES
 
 
 def test_no_plaintext_is_in_the_state_folder(

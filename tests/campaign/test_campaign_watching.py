@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from campaign_data import RECORDS, World
+from campaign_data import TWO_CHUNKS, World
 
 from kmslab.campaign.proof import verify
 from kmslab.campaign.retire import survey
@@ -16,6 +16,11 @@ from kmslab.campaign.undo import plan_undo
 from kmslab.campaign.watching import Progress, Watch
 from kmslab.errors import CampaignInterrupted
 from kmslab.records.spec import SourceSpec
+
+
+@pytest.fixture
+def records() -> int:
+    return TWO_CHUNKS
 
 
 @pytest.fixture
@@ -45,7 +50,7 @@ def test_a_look_is_watched_and_stopped(
     seen: list[Progress] = []
     LOOKS[doing](ground, campaign_id, Watch(seen.append))
     assert {each.doing for each in seen} == {doing}
-    assert [each.rows for each in seen] == [1_000, RECORDS]
+    assert [each.rows for each in seen] == [1_000, TWO_CHUNKS]
     with pytest.raises(CampaignInterrupted, match=f"stopped while {doing}; nothing was changed"):
         LOOKS[doing](ground, campaign_id, Watch(stop=lambda: True))
 
@@ -71,4 +76,4 @@ def test_one_that_is_stopped_while_counting_counts_again(
     report = resume(ground, caught.value.campaign_id)
     assert report.state == "finished"
     assert sum(report.calls.values()) == report.plan.forecast.calls  # type: ignore[union-attr]
-    assert sum(row.records for row in report.census_after or ()) == RECORDS
+    assert sum(row.records for row in report.census_after or ()) == TWO_CHUNKS
