@@ -22,7 +22,7 @@ PACKAGES = {"openssl": "openssl", "gcc": "gcc", "mount": "mount"}
 
 # No deadline: the machine may be busy, and a time says nothing of what is right.
 quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-settings.register_profile("small", max_examples=60, deadline=None, suppress_health_check=quiet)
+settings.register_profile("small", max_examples=40, deadline=None, suppress_health_check=quiet)
 settings.register_profile("soak", max_examples=2000, deadline=None, suppress_health_check=quiet)
 settings.load_profile("soak" if SOAK else "small")
 

@@ -306,7 +306,7 @@ def _works(spec: KeySpec, material: Secret) -> bool:
 def _public(spec: KeySpec, material: Secret) -> bytes | None:
     if spec is not KeySpec.RSA_2048:
         return None
-    return crypto.rsa_public_der(crypto.load_rsa_private(material.expose()))
+    return crypto.rsa_public_der(crypto.load_sealed_rsa_private(material.expose()))
 
 
 def _with_primary(row: KeyRow, version: VersionRow) -> KeyRow:

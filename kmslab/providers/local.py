@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
-from kmslab.crypto import load_rsa_private
+from kmslab.crypto import load_sealed_rsa_private
 from kmslab.encoding import is_uuid
 from kmslab.errors import (
     InvalidKeyId,
@@ -401,7 +401,7 @@ def oaep_algorithm(name: OaepAlgorithm | str, parameter: str) -> OaepAlgorithm:
 def pair_of(session: Session, handle: Handle) -> RSAPrivateKey:
     """The private key of a pair's version, loaded once."""
     if handle.cipher is None:
-        handle.cipher = load_rsa_private(session.keystore.material(handle).expose())
+        handle.cipher = load_sealed_rsa_private(session.keystore.material(handle).expose())
     pair: RSAPrivateKey = handle.cipher
     return pair
 

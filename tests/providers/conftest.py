@@ -13,7 +13,6 @@ from provider_clouds import BOTH, PAIRS, START, Cloud
 from kmslab import Lab, ManualClock, crypto
 from kmslab.crypto import load_rsa_private, rsa_private_der
 from kmslab.model import CTYUN, TENCENT
-from kmslab.providers import local
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -27,7 +26,6 @@ def pairs_made_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(crypto, "generate_rsa_2048", lambda: next(made))
         patch.setattr(crypto, "load_rsa_private", load)
-        patch.setattr(local, "load_rsa_private", load)
         yield
 
 

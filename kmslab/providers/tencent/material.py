@@ -70,7 +70,7 @@ def parameters(keystore: Keystore, key_id: str, oaep: OaepAlgorithm) -> ImportPa
     head = _TOKEN_HEAD.pack(until, oaep is OaepAlgorithm.SHA_256)
     with keystore.steady():
         token = keystore.subkeys.seal("tokens", Secret(head + private.expose()), key_id)
-    der = crypto.rsa_public_der(crypto.load_rsa_private(private.expose()))
+    der = crypto.rsa_public_der(crypto.load_sealed_rsa_private(private.expose()))
     return ImportParameters(
         key_id, b64(token), crypto.public_pem(der), der, moment(until * 1_000_000)
     )
@@ -88,7 +88,7 @@ def unwrap(keystore: Keystore, row: KeyRow, wrapped: str, token: str) -> Secret:
     until, is_sha_256 = _TOKEN_HEAD.unpack_from(opened.expose())
     if now_of(keystore) // 1_000_000 > until:
         raise ImportTokenExpired("the import token is older than 24 hours; get new parameters")
-    pair = crypto.load_rsa_private(opened.expose()[_TOKEN_HEAD.size :])
+    pair = crypto.load_sealed_rsa_private(opened.expose()[_TOKEN_HEAD.size :])
     oaep = OaepAlgorithm.SHA_256 if is_sha_256 else OaepAlgorithm.SHA_1
     try:
         found = Secret(crypto.oaep_decrypt(pair, oaep, unb64(wrapped, "EncryptedKeyMaterial")))
