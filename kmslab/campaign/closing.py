@@ -12,6 +12,7 @@ from kmslab.campaign.plan import without_context
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import Ground
 from kmslab.campaign.state import State
+from kmslab.campaign.wording import counted
 from kmslab.errors import CampaignState, KmslabError
 
 CLOSING: Final = "closing"
@@ -82,9 +83,9 @@ def _refuse(journal: Journal, state: str) -> None:
     left = journal.count_lost(Step.UNDONE)
     if left:
         raise CampaignState(
-            f"the undo of campaign {campaign_id} left {left:,} records, and their old blobs may be "
-            "nowhere but in its journal: look at its report, and undo it again; "
-            "--abandon erases them all the same"
+            f"the undo of campaign {campaign_id} left {counted(left, 'record')}, whose old blob "
+            "may be nowhere but in its journal: look at its report, and undo it again; "
+            "--abandon erases it all the same"
         )
 
 

@@ -128,9 +128,9 @@ def found_id(state: State, given: str) -> str:
     found = [each for each in ids if given and each.startswith(given)]
     if len(found) == 1:
         return found[0]
-    which = f"{len(found)} campaigns" if found else "no campaign"
+    which = f"there are {len(found)} campaigns" if found else "there is no campaign"
     raise CampaignNotFound(
-        f"there are {which} whose id begins with {given[:60]!r} in {state.path}; "
+        f"{which} whose id begins with {given[:60]!r} in {state.path}; "
         "`kmslab campaign list` shows them"
     )
 

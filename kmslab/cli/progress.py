@@ -58,11 +58,11 @@ def watching(goes_on: str) -> Iterator[Watch]:
         try:
             yield Watch(progress, asked.is_set)
         except CampaignInterrupted as error:
-            hint = f"to go on: {goes_on.format(id=error.campaign_id)}"
+            hint = f"to go on: {goes_on.replace('{id}', error.campaign_id)}"
             raise Refused(interrupted(error, hint if error.campaign_id else None)) from error
         except KeyboardInterrupt:
             if goes_on:
-                narrate(f"stopped at once; to go on: {goes_on.format(id='ID')}")
+                narrate(f"stopped at once; to go on: {goes_on.replace('{id}', 'ID')}")
                 narrate("(`kmslab campaign list` shows the ID)")
             raise
         finally:
