@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -85,12 +86,17 @@ def refuse_existing(path: str | None) -> None:
 
 def write_private_file(path: str, data: bytes) -> None:
     """Bytes to a new file that nobody else may read; one that is there is left alone."""
+    write_private_lines(path, [data])
+
+
+def write_private_lines(path: str, lines: Iterable[bytes]) -> None:
+    """The same for what comes piece by piece."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         raise SettingError(f"{path} is there already; choose another name or remove it") from None
     with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        file.writelines(lines)
 
 
 def _readable(data: bytes) -> bool:
