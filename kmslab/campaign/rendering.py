@@ -125,14 +125,21 @@ def selected(plan: Plan) -> str:
     """Which records of the source the campaign is about; "" for all of them."""
     some, parts = plan.options.selection, []
     if some.record_ids is not None:
-        parts.append(f"{counted(len(some.record_ids), 'record')} named by id")
+        parts.append(f"named by id ({len(some.record_ids):,})")
     if some.key_id is not None:
-        parts.append(f"those on key {named(some.key_id, plan)}")
+        parts.append(f"on key {named(some.key_id, plan)}")
     if some.key_version_id is not None:
         numbers = {row.key_version_id: row.version_number for row in plan.census}
         number = numbers.get(some.key_version_id)
-        parts.append(f"those on version {some.key_version_id if number is None else number}")
-    return "only " + ", and of these ".join(parts) if parts else ""
+        parts.append(f"on version {some.key_version_id if number is None else number}")
+    return f"only those {', '.join(parts)}{_unmet(plan)}" if parts else ""
+
+
+def _unmet(plan: Plan) -> str:
+    """That some of the ids were named for nothing; "" where each may have a record."""
+    ids = plan.options.selection.record_ids
+    unmet = 0 if ids is None else len(ids) - plan.total
+    return f"; {counted(unmet, 'id has', 'ids have')} no such record" if unmet > 0 else ""
 
 
 def _asked_of(plan: Plan) -> list[tuple[str, str]]:

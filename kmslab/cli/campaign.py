@@ -6,7 +6,12 @@ from typing import Annotated, Literal
 
 import typer
 
-from kmslab.cli.campaign_options import CampaignId, PaceOptions, TargetOptions
+from kmslab.cli.campaign_options import (
+    CampaignId,
+    PaceOptions,
+    SelectionOptions,
+    TargetOptions,
+)
 from kmslab.cli.campaign_steps import ground_in, made_plan, naming_campaign, tell, wanted
 from kmslab.cli.grounds import StateFolder
 from kmslab.cli.opening import Opening, opens_lab
@@ -22,6 +27,7 @@ app = typer.Typer(
     **settings(),
 )
 
+_NOTHING_SAID = TargetOptions(), PaceOptions(), SelectionOptions()
 _RESUME = "campaign resume {id}"
 Yes = Annotated[bool, typer.Option("--yes", help="Do it, and do not ask.")]
 
@@ -30,6 +36,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it, and do not ask.")]
     epilog=example(
         "kmslab campaign plan orders.csv",
         "kmslab campaign plan sqlite:///shop.db --table secrets --to payments --json",
+        "kmslab campaign plan orders.csv --key orders --key-version 1",
     )
 )
 @opens_lab
@@ -37,6 +44,7 @@ def plan(
     columns: SourceOptions,
     target: TargetOptions,
     pace: PaceOptions,
+    some: SelectionOptions,
     opening: Opening,
     source: ReadSource,
     deep: Annotated[
@@ -67,7 +75,7 @@ def plan(
     hints = Hints(opening, state)
     with opening() as lab:
         ground = ground_in(lab, opening, state, source)
-        options = pace.options(lab)
+        options = pace.options(lab, some.selection(lab))
         spec = columns.find(source, ground.state)
         made = made_plan(ground, spec, target.target(lab), options, deep=deep)
         names = Names.of(lab)
@@ -87,6 +95,7 @@ def plan(
     epilog=example(
         "kmslab campaign run orders.csv",
         "kmslab campaign run orders.csv --yes --json",
+        "kmslab campaign run orders.csv --only-ids first.txt --yes",
         "kmslab campaign run --plan orders.plan --yes",
     )
 )
@@ -95,6 +104,7 @@ def run(
     columns: SourceOptions,
     target: TargetOptions,
     pace: PaceOptions,
+    some: SelectionOptions,
     opening: Opening,
     source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=READ_HELP)] = None,
     yes: Yes = False,
@@ -126,7 +136,7 @@ def run(
     from kmslab.cli.progress import watching
 
     hints = Hints(opening, state)
-    given = columns.given or target != TargetOptions() or pace != PaceOptions()
+    given = columns.given or (target, pace, some) != _NOTHING_SAID
     _check_usage(source, plan_file, given or atomic or output is not None)
     with opening() as lab:
         planned = None if plan_file is None else saved_plan(plan_file)
@@ -134,7 +144,7 @@ def run(
         spec = columns.find(source or "", ground.state) if planned is None else planned.spec
         names = Names.of(lab)
         goes_to = target.target(lab)
-        options = pace.options(lab, atomic=atomic, output=output)
+        options = pace.options(lab, some.selection(lab), atomic=atomic, output=output)
         if not yes:
             if planned is None:
                 planned = made_plan(ground, spec, goes_to, options)

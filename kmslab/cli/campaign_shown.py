@@ -31,7 +31,7 @@ def show_plan(plan: Plan, names: Names) -> None:
 
     write_line(f"Plan for {plan.source}")
     if some := selected(plan):
-        write_text(f"Of its records {some}; the census counts all.")
+        write_text(f"Records: {some}. The census counts all.")
     _show_reasons(plan)
     write_line("\nCensus: the records on each key version now")
     _show_versions(plan, names)
@@ -163,7 +163,7 @@ def show_report(report: Report, names: Names) -> None:
 
     write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
     if report.plan is not None and (some := selected(report.plan)):
-        write_text(f"Of its records {some}; the census counts all.")
+        write_text(f"Records: {some}. The census counts all.")
     write_table(["RESULT", "RECORDS"], account(report))
     if report.plan is not None and report.census_after is not None:
         write_line("\nCensus: the records on each key version, before and after")

@@ -131,28 +131,18 @@ def _survey(
 ) -> Retirement:
     from kmslab.campaign.retire import survey
     from kmslab.cli.progress import watching
+    from kmslab.cli.providers import version_of
 
     with watching("") as watch:
         return survey(
             ground,
             key,
-            key_version_id=None if key_version is None else _version_id(key, key_version),
+            key_version_id=None if key_version is None else version_of(key, key_version),
             also=() if hidden is None else (hidden,),
             accept_unreadable=accept_unreadable,
             accept_empty=accept_empty,
             watch=watch,
         )
-
-
-def _version_id(key: Key, named: str) -> str:
-    from kmslab.errors import SettingError
-
-    for version in key.versions:
-        if named in (version.version_id, str(version.number)):
-            return version.version_id
-    raise SettingError(
-        f"key {key.alias or key.key_id} has no version {named}; `kmslab key versions` shows them"
-    )
 
 
 def _carry_out(lab: Lab, key: Key, disable: bool, days: int | None) -> Key:

@@ -17,20 +17,20 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 """More than any call takes; what bounds the memory for it."""
 
 
-def read_bytes(source: str, what: str) -> bytes:
+def read_bytes(source: str, what: str, *, most: int = MOST_BYTES) -> bytes:
     """The bytes of a file, or of stdin for `-`, just as they are."""
     if source != STDIN:
         with Path(source).open("rb") as file:
-            return _all_of(file, what)
+            return _all_of(file, what, most)
     if sys.stdin.isatty():
         narrate(f"reading {what} from the terminal; end with Ctrl-D (twice within a line)")
-    return _all_of(sys.stdin.buffer, what)
+    return _all_of(sys.stdin.buffer, what, most)
 
 
-def _all_of(file: BinaryIO, what: str) -> bytes:
-    data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise SettingError(f"{what} has more than {MOST_BYTES:,} bytes")
+def _all_of(file: BinaryIO, what: str, most: int) -> bytes:
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise SettingError(f"{what} has more than {most:,} bytes")
     return data
 
 

@@ -259,8 +259,12 @@ class TestBothSay:
         assert "all of the source" in render(REPORT)
         some = Selection(frozenset({"a"}), KEY, "version-2")
         plan = replace(PLAN, options=Options(selection=some))
-        said = f"only 1 record named by id, and of these those on key {KEY}, and of these "
-        assert f"{said}those on version 2" in render(replace(REPORT, plan=plan))
+        said = f"only those named by id (1), on key {KEY}, on version 2"
+        told = render(replace(REPORT, plan=plan))
+        assert said in told or said.replace("(1)", r"\(1\)") in told
+        ids = frozenset(map(str, range(102)))
+        plan = replace(PLAN, options=Options(selection=Selection(ids)))
+        assert "2 ids have no such record" in render(replace(REPORT, plan=plan))
 
     def test_a_context_that_was_erased(self, render: Callable[[Report], str]) -> None:
         closed = replace(PLAN, context_erased=True)

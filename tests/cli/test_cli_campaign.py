@@ -127,6 +127,49 @@ def test_where_records_go(
     assert sum(plan["outcomes"].values()) == 40
 
 
+@pytest.mark.parametrize(
+    ("options", "outcomes", "said"),
+    [
+        (["--only-ids", "ids"], {"stale": 2, "blocked": 1}, "named by id (4); 1 id has no such"),
+        (["--key", "orders"], {"stale": 14, "current": 4}, "on key {orders} (orders)"),
+        (["--key", "orders", "--key-version", "1"], {"stale": 14}, "(orders), on version 1"),
+        (["--key", "frozen", "--only-ids", "ids"], {"blocked": 1}, "on key {disabled} (frozen)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_plan_of_some_records(
+    bare_run: Run, world: World, options: list[str], outcomes: dict[str, int], said: str
+) -> None:
+    Path("ids").write_bytes(b"\xef\xbb\xbfrec-0000000\r\n\r\nrec-0000001\nrec-0000008\nnone")
+    plan = found(bare_run, "plan", "secrets.csv", *options)
+    assert {name: n for name, n in plan["outcomes"].items() if n} == outcomes
+    assert plan["total"] == sum(outcomes.values())
+    assert sum(row["records"] for row in plan["census"]) == 40
+    said = said.format(orders=world.keys.orders, disabled=world.keys.disabled)
+    assert said in bare_run("campaign", "plan", "secrets.csv", *options).stdout
+    bare_run("campaign", "plan", "secrets.csv", *options, "--save", "some.plan")
+    assert found(bare_run, "run", "--plan", "some.plan")["outcomes"] == plan["outcomes"]
+
+
+def test_a_run_over_some_records(bare_run: Run, world: World) -> None:
+    with Lab.open(world.path) as opened:
+        version = opened.key(world.keys.billing).versions[0].version_id
+    report = found(bare_run, "run", "secrets.csv", "--yes", "--key-version", version)
+    assert report["results"] == {"re_encrypted": 6, "unchanged": 0, "failed": 0, "lost": 0}
+    assert report["selection"] == {
+        "record_ids": None,
+        "key_id": None,
+        "key_version_id": version,
+    }
+    told = bare_run("campaign", "report", report["campaign"]).stdout
+    assert "| records | only those on version 1 |" in told
+    ids = "rec-0000000\nrec-0000003\n"
+    some = bare_run("campaign", "run", "secrets.csv", "--yes", "--only-ids", "-", stdin=ids)
+    assert "Records: only those named by id (2). The census counts all." in some.stdout
+    assert ["re-encrypted", "2"] in words(some.stdout)
+    assert [each["total"] for each in found(bare_run, "list")] == [6, 2]
+
+
 def test_a_plan_of_other_columns(bare_run: Run, world: World) -> None:
     lines = [
         f"{row['record_id']},{row['ciphertext_blob']},{row['encryption_context'] and '订单'}"
@@ -181,6 +224,11 @@ def test_a_plan_is_refused_once_a_key_was_rotated(
         ("plan", "secrets.csv", "--rate", "nan"),
         ("plan", "secrets.csv", "--verify", "sample:0"),
         ("plan", "secrets.csv", "--max-length", "0"),
+        ("plan", "secrets.csv", "--only-ids", "nowhere"),
+        ("plan", "secrets.csv", "--only-ids", "no.ids"),
+        ("plan", "secrets.csv", "--key-version", "1"),
+        ("plan", "secrets.csv", "--key", "orders", "--key-version", "9"),
+        ("run", "--plan", "empty.plan", "--key", "orders"),
         ("run",),
         ("run", "secrets.csv", "--plan", "the.plan"),
         ("run", "--plan", "nowhere.plan"),
@@ -200,6 +248,7 @@ def test_a_plan_is_refused_once_a_key_was_rotated(
 def test_wrong_usage(bare_run: Run, world: World, args: tuple[str, ...]) -> None:
     Path("no.plan").write_text("[]")
     Path("empty.plan").write_text("{}")
+    Path("no.ids").write_text("\n\n")
     result = bare_run("campaign", *args)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr
