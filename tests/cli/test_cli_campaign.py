@@ -703,6 +703,15 @@ def test_only_what_has_changed_is_on_the_screen(bare_run: Run, world: World) -> 
     assert "and 6 rows more with 6 records before and 0 after, 1 row unchanged" in run.stdout
 
 
+def test_a_context_that_is_an_object_names_its_row(bare_run: Run, world: World) -> None:
+    good = {"record_id": "1", "provider": "tencent", "ciphertext_blob": "x"}
+    rows = [good, {**good, "record_id": "2", "encryption_context": {"app": "orders"}}]
+    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    told = refused(bare_run, "plan", "rows.jsonl", code=2)
+    assert "rows.jsonl, row 2" in told
+    assert 'as the text of a string: "{\\"app\\":\\"orders\\"}"' in told
+
+
 def test_a_folder_without_sources_says_what_it_is(bare_run: Run, world: World) -> None:
     folder = Path("folder")
     folder.mkdir()
