@@ -119,6 +119,8 @@ def untouched(report: Report) -> str:
     lost = report.results.lost
     if "://" in location:
         how = counted(left, "record was", "records were") + " not written to"
+    elif not report.gone_over:
+        how = counted(left, "record was left as it was", "records were left as they were")
     elif location.lower().endswith((".parquet", ".pq")):
         one, many = "record has the values that it", "records have the values that they"
         how = f"{counted(left, one, many)} had"

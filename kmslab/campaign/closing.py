@@ -82,10 +82,10 @@ def _refuse(journal: Journal, state: str) -> None:
         )
     left = journal.count_lost(Step.UNDONE)
     if left:
+        records = counted(left, "record, and its old blob", "records, and their old blobs")
         raise CampaignState(
-            f"the undo of campaign {campaign_id} left {counted(left, 'record')}, whose old blob "
-            "may be nowhere but in its journal: look at its report, and undo it again; "
-            "--abandon erases it all the same"
+            f"the undo of campaign {campaign_id} left {records} may be nowhere but in its journal: "
+            "look at its report, and undo it again; --abandon erases the blobs all the same"
         )
 
 

@@ -391,7 +391,7 @@ def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) ->
 
     One whose journal cannot be read is `unreadable`. No lab is opened.
     """
-    from kmslab.campaign.closing import Unreadable, campaigns
+    from kmslab.campaign.closing import campaigns
     from kmslab.cli.campaign_shown import as_listed, show_list
     from kmslab.cli.grounds import state_of
 
@@ -402,9 +402,6 @@ def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) ->
         narrate("no campaigns; `kmslab campaign run SOURCE` makes one")
     else:
         show_list(found)
-        for each in found:
-            if isinstance(each, Unreadable):
-                narrate(f"{each.campaign}: {each.error}")
 
 
 def _check_usage(source: str | None, plan_file: str | None, given: bool) -> None:

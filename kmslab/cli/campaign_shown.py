@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from kmslab.cli.output import narrate_text, write_line, write_table, write_text
+from kmslab.cli.output import narrate, narrate_text, write_line, write_table, write_text
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
@@ -141,19 +141,14 @@ def show_intent(plan: Plan) -> None:
     )
     some = counted(plan.to_send, "record")
     done = f"re-encrypt {some} ({' and '.join(calls)}), {how}, and {place}"
-    narrate_text(f"\nOf {counted(plan.total, 'record')} {_outcomes(plan, sent=True)}.")
+    outcomes = ", ".join(f"{n:,} {outcome.value}" for outcome, n in plan.outcomes.items() if n)
+    narrate_text(f"\n{counted(plan.total, 'record')}: {outcomes}.")
     narrate_text(f"This will {done}.")
     if left := plan.total - plan.to_send:
-        others = counted(left, "other one is left as it is", "others are left as they are")
-        narrate_text(f"The {others}: {_outcomes(plan, sent=False)}.")
+        others = counted(left, "is left as it is", "are left as they are")
+        narrate_text(f"The other {others}.")
     if plan.options.atomic:
         narrate_text("With --atomic nothing is written unless every record succeeds.")
-
-
-def _outcomes(plan: Plan, *, sent: bool) -> str:
-    """The outcomes of the records that are sent, or of the others, in words."""
-    counts = [(o, n) for o, n in plan.outcomes.items() if n and o.sent is sent]
-    return " and ".join(f"{n:,} {outcome.value}" for outcome, n in counts)
 
 
 def show_report(report: Report, names: Names) -> None:
@@ -243,30 +238,31 @@ def as_listed(campaign: Report | Unreadable) -> dict[str, Any]:
 
 
 def show_list(campaigns: Sequence[Report | Unreadable]) -> None:
-    """Campaigns as a table. What is on its way into a file has a column while there is any."""
-    columns = ["CAMPAIGN", "STATE", "TOTAL", "RE-ENCRYPTED", "PENDING", "FAILED", "LOST", "SOURCE"]
-    rows = [_line(campaign) for campaign in campaigns]
-    at = columns.index("PENDING")
-    if not any(row[at] for row in rows):
-        for row in (columns, *rows):
-            del row[at]
-    write_table(columns, rows)
-    if "PENDING" in columns:
-        narrate_text("pending: written to the journal, stored when the file is finished")
+    """Campaigns as a table; what is on its way into a file, and what cannot be read, below it."""
+    from kmslab.campaign.report import Report
+    from kmslab.campaign.wording import counted
+
+    columns = ["CAMPAIGN", "STATE", "TOTAL", "RE-ENCRYPTED", "FAILED", "LOST", "SOURCE"]
+    write_table(columns, [_line(campaign) for campaign in campaigns])
+    for each in campaigns:
+        if not isinstance(each, Report):
+            narrate(f"{each.campaign}: {each.error}")
+        elif each.pending and each.state == "running":
+            more = counted(each.pending, "more is", "more are")
+            narrate(f"{each.campaign}: {more} in the journal, stored when the file is finished")
 
 
 def _line(campaign: Report | Unreadable) -> list[Any]:
     from kmslab.campaign.report import Report
 
     if not isinstance(campaign, Report):
-        return [campaign.campaign, campaign.state, *[None] * 6]
+        return [campaign.campaign, campaign.state, *[None] * 5]
     results = campaign.results
     return [
         campaign.campaign,
         campaign.state,
         None if campaign.plan is None else campaign.plan.total,
         results.re_encrypted,
-        campaign.pending if campaign.state == "running" else 0,
         results.failed,
         results.lost,
         campaign.source,
