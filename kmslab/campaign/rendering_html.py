@@ -116,6 +116,7 @@ def _standing(report: Report) -> tuple[str, str]:
         "failed": report.results.failed,
         "lost": report.results.lost,
         "left by the undo": report.undo_left,
+        "never sent": sum(report.never_sent.values()) if report.gone_over else 0,
     }
     words = [report.state, *(f"{count:,} {what}" for what, count in left.items() if count)]
     if report.state == "aborted" or report.results.failed:

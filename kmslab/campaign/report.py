@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import lru_cache, partial
 from typing import Any, Final
 
 from kmslab.analysis.census import CensusRow
@@ -236,8 +237,9 @@ def failure_groups(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
     """
     counts = Counter[tuple[str, str, str]]()
     firsts: dict[tuple[str, str, str], list[Failure]] = {}
+    shape_of = lru_cache(maxsize=1_000)(partial(_VARYING.sub, "…"))
     for failure in failures:
-        kind = failure.provider, failure.code, _VARYING.sub("…", failure.message)
+        kind = failure.provider, failure.code, shape_of(failure.message)
         counts[kind] += 1
         first = firsts.setdefault(kind, [])
         if len(first) < _EXAMPLES:

@@ -309,6 +309,10 @@ def test_two_censuses_become_one() -> None:
     [
         ({"results": Results(90, 10, 0, 0)}, "state good|✓ finished"),
         ({}, "state bad|✗ finished, 7 failed, 3 lost"),
+        (
+            {"results": Results(90, 10, 0, 0), "kept_out": {Outcome.BLOCKED: 10}},
+            "state warn|! finished, 10 never sent",
+        ),
         ({"results": Results(89, 10, 0, 1)}, "state warn|! finished, 1 lost"),
         ({"results": Results(0, 0, 0, 0), "state": "aborted"}, "state bad|✗ aborted"),
         ({"results": Results(5, 0, 0, 0), "state": "running"}, "state calm|… running"),
@@ -323,7 +327,8 @@ def test_a_badge_says_how_it_stands_in_colour_and_in_words(
     change: dict[str, Any], badge: str
 ) -> None:
     colour, _, words = badge.partition("|")
-    assert f'<span class="{colour}">{words}</span>' in html(replace(REPORT, **change))
+    report = replace(REPORT, **{"kept_out": {}, **change})
+    assert f'<span class="{colour}">{words}</span>' in html(report)
 
 
 @pytest.mark.parametrize(
