@@ -142,9 +142,14 @@ def _unmet(plan: Plan) -> str:
     return f"; {counted(unmet, 'id has', 'ids have')} no such record" if unmet > 0 else ""
 
 
-def _asked_of(plan: Plan) -> list[tuple[str, str]]:
+def destination(plan: Plan) -> str:
+    """Where a plan's records are to go."""
     key, provider = plan.target.key_id, plan.target.provider
     to = "each record stays on its own key" if key is None else f"key {named(key, plan)}"
+    return f"{to} of {provider}" if provider else to
+
+
+def _asked_of(plan: Plan) -> list[tuple[str, str]]:
     rates = ", ".join(f"{rate:g} calls a second to {n}" for n, rate in plan.options.rates.items())
     verified = {
         "decrypt": "every new blob is opened and compared with the old one",
@@ -154,7 +159,7 @@ def _asked_of(plan: Plan) -> list[tuple[str, str]]:
     return [
         ("records", selected(plan) or "all of the source"),
         ("written to", plan.options.output or "the source itself, in place"),
-        ("destination", f"{to} of {provider}" if provider else to),
+        ("destination", destination(plan)),
         ("context", _context(plan)),
         ("verified", verified.get(plan.options.verify) or f"one new blob in {one_in} is opened"),
         ("rate", rates or "not held back"),

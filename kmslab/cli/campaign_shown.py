@@ -27,9 +27,11 @@ _SHOWN: Final = 3
 
 def show_plan(plan: Plan, names: Names) -> None:
     """What would become of the records, what is there now, and what it takes."""
-    from kmslab.campaign.rendering import selected
+    from kmslab.campaign.rendering import destination, selected
 
     write_line(f"Plan for {plan.source}")
+    if plan.target.key_id is not None:
+        write_text(f"Destination: {destination(plan)}.")
     if some := selected(plan):
         write_text(f"Records: {some}. The census counts all.")
     _show_reasons(plan)

@@ -674,6 +674,8 @@ def test_a_report_tells_what_was_never_sent(bare_run: Run, world: World) -> None
 
 
 def test_a_report_names_keys_by_id_and_alias(bare_run: Run, world: World) -> None:
+    plan = bare_run("campaign", "plan", "secrets.csv", "--to", "archive").stdout
+    assert f"Destination: key {world.keys.archive} (archive) of ctyun." in plan
     report = found(bare_run, "run", "secrets.csv", "--yes", "--to", "archive", code=1)
     told = bare_run("campaign", "report", report["campaign"]).stdout
     assert f"`{world.keys.orders}` orders" in told
