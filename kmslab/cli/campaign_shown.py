@@ -251,7 +251,9 @@ def show_list(campaigns: Sequence[Report | Unreadable]) -> None:
             narrate(f"{each.campaign}: {each.error}")
         elif each.pending and each.state == "running":
             more = counted(each.pending, "more is", "more are")
-            narrate(f"{each.campaign}: {more} in the journal, stored when the file is finished")
+            narrate_text(
+                f"{each.campaign}: {more} in the journal, stored when the file is finished"
+            )
 
 
 def _line(campaign: Report | Unreadable) -> list[Any]:
