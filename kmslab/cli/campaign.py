@@ -11,6 +11,7 @@ from kmslab.cli.campaign_options import (
     PaceOptions,
     SelectionOptions,
     TargetOptions,
+    check_usage,
 )
 from kmslab.cli.campaign_steps import ground_in, made_plan, naming_campaign, tell, wanted
 from kmslab.cli.grounds import StateFolder
@@ -137,7 +138,7 @@ def run(
 
     hints = Hints(opening, state)
     given = columns.given or (target, pace, some) != _NOTHING_SAID
-    _check_usage(source, plan_file, given or atomic or output is not None)
+    check_usage(source, plan_file, given or atomic or output is not None)
     with opening() as lab:
         planned = None if plan_file is None else saved_plan(plan_file)
         ground = ground_in(lab, opening, state, source or "")
@@ -152,7 +153,7 @@ def run(
                 check_current(planned, ground.open_source(spec), lab)
             if not wanted(planned, names, as_json=as_json):
                 return
-        naming = naming_campaign(ground.state, hints, _RESUME)
+        naming = naming_campaign(ground.state, hints, _RESUME, spec)
         with naming, watching(hints(_RESUME)) as watch:
             report = run_campaign(ground, spec, goes_to, options=options, plan=planned, watch=watch)
     tell(report, names, hints, as_json=as_json)
@@ -402,14 +403,3 @@ def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) ->
         narrate("no campaigns; `kmslab campaign run SOURCE` makes one")
     else:
         show_list(found)
-
-
-def _check_usage(source: str | None, plan_file: str | None, given: bool) -> None:
-    from kmslab.errors import SettingError
-
-    if (source is None) is (plan_file is None):
-        raise SettingError("give SOURCE, or --plan FILE in its place")
-    if plan_file is not None and given:
-        raise SettingError(
-            "a plan brings its own source, columns, target and options; give none with --plan"
-        )

@@ -176,6 +176,18 @@ class PaceOptions:
         )
 
 
+def check_usage(source: str | None, plan_file: str | None, given: bool) -> None:
+    """SettingError unless there is a source or a plan; `given` says that options came with it."""
+    from kmslab.errors import SettingError
+
+    if (source is None) is (plan_file is None):
+        raise SettingError("give SOURCE, or --plan FILE in its place")
+    if plan_file is not None and given:
+        raise SettingError(
+            "a plan brings its own source, columns, target and options; give none with --plan"
+        )
+
+
 def saved_plan(path: str) -> Plan:
     """The plan in a file."""
     from kmslab.campaign.plan import Plan

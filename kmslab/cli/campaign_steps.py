@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -147,18 +147,24 @@ def write_failures(journal: Journal, path: str) -> None:
 
 @contextmanager
 def naming_campaign(
-    state: State, hints: Hints, again: str, campaign_id: str | None = None
+    state: State, hints: Hints, again: str, campaign: str | SourceSpec
 ) -> Iterator[None]:
     """Where an error ends a campaign on the way, say which one it was, and how to go on with it.
 
-    `again` is the command that does so, in which {id} stands for the campaign. It is
-    `campaign_id`, or else one that was made meanwhile. Where somebody else is at work on the
-    source, it is theirs.
+    `again` is the command that does so, in which {id} stands for the campaign: that of this id, or
+    the one that is made meanwhile for this source. Where somebody else is at work on the source,
+    it is theirs.
     """
     from kmslab.cli.failures import Refused, failure_of
     from kmslab.errors import CampaignState, KmslabError, SourceBusy
 
     before = set(state.journals())
+
+    def is_ours(path: Path, facts: Mapping[str, Any]) -> bool:
+        if isinstance(campaign, str):
+            return path.stem == campaign
+        return path not in before and facts["spec"] == campaign.as_dict()
+
     try:
         yield
     except CampaignState:
@@ -168,8 +174,10 @@ def naming_campaign(
         # The state folder may be what cannot be used.
         with suppress(KmslabError):
             if isinstance(error, SourceBusy):
-                failure = _held_up(failure, _unfinished(state, source=error.source), hints)
-            elif found := _unfinished(state, named=campaign_id, before=before):
+                busy = error.source
+                theirs = _unfinished(state, lambda _, facts: facts["source"] == busy)
+                failure = _held_up(failure, theirs, hints)
+            elif found := _unfinished(state, is_ours):
                 hint = f"to go on, once that is mended: {hints(again.replace('{id}', found))}"
                 failure = replace(failure, explanation=hint, campaign=found)
         raise Refused(failure) from error
@@ -184,22 +192,14 @@ def _held_up(failure: Failure, theirs: str | None, hints: Hints) -> Failure:
     return replace(failure, explanation=hint, campaign=theirs)
 
 
-def _unfinished(
-    state: State,
-    *,
-    named: str | None = None,
-    before: Set[Path] = frozenset(),
-    source: str | None = None,
-) -> str | None:
-    """The last campaign that is not finished: of this name, on this source, not among these."""
+def _unfinished(state: State, wanted: Callable[[Path, Mapping[str, Any]], bool]) -> str | None:
+    """The last campaign that is wanted and not finished."""
     from kmslab.campaign.journal import Journal
     from kmslab.campaign.run import UNFINISHED
 
     for path in reversed(state.journals()):
-        if (named is None and path in before) or named not in (None, path.stem):
-            continue
         with Journal.open(path) as journal:
             facts = journal.facts()
-        if facts["state"] in UNFINISHED and source in (None, facts["source"]):
+        if facts["state"] in UNFINISHED and wanted(path, facts):
             return path.stem
     return None

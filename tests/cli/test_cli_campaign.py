@@ -388,12 +388,18 @@ def test_an_error_on_the_way_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     more: tuple[str, ...],
 ) -> None:
+    theirs = State.of(world.path, None).journal_path("99990101-000000-0000")
+
     def full(*_: object, **__: object) -> None:
+        # Somebody else begins a campaign meanwhile.
+        facts = {"state": "running", "source": "x", "spec": SourceSpec("x").as_dict()}
+        Journal.create(theirs, facts).close()
         raise SourceError("the disk is full")
 
     with monkeypatch.context() as patched:
         patched.setattr("kmslab.campaign.run.Pass.finish", full)
         told = refused(bare_run, "run", "good.csv", "--yes", *more, code=2)
+    theirs.unlink()
     (one,) = found(bare_run, "list")
     hint = f"to go on, once that is mended: kmslab campaign resume {one['campaign']}"
     if more:
