@@ -12,6 +12,7 @@ from kmslab.campaign.plan import without_context
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import Ground
 from kmslab.campaign.state import State
+from kmslab.campaign.wording import counted
 from kmslab.errors import CampaignState, KmslabError
 
 CLOSING: Final = "closing"
@@ -81,10 +82,10 @@ def _refuse(journal: Journal, state: str) -> None:
         )
     left = journal.count_lost(Step.UNDONE)
     if left:
+        records = counted(left, "record, and its old blob", "records, and their old blobs")
         raise CampaignState(
-            f"the undo of campaign {campaign_id} left {left:,} records, and their old blobs may be "
-            "nowhere but in its journal: look at its report, and undo it again; "
-            "--abandon erases them all the same"
+            f"the undo of campaign {campaign_id} left {records} may be nowhere but in its journal: "
+            "look at its report, and undo it again; --abandon erases the blobs all the same"
         )
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -320,6 +321,10 @@ class Journal:
         """The records of all finished parts that were left as they are, and did not fail."""
         return int(self._query("SELECT total(unchanged) FROM part")[0][0])
 
+    def count_intended(self) -> int:
+        """The entries that were ever made."""
+        return int(self._query("SELECT max(id) FROM entry")[0][0] or 0)
+
     def count(self, step: Step) -> int:
         """The entries for which a step is done."""
         sums = self._query("SELECT total(last - first + 1) FROM span WHERE step = ?", step.value)
@@ -335,22 +340,38 @@ class Journal:
 
     def failures(self, limit: int | None = None) -> list[Failure]:
         """The failures in the source's order, at most `limit` of them."""
-        rows = self._query(
-            "SELECT record_id, provider, code, message, request_id FROM failure"
-            " ORDER BY part, place LIMIT ?",
-            -1 if limit is None else limit,
-        )
-        return [Failure(*row) for row in rows]
+        return list(islice(self.each_failure(), limit))
+
+    def each_failure(self) -> Iterator[Failure]:
+        """All failures in the source's order; however many, a page of them is in memory."""
+        after: tuple[int, Place] = (0, 0)
+        while rows := self._query(
+            "SELECT record_id, provider, code, message, request_id, part, place FROM failure"
+            " WHERE (part, place) > (?, ?) ORDER BY part, place LIMIT ?",
+            *after,
+            _PAGE,
+        ):
+            for row in rows:
+                yield Failure(*row[:5])
+            after = rows[-1][5:]
 
     def lost(self, step: Step, limit: int | None = None) -> list[Lost]:
         """The records that were lost in a step, at most `limit` of them."""
-        rows = self._query(
-            "SELECT record_id, reason FROM lost JOIN entry ON id = entry WHERE step = ?"
-            " ORDER BY entry LIMIT ?",
+        return list(islice(self.each_lost(step), limit))
+
+    def each_lost(self, step: Step) -> Iterator[Lost]:
+        """All records that were lost in a step; however many, a page of them is in memory."""
+        after = 0
+        while rows := self._query(
+            "SELECT record_id, reason, entry FROM lost JOIN entry ON id = entry"
+            " WHERE step = ? AND entry > ? ORDER BY entry LIMIT ?",
             step.value,
-            -1 if limit is None else limit,
-        )
-        return [Lost(*row) for row in rows]
+            after,
+            _PAGE,
+        ):
+            for row in rows:
+                yield Lost(*row[:2])
+            after = rows[-1][2]
 
     def erase(self, facts: Mapping[str, Any]) -> None:
         """Take every blob out of the tables and set facts, both or neither.

@@ -110,6 +110,7 @@ class KeyMark:
     key_id: str
     state: str | None
     primary_version_id: str | None
+    alias: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +144,11 @@ class Plan:
     def to_send(self) -> int:
         """The records for which a call would be made, or another's answer taken."""
         return sum(records for outcome, records in self.outcomes.items() if outcome.sent)
+
+    @property
+    def aliases(self) -> Mapping[str, str]:
+        """What the keys were called when the plan was made, by id; those that had no name apart."""
+        return {mark.key_id: mark.alias for mark in self.keys if mark.alias}
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON takes it (design, Annex B); `from_dict` reads it."""

@@ -264,7 +264,7 @@ def _mark(providers: Providers, provider: str, key_id: str) -> KeyMark:
         key = providers.kms(provider).describe_key(key_id)
     except (KeyNotFound, InvalidKeyId):
         return KeyMark(provider, key_id, None, None)
-    return KeyMark(provider, key_id, key.state.value, key.primary_version_id)
+    return KeyMark(provider, key_id, key.state.value, key.primary_version_id, key.alias)
 
 
 def _forecast(judge: _Judge, verify: Verify, options: Options, own: Collection[str]) -> Forecast:

@@ -13,8 +13,10 @@ from typing import Any, Final
 
 from kmslab.analysis.census import CensusRow
 from kmslab.analysis.classify import Drop, Outcome
+from kmslab.campaign.accounts import account, differing, more, summary, untouched
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.report import Report
+from kmslab.campaign.wording import counted
 from kmslab.context import context_text
 from kmslab.providers.base import Keep
 
@@ -30,6 +32,9 @@ MEANINGS: Final = {
     Outcome.NEEDS_PUBLIC_KEY_INFO: "public-key ciphertext; key, version or algorithm is missing",
 }
 """What each outcome of a plan means, in a few words."""
+
+NAMED: Final = 3
+"""So many records are named for each kind of failure."""
 
 LEFT: Final = "These records were left as they are."
 """What is said of the records that a campaign or its undo has lost."""
@@ -110,9 +115,41 @@ def asked(report: Report) -> list[tuple[str, str]]:
     return [*rows, ("calls", calls or "none so far")]
 
 
-def _asked_of(plan: Plan) -> list[tuple[str, str]]:
+def named(key_id: str, plan: Plan) -> str:
+    """A key by its id, and by its alias where it had one when the plan was made."""
+    alias = plan.aliases.get(key_id)
+    return f"{key_id} ({alias})" if alias else key_id
+
+
+def selected(plan: Plan) -> str:
+    """Which records of the source the campaign is about; "" for all of them."""
+    some, parts = plan.options.selection, []
+    if some.record_ids is not None:
+        parts.append(f"named by id ({len(some.record_ids):,})")
+    if some.key_id is not None:
+        parts.append(f"on key {named(some.key_id, plan)}")
+    if some.key_version_id is not None:
+        numbers = {row.key_version_id: row.version_number for row in plan.census}
+        number = numbers.get(some.key_version_id)
+        parts.append(f"on version {some.key_version_id if number is None else number}")
+    return f"only those {', '.join(parts)}{_unmet(plan)}" if parts else ""
+
+
+def _unmet(plan: Plan) -> str:
+    """That some of the ids were named for nothing; "" where each may have a record."""
+    ids = plan.options.selection.record_ids
+    unmet = 0 if ids is None else len(ids) - plan.total
+    return f"; {counted(unmet, 'id has', 'ids have')} no such record" if unmet > 0 else ""
+
+
+def destination(plan: Plan) -> str:
+    """Where a plan's records are to go."""
     key, provider = plan.target.key_id, plan.target.provider
-    to = "each record stays on its own key" if key is None else f"key {key}"
+    to = "each record stays on its own key" if key is None else f"key {named(key, plan)}"
+    return f"{to} of {provider}" if provider else to
+
+
+def _asked_of(plan: Plan) -> list[tuple[str, str]]:
     rates = ", ".join(f"{rate:g} calls a second to {n}" for n, rate in plan.options.rates.items())
     verified = {
         "decrypt": "every new blob is opened and compared with the old one",
@@ -120,8 +157,9 @@ def _asked_of(plan: Plan) -> list[tuple[str, str]]:
     }
     one_in = plan.options.verify.partition(":")[2]
     return [
+        ("records", selected(plan) or "all of the source"),
         ("written to", plan.options.output or "the source itself, in place"),
-        ("destination", f"{to} of {provider}" if provider else to),
+        ("destination", destination(plan)),
         ("context", _context(plan)),
         ("verified", verified.get(plan.options.verify) or f"one new blob in {one_in} is opened"),
         ("rate", rates or "not held back"),
@@ -141,63 +179,6 @@ def _context(plan: Plan) -> str:
             return context_text(named)
 
 
-def results(report: Report) -> list[tuple[str, int]]:
-    """What became of the records; these sum to those that were gone over."""
-    found = report.results
-    return [
-        ("re-encrypted", found.re_encrypted),
-        ("unchanged", found.unchanged),
-        ("failed", found.failed),
-        ("lost", found.lost),
-    ]
-
-
-def summary(report: Report) -> str:
-    """One sentence on how it went."""
-    found = report.results
-    done = f"{found.re_encrypted:,} records were re-encrypted"
-    match report.state:
-        case "planning" | "running":
-            return f"The campaign is not finished. So far {done}."
-        case "aborted" if found.re_encrypted:
-            return f"The campaign was aborted on the way, and {done} before; an undo takes it back."
-        case "aborted":
-            return "Nothing was written: not every record would have succeeded."
-        case "undoing":
-            return f"The campaign is being undone: {report.undone:,} records have their old blob."
-        case "undone":
-            rest = (
-                f", {report.undone_unproven:,} of them without proof, as the new one does not open"
-            )
-            done = f"{report.undone:,} records got their old blob again"
-            return f"The campaign was undone: {done}{rest if report.undone_unproven else ''}."
-        case _:
-            rest = f"{found.failed:,} failed, {found.lost:,} were lost to changes by others"
-            return f"{done[:1].upper()}{done[1:]}; {rest}."
-
-
-def untouched(report: Report) -> str:
-    """What can be said of the records that were not re-encrypted."""
-    location = "" if report.plan is None else report.plan.spec.location
-    if "://" in location:
-        how = "were not written to"
-    elif location.lower().endswith((".parquet", ".pq")):
-        how = "have the values that they had; the new file was read back and compared with the old"
-        how += " one before it took its place"
-    else:
-        how = "were left byte for byte as they were; each new file was read back and compared"
-        how += " with the old one before it took its place"
-    left = report.untouched - report.results.lost
-    lost = report.results.lost
-    said = f" {lost:,} are what somebody else has made of them." if lost else ""
-    return f"{left:,} records {how}.{said}"
-
-
-def more(shown: int, total: int) -> str:
-    """A sentence on what is left out of a list; "" where nothing is."""
-    return f"{total - shown:,} more are in the journal." if total > shown else ""
-
-
 # Markdown
 
 
@@ -212,14 +193,14 @@ def markdown(report: Report) -> str:
     rows: list[tuple[Any, ...]]
     rows = [(name, (_code if name in names else _plain)(value)) for name, value in asked(report)]
     lines += _table(("what", "how"), rows)
-    total = sum(count for _, count in results(report))
-    lines += _section("Results", untouched(report))
-    lines += _table(("result", "records"), [*results(report), ("total", total)])
+    lines += _section("Results", " ".join(filter(None, (untouched(report), differing(report)))))
+    lines += _table(("result", "records"), account(report))
+    lines += _markdown_never_sent(report)
     if report.plan is not None:
         lines += _section("Plan", "What was to become of each record.")
         rows = [(r.outcome.value, _plain(r.reason), r.records) for r in report.plan.reasons]
         lines += _table(("outcome", "reason", "records"), [*rows, ("total", "", report.plan.total)])
-        lines += _markdown_census(report.plan.census, report.census_after)
+        lines += _markdown_census(report.plan, report.census_after)
     lines += _markdown_failures(report)
     lines += _markdown_list("Lost", report.losses, report.results.lost)
     lines += _markdown_list("Left by the undo", report.undo_lost, report.undo_left)
@@ -228,29 +209,52 @@ def markdown(report: Report) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _markdown_census(before: Sequence[CensusRow], after: Sequence[CensusRow] | None) -> list[str]:
+def _markdown_never_sent(report: Report) -> list[str]:
+    if not report.never_sent:
+        return []
+    rows = [(o.value, _plain(MEANINGS[o]), count) for o, count in report.never_sent.items()]
+    said = "These records should perhaps be re-encrypted, and could not be sent."
+    return [*_section("Never sent", said), *_table(("outcome", "why", "records"), rows)]
+
+
+def _markdown_census(plan: Plan, after: Sequence[CensusRow] | None) -> list[str]:
     said = "" if after is not None else "The census after is taken when the campaign finishes."
     rows = [
         (
             row.provider,
-            None if row.key_id is None else _code(row.key_id),
+            None if row.key_id is None else _markdown_key(row.key_id, plan),
             row.version_number,
             {None: None, True: "yes", False: "no"}[row.is_primary],
             records,
             None if after is None else later,
         )
-        for row, records, later in both_censuses(before, after or ())
+        for row, records, later in both_censuses(plan.census, after or ())
     ]
     columns = ("provider", "key", "version", "primary", "before", "after")
     return [*_section("Census", said), *_table(columns, rows)]
+
+
+def _markdown_key(key_id: str, plan: Plan) -> str:
+    alias = plan.aliases.get(key_id)
+    return _code(key_id) + (f" {_plain(alias)}" if alias else "")
 
 
 def _markdown_failures(report: Report) -> list[str]:
     if not report.failure_codes:
         return []
     lines = _section("Failed", LEFT)
-    codes = [(_code(code), count) for code, count in report.failure_codes.items()]
-    lines += [*_table(("code", "records"), codes), ""]
+    kinds = [
+        (
+            _plain(each.provider),
+            _code(each.code),
+            _plain(each.message),
+            each.records,
+            ", ".join(map(_code, each.examples[:NAMED])),
+        )
+        for each in report.failure_groups
+    ]
+    columns: tuple[str, ...] = ("provider", "code", "message", "records", "for example")
+    lines += [*_table(columns, kinds), ""]
     columns = ("record", "provider", "code", "request", "message")
     lines += _table(
         columns,

@@ -7,19 +7,11 @@ from html import escape
 from typing import Any, Final
 
 from kmslab.analysis.census import CensusRow
+from kmslab.campaign.accounts import differing, more, rest, results, summary, untouched
 from kmslab.campaign.plan import Plan
-from kmslab.campaign.rendering import (
-    LEFT,
-    MEANINGS,
-    asked,
-    both_censuses,
-    more,
-    results,
-    summary,
-    untouched,
-    visible,
-)
+from kmslab.campaign.rendering import LEFT, MEANINGS, NAMED, asked, both_censuses, visible
 from kmslab.campaign.report import Report
+from kmslab.campaign.wording import counted
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6474; --line: #d9dee7;
@@ -34,10 +26,12 @@ body { margin: 0 auto; max-width: 62rem; padding: 2rem 1.25rem 4rem; color: var(
   "PingFang SC", "Microsoft YaHei", sans-serif; }
 h1 { font-size: 1.5rem; margin: 0 0 .25rem; overflow-wrap: anywhere; }
 h2 { font-size: 1.1rem; margin: 2.25rem 0 .5rem; }
+h3 { font-size: .95rem; margin: 1.5rem 0 .4rem; }
 p { margin: .4rem 0 .8rem; } .soft { color: var(--soft); }
 .state { font-size: .85rem; font-weight: 600; padding: .1rem .6rem; border-radius: 1rem;
   border: 1px solid currentColor; vertical-align: middle; white-space: nowrap; }
 .good { color: var(--good); } .bad { color: var(--bad); } .warn { color: var(--warn); }
+.calm { color: var(--soft); }
 .cards { display: grid; grid-template-columns: repeat(4, 1fr); gap: .75rem; margin: 1rem 0; }
 .card { background: var(--card); border: 1px solid var(--line); border-radius: .5rem;
   padding: .7rem .9rem; }
@@ -78,15 +72,15 @@ _COLOURS: Final = {
     "failed": "bad",
     "lost": "warn",
 }
-_STATES: Final = {"finished": "good", "closed": "good", "aborted": "bad"}
+_ENDED: Final = frozenset({"finished", "undone", "closed"})
+_MARKS: Final = {"good": "✓", "warn": "!", "bad": "✗", "calm": "…"}
 
 
 def html(report: Report) -> str:
     """The report as a page of HTML, which loads nothing and runs nothing."""
     title = f"Campaign {report.campaign}"
-    short = report.results.failed or report.results.lost
-    colour = "warn" if short else _STATES.get(report.state, "warn")
-    state = f'<span class="state {colour}">{_text(report.state)}</span>'
+    colour, what = _standing(report)
+    state = f'<span class="state {colour}">{_MARKS[colour]} {_text(what)}</span>'
     parts = [
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -101,7 +95,8 @@ def html(report: Report) -> str:
         "</dl>",
     ]
     if report.plan is not None:
-        parts += [_plan(report.plan), _census(report.plan.census, report.census_after)]
+        parts += [_never_sent(report), _plan(report.plan)]
+        parts.append(_census(report.plan, report.census_after))
     parts += [_failures(report), _list("Lost", report.losses, report.results.lost)]
     parts.append(_list("Left by the undo", report.undo_lost, report.undo_left))
     if report.plan is not None:
@@ -111,13 +106,36 @@ def html(report: Report) -> str:
     return "\n".join(part for part in parts if part) + "\n"
 
 
+def _standing(report: Report) -> tuple[str, str]:
+    """How a campaign stands: a colour, and the words for it, which say as much without it.
+
+    Green is done, with nothing left over; red is aborted, or records failed; amber is done, with
+    records that somebody should look at; grey is still under way.
+    """
+    left = {
+        "failed": report.results.failed,
+        "lost": report.results.lost,
+        "left by the undo": report.undo_left,
+        "never sent": sum(report.never_sent.values()) if report.gone_over else 0,
+    }
+    words = [report.state, *(f"{count:,} {what}" for what, count in left.items() if count)]
+    if report.state == "aborted" or report.results.failed:
+        colour = "bad"
+    elif any(left.values()):
+        colour = "warn"
+    else:
+        colour = "good" if report.state in _ENDED else "calm"
+    return colour, ", ".join(words)
+
+
 def _text(value: object) -> str:
     return escape(visible(str(value)))
 
 
 def _cards(report: Report) -> str:
     found = results(report)
-    total = sum(count for _, count in found)
+    also = rest(report)
+    total = sum(count for _, count in [*found, *also])
     cards = "".join(
         f'<div class="card"><b{_alarm(name, count)}>{count:,}</b>{_text(name)}</div>'
         for name, count in found
@@ -127,12 +145,26 @@ def _cards(report: Report) -> str:
         for name, count in found
         if count
     )
-    said = f'<p class="soft">of {total:,} records</p>'
+    listed = "".join(f"; {count:,} {name}" for name, count in also)
+    said = " ".join(filter(None, (f"of {counted(total, 'record')}{listed}.", differing(report))))
+    said = f'<p class="soft">{_text(said)}</p>'
     return f'<div class="cards">{cards}</div>\n<div class="strip">{strip}</div>\n{said}'
 
 
 def _alarm(name: str, count: int) -> str:
     return f' class="{_COLOURS[name]}"' if count and name in ("failed", "lost") else ""
+
+
+def _never_sent(report: Report) -> str:
+    if not report.never_sent:
+        return ""
+    rows = [
+        [_code(outcome.value), _text(MEANINGS[outcome]), f"{count:,}"]
+        for outcome, count in report.never_sent.items()
+    ]
+    said = "These records should perhaps be re-encrypted, and could not be sent."
+    table = _table(["outcome", "why", "records"], rows, numbers={2})
+    return f'<h2>Never sent</h2>\n<p class="soft">{said}</p>\n{table}'
 
 
 def _plan(plan: Plan) -> str:
@@ -148,13 +180,13 @@ def _plan(plan: Plan) -> str:
     return f"<h2>What was planned</h2>\n{table}"
 
 
-def _census(before: Sequence[CensusRow], after: Sequence[CensusRow] | None) -> str:
-    both = both_censuses(before, after or ())
+def _census(plan: Plan, after: Sequence[CensusRow] | None) -> str:
+    both = both_censuses(plan.census, after or ())
     most = max((max(was, now) for _, was, now in both), default=0) or 1
     rows = [
         [
             _text(row.provider or "unknown"),
-            "-" if row.key_id is None else _code(row.key_id),
+            "-" if row.key_id is None else _key(row.key_id, plan),
             "-" if row.version_number is None else str(row.version_number),
             {None: "-", True: "primary", False: "old"}[row.is_primary],
             _bar("before", was, most) + ("" if after is None else _bar("after", now, most)),
@@ -172,6 +204,11 @@ def _census(before: Sequence[CensusRow], after: Sequence[CensusRow] | None) -> s
     return f"<h2>Records on each key version</h2>\n{legend}\n{table}"
 
 
+def _key(key_id: str, plan: Plan) -> str:
+    alias = plan.aliases.get(key_id)
+    return _code(key_id) + (f" {_text(alias)}" if alias else "")
+
+
 def _bar(when: str, count: int, most: int) -> str:
     # So that a few of very many can still be seen.
     width = max(100 * count / most, 0.6) if count else 0
@@ -181,7 +218,17 @@ def _bar(when: str, count: int, most: int) -> str:
 def _failures(report: Report) -> str:
     if not report.failure_codes:
         return ""
-    codes = [[_code(code), f"{count:,}"] for code, count in report.failure_codes.items()]
+    kinds = [
+        [
+            _text(each.provider),
+            _code(each.code),
+            _text(each.message),
+            ", ".join(map(_code, each.examples[:NAMED])),
+            f"{each.records:,}",
+        ]
+        for each in report.failure_groups
+    ]
+    columns = ["provider", "code", "message", "for example", "records"]
     rows = [
         [_code(f.record_id), _code(f.code), _text(f.message), _code(f.request_id)]
         for f in report.failures
@@ -189,8 +236,8 @@ def _failures(report: Report) -> str:
     return "\n".join(
         [
             '<h2>Failed</h2>\n<p class="soft">' + f"{_text(LEFT)}</p>",
-            _table(["code", "records"], codes, numbers={1}),
-            "<p></p>",
+            _table(columns, kinds, numbers={4}),
+            "<h3>Each of them</h3>",
             _table(["record", "code", "message", "request"], rows),
             _also(more(len(rows), report.results.failed)),
         ]

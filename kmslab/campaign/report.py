@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
-from typing import Any
+from functools import lru_cache, partial
+from typing import Any, Final
 
 from kmslab.analysis.census import CensusRow
 from kmslab.analysis.classify import Outcome
 from kmslab.campaign.journal import Failure, Journal, Lost, Step
-from kmslab.campaign.plan import Plan
+from kmslab.campaign.plan import NEVER_SENT, Plan
+from kmslab.campaign.selection import Selection
 
-_LISTED = 1_000
+_LISTED: Final = 1_000
+_EXAMPLES: Final = 10
+
+_PENDING: Final = frozenset({"planning", "running", "aborted"})
+"""The states in which the journal may have what the source does not."""
+
+# What may differ in two messages that say the same.
+_VARYING: Final = re.compile(
+    r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|'[^']*'|\"[^\"]*\"|[0-9][0-9,.]*"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +42,27 @@ class Results:
     failed: int
     lost: int
 
+    @property
+    def total(self) -> int:
+        """The records that were gone over."""
+        return self.re_encrypted + self.unchanged + self.failed + self.lost
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """So many failures of one kind: alike in provider, code and message.
+
+    Messages are alike where only numbers, ids and quoted texts in them differ. `message` and
+    `request_id` are those of the first, `examples` the first records.
+    """
+
+    provider: str
+    code: str
+    message: str
+    request_id: str
+    records: int
+    examples: tuple[str, ...]
+
 
 @dataclass(frozen=True, slots=True)
 class Report:
@@ -40,6 +74,11 @@ class Report:
     them without a proof that it holds what the new one held. An undo left `undo_left` as they are,
     and `undo_lost` names the first of them. `undone` and `undo_left` are never more than what was
     re-encrypted.
+
+    `pending` records have a new blob in the journal that is not stored in the source: it is when
+    their file is finished, and never will be where the campaign was aborted. `kept_out` are the
+    records that the run met and could not send, by outcome; None where that is not known.
+    `failure_groups` counts all failures by kind, unless none were to be listed.
     """
 
     campaign: str
@@ -59,6 +98,40 @@ class Report:
     undo_left: int
     undo_lost: tuple[Lost, ...]
     undone_unproven: int = 0
+    pending: int = 0
+    kept_out: Mapping[Outcome, int] | None = None
+    failure_groups: tuple[FailureGroup, ...] = ()
+
+    @property
+    def gone_over(self) -> bool:
+        """Whether every record that there was has been gone over."""
+        return self.census_after is not None
+
+    @property
+    def gone(self) -> int:
+        """How many records fewer there were than planned; 0 until all have been gone over."""
+        return max(0, -self._more)
+
+    @property
+    def new(self) -> int:
+        """How many records more there were than planned; 0 until all have been gone over."""
+        return max(0, self._more)
+
+    @property
+    def _more(self) -> int:
+        if self.plan is None or not self.gone_over:
+            return 0
+        return self.results.total - self.plan.total
+
+    @property
+    def never_sent(self) -> Mapping[Outcome, int]:
+        """The records that should perhaps be re-encrypted and could not be sent, by outcome: those
+        that the run met, or those of the plan where the run does not tell."""
+        found = self.kept_out
+        if found is None:
+            planned = {} if self.plan is None else self.plan.outcomes
+            found = {o: n for o, n in planned.items() if o in NEVER_SENT}
+        return {outcome: found[outcome] for outcome in Outcome if found.get(outcome)}
 
     @property
     def untouched(self) -> int:
@@ -76,13 +149,19 @@ class Report:
             "campaign": self.campaign,
             "state": self.state,
             "source": self.source,
+            "selection": None if plan is None else _selection(plan.options.selection),
             "started_at": self.started_at.isoformat(),
             "finished_at": None if self.finished_at is None else self.finished_at.isoformat(),
             "total": None if plan is None else plan.total,
             "outcomes": {} if plan is None else {o.value: n for o, n in plan.outcomes.items()},
             "results": asdict(self.results),
+            "pending": self.pending,
+            "gone": self.gone,
+            "new": self.new,
+            "never_sent": {o.value: n for o, n in self.never_sent.items()},
             "untouched": self.untouched,
             "failure_codes": dict(self.failure_codes),
+            "failure_groups": [asdict(group) for group in self.failure_groups],
             "failures": [asdict(failure) for failure in self.failures],
             "lost": [asdict(lost) for lost in self.losses],
             "census_before": [] if plan is None else [asdict(row) for row in plan.census],
@@ -98,9 +177,20 @@ class Report:
         }
 
 
+def _selection(selection: Selection) -> dict[str, Any]:
+    """A selection as JSON takes it, of ids only their number: there may be very many."""
+    ids = selection.record_ids
+    return {**selection.as_dict(), "record_ids": None if ids is None else len(ids)}
+
+
 def read_report(journal: Journal, *, listed: int | None = _LISTED) -> Report:
-    """The report of a campaign; `listed` is the most failures and losses that are named."""
+    """The report of a campaign; `listed` is the most failures and losses that are named.
+
+    None names them all.
+    """
     facts = journal.facts()
+    kept_out = facts.get("kept_out")
+    applied, lost = journal.count(Step.APPLIED), journal.count_lost(Step.APPLIED)
     after = facts.get("after")
     finished_at = facts.get("finished_at")
     unchanged = journal.unchanged()
@@ -113,10 +203,10 @@ def read_report(journal: Journal, *, listed: int | None = _LISTED) -> Report:
         finished_at=None if finished_at is None else datetime.fromisoformat(finished_at),
         plan=None if facts["plan"] is None else Plan.from_dict(facts["plan"]),
         results=Results(
-            re_encrypted=journal.count(Step.APPLIED),
+            re_encrypted=applied,
             unchanged=unchanged,
             failed=codes.total(),
-            lost=journal.count_lost(Step.APPLIED),
+            lost=lost,
         ),
         failure_codes=codes,
         failures=tuple(journal.failures(listed)),
@@ -128,4 +218,40 @@ def read_report(journal: Journal, *, listed: int | None = _LISTED) -> Report:
         undo_left=journal.count_lost(Step.UNDONE),
         undo_lost=tuple(journal.lost(Step.UNDONE, listed)),
         undone_unproven=journal.count(Step.UNPROVEN),
+        pending=journal.count_intended() - applied - lost if facts["state"] in _PENDING else 0,
+        kept_out=None if after is None else _by_outcome(kept_out),
+        failure_groups=() if listed == 0 else failure_groups(journal.each_failure()),
+    )
+
+
+def _by_outcome(counts: Mapping[str, int] | None) -> Mapping[Outcome, int] | None:
+    return None if counts is None else {Outcome(name): n for name, n in counts.items()}
+
+
+def failure_groups(failures: Iterable[Failure]) -> tuple[FailureGroup, ...]:
+    """Failures by kind, the most frequent first.
+
+    >>> some = [Failure(f"order-{n}", "ctyun", "E", f"key {n} is gone", "") for n in (1, 2)]
+    >>> [(group.message, group.records, group.examples) for group in failure_groups(some)]
+    [('key 1 is gone', 2, ('order-1', 'order-2'))]
+    """
+    counts = Counter[tuple[str, str, str]]()
+    firsts: dict[tuple[str, str, str], list[Failure]] = {}
+    shape_of = lru_cache(maxsize=1_000)(partial(_VARYING.sub, "…"))
+    for failure in failures:
+        kind = failure.provider, failure.code, shape_of(failure.message)
+        counts[kind] += 1
+        first = firsts.setdefault(kind, [])
+        if len(first) < _EXAMPLES:
+            first.append(failure)
+    return tuple(
+        FailureGroup(
+            provider,
+            code,
+            firsts[provider, code, shape][0].message,
+            firsts[provider, code, shape][0].request_id,
+            records,
+            tuple(failure.record_id for failure in firsts[provider, code, shape]),
+        )
+        for (provider, code, shape), records in counts.most_common()
     )

@@ -6,10 +6,12 @@ and so is what may be on it for all that anybody can tell.
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
+from pathlib import Path
 from typing import Final
 
 from kmslab.analysis.classify import Classifier, Outcome, Verdict
@@ -68,6 +70,8 @@ class Retirement:
     sources: tuple[str, ...]
     records: int
     left: tuple[Left, ...]
+    unregistered: tuple[str, ...] = ()
+    """Where campaigns were at work, and that is not registered, so that nobody looked there."""
 
     @property
     def ready(self) -> bool:
@@ -108,9 +112,11 @@ def survey(
     if not sources:
         left.append(Left(Kind.UNSCANNED, "no source is registered, so nothing was looked at"))
     with ExitStack() as locks:
-        for registered, opened in _locked(locks, ground, states, sources):
-            left += search.in_source(registered, opened, accept_empty=accept_empty)
+        opened = _locked(locks, ground, states, sources)
+        for registered, source in opened:
+            left += search.in_source(registered, source, accept_empty=accept_empty)
         left += search.in_journals(states)
+        known = {name for registered, each in opened for name in _names(registered, each)}
         left += surroundings.changed(_Surroundings.of(states, _seen_now(ground, key)))
     left += [
         Left(Kind.HOLD, f"{hold.name}: {hold.reason}") for hold in holds if hold.covers(key.key_id)
@@ -123,7 +129,35 @@ def survey(
         tuple(registered.name for registered in sources),
         search.records,
         tuple(e for e in left if not (accept_unreadable and e.kind is Kind.UNREADABLE)),
+        tuple(name for name in _worked_on(states) if name not in known and _may_be_there(name)),
     )
+
+
+def _names(registered: RegisteredSource, opened: Source | SourceError) -> Iterator[str]:
+    """What a registered source may be called in the journal of a campaign."""
+    yield registered.spec.location
+    if not isinstance(opened, SourceError):
+        yield opened.name
+        yield from (part.name for part in opened.parts)
+
+
+def _worked_on(states: Sequence[State]) -> list[str]:
+    """The sources of all campaigns, and the copies that they wrote, each once."""
+    found: dict[str, None] = {}
+    for path in (path for state in states for path in state.journals()):
+        with Journal.open(path) as journal:
+            facts = journal.facts()
+        found[facts["source"]] = None
+        if output := facts["options"]["output"]:
+            found[output] = None
+    return list(found)
+
+
+def _may_be_there(name: str) -> bool:
+    """Whether a source may still exist; of a table that is not known."""
+    if "://" in name or glob.has_magic(name):
+        return True
+    return Path(name).exists()
 
 
 def _seen_now(ground: Ground, key: Key) -> Key:

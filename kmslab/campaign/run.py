@@ -34,6 +34,7 @@ from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.sending import Sender, Verify
 from kmslab.campaign.state import State
 from kmslab.campaign.watching import QUIET, Progress, Watch
+from kmslab.campaign.wording import counted
 from kmslab.clock import Clock
 from kmslab.errors import (
     CampaignInterrupted,
@@ -293,7 +294,8 @@ class _Run:
             return
         self._journal.note(calls=self._calls())
         campaign_id = self._journal.campaign_id
-        done = f"campaign {campaign_id} stopped after {self._before + pass_.rows:,} records"
+        rows = counted(self._before + pass_.rows, "record")
+        done = f"campaign {campaign_id} stopped after {rows}"
         if pass_.stalled is not None:
             raise CampaignInterrupted(
                 f"{done}, since a provider does not answer: {pass_.stalled}",

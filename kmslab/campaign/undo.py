@@ -18,6 +18,7 @@ from kmslab.campaign.passes import GONE
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import Ground, refuse_second
 from kmslab.campaign.watching import QUIET, Progress, Watch
+from kmslab.campaign.wording import counted
 from kmslab.errors import CampaignInterrupted, CampaignState
 from kmslab.records.source import Chunk, Edit, Part, Source
 from kmslab.records.spec import SourceSpec
@@ -274,6 +275,6 @@ class _Undo:
         if self._watch.stop():
             campaign_id = self._journal.campaign_id
             raise CampaignInterrupted(
-                f"the undo of campaign {campaign_id} stopped after {self._rows:,} records",
+                f"the undo of campaign {campaign_id} stopped after {counted(self._rows, 'record')}",
                 campaign_id=campaign_id,
             )

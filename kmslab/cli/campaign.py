@@ -6,8 +6,14 @@ from typing import Annotated, Literal
 
 import typer
 
-from kmslab.cli.campaign_options import CampaignId, PaceOptions, TargetOptions
-from kmslab.cli.campaign_steps import ground_in, made_plan, naming_unfinished, tell, wanted
+from kmslab.cli.campaign_options import (
+    CampaignId,
+    PaceOptions,
+    SelectionOptions,
+    TargetOptions,
+    check_usage,
+)
+from kmslab.cli.campaign_steps import ground_in, made_plan, naming_campaign, tell, wanted
 from kmslab.cli.grounds import StateFolder
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
@@ -22,7 +28,8 @@ app = typer.Typer(
     **settings(),
 )
 
-_RESUME = "kmslab campaign resume {id}"
+_NOTHING_SAID = TargetOptions(), PaceOptions(), SelectionOptions()
+_RESUME = "campaign resume {id}"
 Yes = Annotated[bool, typer.Option("--yes", help="Do it, and do not ask.")]
 
 
@@ -30,6 +37,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it, and do not ask.")]
     epilog=example(
         "kmslab campaign plan orders.csv",
         "kmslab campaign plan sqlite:///shop.db --table secrets --to payments --json",
+        "kmslab campaign plan orders.csv --key orders --key-version 1",
     )
 )
 @opens_lab
@@ -37,6 +45,7 @@ def plan(
     columns: SourceOptions,
     target: TargetOptions,
     pace: PaceOptions,
+    some: SelectionOptions,
     opening: Opening,
     source: ReadSource,
     deep: Annotated[
@@ -56,15 +65,18 @@ def plan(
     rate, or at --rate.
     """
     import json
+    import shlex
 
     from kmslab.cli.campaign_shown import show_plan
+    from kmslab.cli.hints import Hints
     from kmslab.cli.names import Names
     from kmslab.cli.streams import refuse_existing, write_private_file
 
     refuse_existing(save)
+    hints = Hints(opening, state)
     with opening() as lab:
         ground = ground_in(lab, opening, state, source)
-        options = pace.options(lab)
+        options = pace.options(lab, some.selection(lab))
         spec = columns.find(source, ground.state)
         made = made_plan(ground, spec, target.target(lab), options, deep=deep)
         names = Names.of(lab)
@@ -76,13 +88,15 @@ def plan(
     else:
         show_plan(made, names)
     if save is not None:
-        narrate(f"the plan is in {save}; to carry it out: kmslab campaign run --plan {save} --yes")
+        command = hints(f"campaign run --plan {shlex.quote(save)} --yes")
+        narrate(f"the plan is in {save}; to carry it out: {command}")
 
 
 @app.command(
     epilog=example(
         "kmslab campaign run orders.csv",
         "kmslab campaign run orders.csv --yes --json",
+        "kmslab campaign run orders.csv --only-ids first.txt --yes",
         "kmslab campaign run --plan orders.plan --yes",
     )
 )
@@ -91,6 +105,7 @@ def run(
     columns: SourceOptions,
     target: TargetOptions,
     pace: PaceOptions,
+    some: SelectionOptions,
     opening: Opening,
     source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=READ_HELP)] = None,
     yes: Yes = False,
@@ -117,18 +132,20 @@ def run(
     from kmslab.campaign.planning import check_current
     from kmslab.campaign.run import run as run_campaign
     from kmslab.cli.campaign_options import saved_plan
+    from kmslab.cli.hints import Hints
     from kmslab.cli.names import Names
     from kmslab.cli.progress import watching
 
-    given = columns.given or target != TargetOptions() or pace != PaceOptions()
-    _check_usage(source, plan_file, given or atomic or output is not None)
+    hints = Hints(opening, state)
+    given = columns.given or (target, pace, some) != _NOTHING_SAID
+    check_usage(source, plan_file, given or atomic or output is not None)
     with opening() as lab:
         planned = None if plan_file is None else saved_plan(plan_file)
         ground = ground_in(lab, opening, state, source or "")
         spec = columns.find(source or "", ground.state) if planned is None else planned.spec
         names = Names.of(lab)
         goes_to = target.target(lab)
-        options = pace.options(lab, atomic=atomic, output=output)
+        options = pace.options(lab, some.selection(lab), atomic=atomic, output=output)
         if not yes:
             if planned is None:
                 planned = made_plan(ground, spec, goes_to, options)
@@ -136,10 +153,10 @@ def run(
                 check_current(planned, ground.open_source(spec), lab)
             if not wanted(planned, names, as_json=as_json):
                 return
-        unfinished = naming_unfinished(ground.state, as_json=as_json)
-        with unfinished, watching(_RESUME) as watch:
+        naming = naming_campaign(ground.state, hints, _RESUME, spec)
+        with naming, watching(hints(_RESUME)) as watch:
             report = run_campaign(ground, spec, goes_to, options=options, plan=planned, watch=watch)
-    tell(report, names, as_json=as_json)
+    tell(report, names, hints, as_json=as_json)
 
 
 @app.command(epilog=example("kmslab campaign resume 20260102-030405-6e1f"))
@@ -156,20 +173,23 @@ def resume(
     from kmslab.campaign.run import UNFINISHED
     from kmslab.campaign.run import resume as resume_campaign
     from kmslab.cli.campaign_options import found_id
+    from kmslab.cli.hints import Hints
     from kmslab.cli.names import Names
     from kmslab.cli.progress import watching
 
+    hints = Hints(opening, state)
     with opening() as lab:
         ground = ground_in(lab, opening, state)
         campaign_id = found_id(ground.state, campaign)
         with Journal.open(ground.state.journal_path(campaign_id)) as journal:
             unfinished = journal.facts()["state"] in UNFINISHED
-        with watching(_RESUME) as watch:
+        naming = naming_campaign(ground.state, hints, _RESUME, campaign_id)
+        with naming, watching(hints(_RESUME)) as watch:
             report = resume_campaign(ground, campaign_id, watch=watch)
         names = Names.of(lab)
     if not unfinished:
         narrate(f"campaign {campaign_id} was {report.state} already; nothing was done")
-    tell(report, names, as_json=as_json, fails=unfinished)
+    tell(report, names, hints, as_json=as_json, fails=unfinished)
 
 
 @app.command(epilog=example("kmslab campaign verify 20260102-030405-6e1f"))
@@ -183,12 +203,14 @@ def verify(
     code is 1 unless all that were changed are. Plaintexts are compared here and shown nowhere.
     """
     from kmslab.campaign.proof import verify as verify_campaign
+    from kmslab.campaign.wording import counted
     from kmslab.cli.campaign_options import found_id
+    from kmslab.cli.hints import Hints
     from kmslab.cli.progress import watching
 
     with opening() as lab:
         ground = ground_in(lab, opening, state)
-        with watching("kmslab campaign verify {id}") as watch:
+        with watching(Hints(opening, state)("campaign verify {id}")) as watch:
             proof = verify_campaign(ground, found_id(ground.state, campaign), watch=watch)
     if as_json:
         write_json(proof)
@@ -203,9 +225,10 @@ def verify(
         write_table(["RECORDS", "COUNT"], [*rows, ["re-encrypted", proof.changed]])
     if proof.unproven:
         some = ", ".join(proof.unproven_ids[:10])
-        narrate(f"{proof.unproven:,} records do not open to what they held before: {some}")
+        one, many = "record does not open to what it", "records do not open to what they"
+        narrate(f"{counted(proof.unproven, one, many)} held before: {some}")
     if not proof.complete:
-        narrate(f"{proof.proven:,} of {proof.changed:,} records are proven")
+        narrate(f"{proof.proven:,} of {counted(proof.changed, 'record')} are proven")
         raise typer.Exit(1)
 
 
@@ -232,6 +255,7 @@ def undo(
     from kmslab.campaign.undo import undo as undo_campaign
     from kmslab.cli.campaign_options import agreed, found_id, may_ask
     from kmslab.cli.campaign_shown import show_undo_plan, show_undone
+    from kmslab.cli.hints import Hints
     from kmslab.cli.progress import watching
 
     with opening() as lab:
@@ -253,8 +277,10 @@ def undo(
             if not agreed(would.restorable):
                 narrate("nothing was changed")
                 raise typer.Exit(1)
-        again = "kmslab campaign undo {id} --yes" + (" --unproven" if unproven else "")
-        with watching(again) as watch:
+        again = "campaign undo {id} --yes" + (" --unproven" if unproven else "")
+        hints = Hints(opening, state)
+        naming = naming_campaign(ground.state, hints, again, campaign_id)
+        with naming, watching(hints(again)) as watch:
             report = undo_campaign(ground, campaign_id, unproven=unproven, watch=watch)
     if as_json:
         write_json(report.as_dict())
@@ -297,6 +323,7 @@ def close(
     epilog=example(
         "kmslab campaign report 20260102-030405-6e1f",
         "kmslab campaign report 20260102-030405-6e1f --format html --output report.html",
+        "kmslab campaign report 20260102-030405-6e1f --failures failures.jsonl",
     )
 )
 @opens_lab
@@ -310,6 +337,14 @@ def report(
     output: Annotated[
         str | None, typer.Option("--output", metavar="FILE", help="Write it to a new file.")
     ] = None,
+    failures: Annotated[
+        str | None,
+        typer.Option(
+            "--failures",
+            metavar="FILE",
+            help="In place of a report: every record that failed or was lost, to a new JSONL file.",
+        ),
+    ] = None,
     state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -317,18 +352,27 @@ def report(
 
     What was asked, what was planned, what became of the records, the censuses before and after,
     failures with the providers' codes. It holds record ids and no blob. No lab is opened.
+
+    A report names the first 1,000 records that failed or were lost; --failures writes them all.
     """
     from kmslab.campaign.journal import Journal
     from kmslab.campaign.rendering import markdown
     from kmslab.campaign.rendering_html import html
     from kmslab.campaign.report import read_report
     from kmslab.cli.campaign_options import found_id
+    from kmslab.cli.campaign_steps import write_failures
     from kmslab.cli.grounds import state_of
     from kmslab.cli.output import json_text
     from kmslab.cli.streams import write_private_file
+    from kmslab.errors import SettingError
 
+    if failures is not None and (output is not None or as_json or form != "md"):
+        raise SettingError("--failures FILE writes no report: give no --output, --format or --json")
     there = state_of(opening, state)
     with Journal.open(there.journal_path(found_id(there, campaign))) as journal:
+        if failures is not None:
+            write_failures(journal, failures)
+            return
         found = read_report(journal)
     if as_json or form == "json":
         text = json_text(found.as_dict(), indent=output is not None)
@@ -348,7 +392,7 @@ def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) ->
 
     One whose journal cannot be read is `unreadable`. No lab is opened.
     """
-    from kmslab.campaign.closing import Unreadable, campaigns
+    from kmslab.campaign.closing import campaigns
     from kmslab.cli.campaign_shown import as_listed, show_list
     from kmslab.cli.grounds import state_of
 
@@ -359,17 +403,3 @@ def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) ->
         narrate("no campaigns; `kmslab campaign run SOURCE` makes one")
     else:
         show_list(found)
-        for each in found:
-            if isinstance(each, Unreadable):
-                narrate(f"{each.campaign}: {each.error}")
-
-
-def _check_usage(source: str | None, plan_file: str | None, given: bool) -> None:
-    from kmslab.errors import SettingError
-
-    if (source is None) is (plan_file is None):
-        raise SettingError("give SOURCE, or --plan FILE in its place")
-    if plan_file is not None and given:
-        raise SettingError(
-            "a plan brings its own source, columns, target and options; give none with --plan"
-        )

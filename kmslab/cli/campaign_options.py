@@ -14,13 +14,18 @@ import typer
 if TYPE_CHECKING:
     from kmslab.analysis.classify import Target
     from kmslab.campaign.plan import Options, Plan
+    from kmslab.campaign.selection import Selection
     from kmslab.campaign.state import State
     from kmslab.lab import Lab
+    from kmslab.model import Key
 
 CampaignId = Annotated[
     str,
     typer.Argument(metavar="ID", help="The campaign's id, or the beginning of it that is unique."),
 ]
+
+_IDS_BYTES: Final = 256 * 1024 * 1024
+"""Millions of ids."""
 
 SURE: Final = 1_000
 """Above so many records their number must be typed, and not just `y`."""
@@ -69,6 +74,65 @@ class TargetOptions:
 
 
 @dataclass(frozen=True, slots=True)
+class SelectionOptions:
+    """The options that say which of a source's records a campaign is about."""
+
+    only_ids: Annotated[
+        str | None,
+        typer.Option(
+            "--only-ids",
+            metavar="FILE",
+            help="Only the records with these ids, one on each line; - for stdin.",
+        ),
+    ] = None
+    key: Annotated[
+        str | None, typer.Option("--key", metavar="KEY", help="Only the records on this key.")
+    ] = None
+    key_version: Annotated[
+        str | None,
+        typer.Option(
+            "--key-version",
+            metavar="N|ID",
+            help="Only those on this version; a number needs --key.",
+        ),
+    ] = None
+
+    def selection(self, lab: Lab) -> Selection:
+        """Which records those are, in this lab."""
+        from kmslab.campaign.selection import Selection
+
+        ids = None if self.only_ids is None else _read_ids(self.only_ids)
+        key = None if self.key is None else lab.key(self.key)
+        version = None if self.key_version is None else _version_id(lab, key, self.key_version)
+        return Selection(ids, None if key is None else key.key_id, version)
+
+
+def _read_ids(path: str) -> frozenset[str]:
+    from kmslab.cli.streams import decoded, read_bytes
+    from kmslab.errors import SettingError
+
+    what = "the list of ids"
+    text = decoded(read_bytes(path, what, most=_IDS_BYTES), what).removeprefix("\ufeff")
+    ids = frozenset(line.removesuffix("\r") for line in text.split("\n")) - {""}
+    if not ids:
+        raise SettingError(f"{path}: {what} is empty; it has one id on each line")
+    return ids
+
+
+def _version_id(lab: Lab, key: Key | None, named: str) -> str:
+    from kmslab.cli.providers import version_of
+    from kmslab.errors import SettingError
+
+    if key is not None:
+        return version_of(key, named)
+    if named in {version.version_id for key in lab.keys() for version in key.versions}:
+        return named
+    raise SettingError(
+        f"--key-version {named} is the id of no version in the lab; a number needs --key KEY"
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class PaceOptions:
     """The options that say how fast, and how it is verified."""
 
@@ -86,8 +150,15 @@ class PaceOptions:
         ),
     ] = "decrypt"
 
-    def options(self, lab: Lab, *, atomic: bool = False, output: str | None = None) -> Options:
-        """How a campaign in this lab is run."""
+    def options(
+        self,
+        lab: Lab,
+        selection: Selection,
+        *,
+        atomic: bool = False,
+        output: str | None = None,
+    ) -> Options:
+        """How a campaign in this lab is run, and over which records."""
         from kmslab.analysis.verify import Verify
         from kmslab.campaign.plan import Options
         from kmslab.errors import SettingError
@@ -100,7 +171,21 @@ class PaceOptions:
             raise SettingError(f"--verify: {error}") from None
         rates = {} if self.rate is None else dict.fromkeys(lab.providers(), self.rate)
         place = None if output is None else str(Path(output).absolute())
-        return Options(verify=self.verify, rates=rates, atomic=atomic, output=place)
+        return Options(
+            verify=self.verify, rates=rates, atomic=atomic, output=place, selection=selection
+        )
+
+
+def check_usage(source: str | None, plan_file: str | None, given: bool) -> None:
+    """SettingError unless there is a source or a plan; `given` says that options came with it."""
+    from kmslab.errors import SettingError
+
+    if (source is None) is (plan_file is None):
+        raise SettingError("give SOURCE, or --plan FILE in its place")
+    if plan_file is not None and given:
+        raise SettingError(
+            "a plan brings its own source, columns, target and options; give none with --plan"
+        )
 
 
 def saved_plan(path: str) -> Plan:
@@ -128,9 +213,9 @@ def found_id(state: State, given: str) -> str:
     found = [each for each in ids if given and each.startswith(given)]
     if len(found) == 1:
         return found[0]
-    which = f"{len(found)} campaigns" if found else "no campaign"
+    which = f"there are {len(found)} campaigns" if found else "there is no campaign"
     raise CampaignNotFound(
-        f"there are {which} whose id begins with {given[:60]!r} in {state.path}; "
+        f"{which} whose id begins with {given[:60]!r} in {state.path}; "
         "`kmslab campaign list` shows them"
     )
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from kmslab.cli.output import narrate_text, write_line, write_table, write_text
+from kmslab.cli.output import narrate, narrate_text, write_line, write_table, write_text
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
@@ -18,16 +18,25 @@ if TYPE_CHECKING:
 _NAMED: Final = 10
 """So many records are named on a screen; the report has more."""
 
+_VERSIONS: Final = 10
+"""So many key versions of a campaign are shown on a screen: the others are summed up."""
+
 _SHOWN: Final = 3
 """How many records are named for each reason; --json names ten."""
 
 
 def show_plan(plan: Plan, names: Names) -> None:
     """What would become of the records, what is there now, and what it takes."""
+    from kmslab.campaign.rendering import destination, selected
+
     write_line(f"Plan for {plan.source}")
+    if plan.target.key_id is not None:
+        write_text(f"Destination: {destination(plan)}.")
+    if some := selected(plan):
+        write_text(f"Records: {some}. The census counts all.")
     _show_reasons(plan)
     write_line("\nCensus: the records on each key version now")
-    show_census(plan.census, names)
+    _show_versions(plan, names)
     if plan.forecast.calls:
         write_line("\nCalls, how long they take, and the rights that they need")
         write_table(["PROVIDER", "CALLS", "A SECOND", "TIME", "RIGHTS"], _calls(plan))
@@ -65,6 +74,43 @@ def show_census(rows: Iterable[CensusRow], names: Names) -> None:
     )
 
 
+def _show_versions(plan: Plan, names: Names, after: Sequence[CensusRow] | None = None) -> None:
+    """The key versions of a plan as a table: after a run those that changed, or are still stale.
+
+    The others, and those that would not fit a screen, are summed up below it.
+    """
+    from kmslab.campaign.rendering import both_censuses
+    from kmslab.campaign.wording import counted
+
+    both = both_censuses(plan.census, plan.census if after is None else after)
+    told = [each for each in both if after is None or each[1] != each[2] or _is_stale(each)]
+    shown = sorted(told, key=lambda each: (not _is_stale(each), -max(each[1], each[2])))[:_VERSIONS]
+    columns = ["PROVIDER", "KEY", "VERSION", "PRIMARY", "RECORDS"]
+    if after is not None:
+        columns[-1:] = ["BEFORE", "AFTER"]
+    rows = [
+        [r.provider, names(r.key_id), r.version_number, r.is_primary, was, now][: len(columns)]
+        for r, was, now in sorted(shown, key=lambda each: _by_name(each[0], names))
+    ]
+    if rows:
+        write_table(columns, rows)
+    notes = []
+    if others := [each for each in told if each not in shown]:
+        was, now = sum(each[1] for each in others), sum(each[2] for each in others)
+        held = counted(was, "record") + ("" if after is None else f" before and {now:,} after")
+        notes.append(f"{counted(len(others), 'row')} more with {held}")
+    if len(told) < len(both):
+        notes.append(f"{counted(len(both) - len(told), 'row')} unchanged")
+    if notes:
+        write_text(f"and {', '.join(notes)}; --json has all")
+
+
+def _is_stale(found: tuple[CensusRow, int, int]) -> bool:
+    """Whether records are on a key version now that is not the primary one."""
+    row, _, now = found
+    return row.is_primary is False and now > 0
+
+
 def _calls(plan: Plan) -> list[list[Any]]:
     from kmslab.campaign.rendering import duration
 
@@ -83,8 +129,9 @@ def _calls(plan: Plan) -> list[list[Any]]:
 def show_intent(plan: Plan) -> None:
     """Say exactly what a run would do, to whoever is asked."""
     from kmslab.campaign.rendering import duration
+    from kmslab.campaign.wording import counted
 
-    calls = [f"{one.calls:,} calls to {one.provider}" for one in plan.forecast.providers]
+    calls = [f"{counted(one.calls, 'call')} to {one.provider}" for one in plan.forecast.providers]
     if plan.options.rates:
         calls[-1] += f", {duration(plan.forecast.seconds)} at that rate"
     verified = {"decrypt": "open each new blob and compare", "answer": "open no new blob"}
@@ -94,33 +141,30 @@ def show_intent(plan: Plan) -> None:
         if plan.options.output
         else f"write the new blobs back into {plan.source}"
     )
-    done = f"re-encrypt {plan.to_send:,} records ({' and '.join(calls)}), {how}, and {place}"
-    narrate_text(f"\nThis will {done}.")
+    some = counted(plan.to_send, "record")
+    done = f"re-encrypt {some} ({' and '.join(calls)}), {how}, and {place}"
+    outcomes = ", ".join(f"{n:,} {outcome.value}" for outcome, n in plan.outcomes.items() if n)
+    narrate_text(f"\n{counted(plan.total, 'record')}: {outcomes}.")
+    narrate_text(f"This will {done}.")
     if left := plan.total - plan.to_send:
-        narrate_text(f"The other {left:,} are left as they are.")
+        others = counted(left, "is left as it is", "are left as they are")
+        narrate_text(f"The other {others}.")
     if plan.options.atomic:
         narrate_text("With --atomic nothing is written unless every record succeeds.")
 
 
 def show_report(report: Report, names: Names) -> None:
     """What a campaign has done."""
-    from kmslab.campaign.rendering import both_censuses, results
+    from kmslab.campaign.accounts import account
+    from kmslab.campaign.rendering import selected
 
     write_line(f"Campaign {report.campaign} on {report.source}: {report.state}")
-    write_table(
-        ["RESULT", "RECORDS"],
-        results(report),
-    )
+    if report.plan is not None and (some := selected(report.plan)):
+        write_text(f"Records: {some}. The census counts all.")
+    write_table(["RESULT", "RECORDS"], account(report))
     if report.plan is not None and report.census_after is not None:
         write_line("\nCensus: the records on each key version, before and after")
-        both = both_censuses(report.plan.census, report.census_after)
-        write_table(
-            ["PROVIDER", "KEY", "VERSION", "PRIMARY", "BEFORE", "AFTER"],
-            [
-                [r.provider, names(r.key_id), r.version_number, r.is_primary, before, after]
-                for r, before, after in sorted(both, key=lambda each: _by_name(each[0], names))
-            ],
-        )
+        _show_versions(report.plan, names, report.census_after)
     _show_failures(report)
     _show_lost("Lost: left as they are", [(lost.record_id, lost.reason) for lost in report.losses])
 
@@ -129,15 +173,14 @@ def _show_failures(report: Report) -> None:
     if not report.failure_codes:
         return
     write_line("\nFailed: left as they are")
-    examples = {failure.code: failure for failure in reversed(report.failures)}
-    rows = [
-        [code, count, examples[code].record_id if code in examples else None]
-        for code, count in report.failure_codes.items()
-    ]
-    write_table(["CODE", "RECORDS", "FOR EXAMPLE"], rows)
-    for code, failure in examples.items():
-        request = f" (request {failure.request_id})" if failure.request_id else ""
-        write_text(f"{code}: {failure.message}{request}")
+    shown = report.failure_groups[:_NAMED]
+    rows = [[g.provider, g.code, g.records, ", ".join(g.examples[:_SHOWN])] for g in shown]
+    write_table(["PROVIDER", "CODE", "RECORDS", "FOR EXAMPLE"], rows)
+    for group in shown:
+        request = f" (request {group.request_id})" if group.request_id else ""
+        write_text(f"{group.code}: {group.message}{request}")
+    if more := len(report.failure_groups) - len(shown):
+        write_text(f"(the report has {more:,} more kinds of failures)")
 
 
 def _show_lost(title: str, lost: Sequence[tuple[str, str]]) -> None:
@@ -147,19 +190,6 @@ def _show_lost(title: str, lost: Sequence[tuple[str, str]]) -> None:
     write_table(["RECORD", "WHY"], lost[:_NAMED])
     if len(lost) > _NAMED:
         write_text("(the report names more)")
-
-
-def never_sent(report: Report) -> Mapping[str, int]:
-    """The records that were not sent, though somebody may want them to be, by outcome."""
-    from kmslab.analysis.classify import Outcome
-
-    if report.plan is None:
-        return {}
-    return {
-        outcome.value: count
-        for outcome, count in report.plan.outcomes.items()
-        if count and not outcome.sent and outcome is not Outcome.CURRENT
-    }
 
 
 def show_undo_plan(plan: UndoPlan) -> None:
@@ -197,7 +227,7 @@ def as_listed(campaign: Report | Unreadable) -> dict[str, Any]:
     """
     from kmslab.campaign.report import Report
 
-    names = (*_LISTED, "results", "undone")
+    names = (*_LISTED, "results", "pending", "undone")
     if isinstance(campaign, Report):
         everything = campaign.as_dict() | {"error": None}
     else:
@@ -209,10 +239,21 @@ def as_listed(campaign: Report | Unreadable) -> dict[str, Any]:
     return {name: everything[name] for name in (*names, "error")}
 
 
-def show_list(campaigns: Iterable[Report | Unreadable]) -> None:
-    """Campaigns as a table."""
+def show_list(campaigns: Sequence[Report | Unreadable]) -> None:
+    """Campaigns as a table; what is on its way into a file, and what cannot be read, below it."""
+    from kmslab.campaign.report import Report
+    from kmslab.campaign.wording import counted
+
     columns = ["CAMPAIGN", "STATE", "TOTAL", "RE-ENCRYPTED", "FAILED", "LOST", "SOURCE"]
     write_table(columns, [_line(campaign) for campaign in campaigns])
+    for each in campaigns:
+        if not isinstance(each, Report):
+            narrate(f"{each.campaign}: {each.error}")
+        elif each.pending and each.state == "running":
+            more = counted(each.pending, "more is", "more are")
+            narrate_text(
+                f"{each.campaign}: {more} in the journal, stored when the file is finished"
+            )
 
 
 def _line(campaign: Report | Unreadable) -> list[Any]:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Set
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from kmslab.cli.output import narrate, write_json
+from kmslab.cli.output import json_text, narrate, narrate_text, plain, write_json
 
 if TYPE_CHECKING:
     from kmslab.analysis.classify import Target
+    from kmslab.campaign.journal import Journal
     from kmslab.campaign.plan import Options, Plan
     from kmslab.campaign.report import Report
     from kmslab.campaign.run import Ground
     from kmslab.campaign.state import State
+    from kmslab.cli.failures import Failure
+    from kmslab.cli.hints import Hints
     from kmslab.cli.names import Names
     from kmslab.cli.opening import Opening
     from kmslab.lab import Lab
@@ -78,56 +83,123 @@ def wanted(planned: Plan, names: Names, *, as_json: bool) -> bool:
     return True
 
 
-def tell(report: Report, names: Names, *, as_json: bool, fails: bool = True) -> None:
+def tell(report: Report, names: Names, hints: Hints, *, as_json: bool, fails: bool = True) -> None:
     """Show what a campaign did, and end with the exit code for it."""
-    from kmslab.campaign.rendering import summary
-    from kmslab.cli.campaign_shown import never_sent, show_report
+    from kmslab.campaign.accounts import summary
+    from kmslab.cli.campaign_shown import show_report
 
     if as_json:
         write_json(report.as_dict())
     else:
         show_report(report, names)
         narrate("")
-        if fails:
-            for outcome, count in never_sent(report).items():
-                narrate(f"{count:,} records were not sent, since they are {outcome}")
+        if fails and report.state != "aborted":
+            _tell_left(report)
         if report.results.re_encrypted and report.state == "finished":
-            narrate(f"to take it back: kmslab campaign undo {report.campaign}")
+            narrate(f"to take it back: {hints(f'campaign undo {report.campaign}')}")
     if report.state == "aborted":
-        said = summary(report)
-        narrate(f"{said[:1].lower()}{said[1:]}")
+        narrate_text(_lower(summary(report)))
     wrong = report.state == "aborted" or report.results.failed or report.results.lost
     if wrong and fails:
         raise typer.Exit(1)
 
 
-@contextmanager
-def naming_unfinished(state: State, *, as_json: bool) -> Iterator[None]:
-    """Where an error ends a new campaign on the way, say how to go on with it.
+def _tell_left(report: Report) -> None:
+    """Say what was not re-encrypted; how it went comes last, where a table may hide it."""
+    from kmslab.campaign.accounts import differing, summary
+    from kmslab.campaign.rendering import MEANINGS
+    from kmslab.campaign.wording import counted
 
-    With --json nothing is said: there is one object on stderr, and that is the error.
+    for outcome, count in report.never_sent.items():
+        how = counted(count, "record was", "records were")
+        narrate(f"{how} not sent: {outcome.value}, {MEANINGS[outcome]}")
+    if said := differing(report):
+        narrate_text(said)
+    if report.results.failed or report.results.lost:
+        narrate_text(_lower(summary(report)))
+
+
+def _lower(sentence: str) -> str:
+    return f"{sentence[:1].lower()}{sentence[1:]}"
+
+
+def write_failures(journal: Journal, path: str) -> None:
+    """Every record that failed, was lost or was left by an undo, to a file of JSON lines."""
+    from kmslab.campaign.journal import Step
+    from kmslab.campaign.wording import counted
+    from kmslab.cli.streams import write_private_lines
+
+    written = Counter[str]()
+
+    def line(result: str, found: object) -> bytes:
+        written[result] += 1
+        return f"{json_text({'result': result, **plain(found)})}\n".encode()
+
+    parts = (
+        ("failed", journal.each_failure()),
+        ("lost", journal.each_lost(Step.APPLIED)),
+        ("left by the undo", journal.each_lost(Step.UNDONE)),
+    )
+    write_private_lines(path, (line(result, each) for result, found in parts for each in found))
+    listed = ", ".join(f"{count:,} {result}" for result, count in written.items()) or "none"
+    narrate(f"{counted(written.total(), 'record')} in {path}: {listed}")
+
+
+@contextmanager
+def naming_campaign(
+    state: State, hints: Hints, again: str, campaign: str | SourceSpec
+) -> Iterator[None]:
+    """Where an error ends a campaign on the way, say which one it was, and how to go on with it.
+
+    `again` is the command that does so, in which {id} stands for the campaign: that of this id, or
+    the one that is made meanwhile for this source. Where somebody else is at work on the source,
+    it is theirs.
     """
-    from kmslab.errors import KmslabError
+    from kmslab.cli.failures import Refused, failure_of
+    from kmslab.errors import CampaignState, KmslabError, SourceBusy
 
     before = set(state.journals())
+
+    def is_ours(path: Path, facts: Mapping[str, Any]) -> bool:
+        if isinstance(campaign, str):
+            return path.stem == campaign
+        return path not in before and facts["spec"] == campaign.as_dict()
+
     try:
         yield
-    except KmslabError:
+    except CampaignState:
+        raise  # it says what can be done with which campaign
+    except KmslabError as error:
+        failure = failure_of(error)
         # The state folder may be what cannot be used.
         with suppress(KmslabError):
-            for campaign_id in [] if as_json else _unfinished(state, before):
-                narrate(f"to go on, once that is mended: kmslab campaign resume {campaign_id}")
-        raise
+            if isinstance(error, SourceBusy):
+                busy = error.source
+                theirs = _unfinished(state, lambda _, facts: facts["source"] == busy)
+                failure = _held_up(failure, theirs, hints)
+            elif found := _unfinished(state, is_ours):
+                hint = f"to go on, once that is mended: {hints(again.replace('{id}', found))}"
+                failure = replace(failure, explanation=hint, campaign=found)
+        raise Refused(failure) from error
 
 
-def _unfinished(state: State, before: Set[Path]) -> list[str]:
+def _held_up(failure: Failure, theirs: str | None, hints: Hints) -> Failure:
+    """A failure for which the campaign of somebody else is the reason."""
+    if theirs is None:
+        return failure
+    hint = f"campaign {theirs} is not finished; if nobody is at work on it any more: "
+    hint += hints(f"campaign resume {theirs}")
+    return replace(failure, explanation=hint, campaign=theirs)
+
+
+def _unfinished(state: State, wanted: Callable[[Path, Mapping[str, Any]], bool]) -> str | None:
+    """The last campaign that is wanted and not finished."""
     from kmslab.campaign.journal import Journal
     from kmslab.campaign.run import UNFINISHED
 
-    found = []
-    for path in state.journals():
-        if path not in before:
-            with Journal.open(path) as journal:
-                if journal.facts()["state"] in UNFINISHED:
-                    found.append(path.stem)
-    return found
+    for path in reversed(state.journals()):
+        with Journal.open(path) as journal:
+            facts = journal.facts()
+        if facts["state"] in UNFINISHED and wanted(path, facts):
+            return path.stem
+    return None

@@ -46,6 +46,7 @@ def census(
     version of a key that is not in the lab. KEY is the key's alias, where it has one of its own;
     --json gives every id.
     """
+    from kmslab.campaign.wording import counted
     from kmslab.cli.campaign_shown import show_census
     from kmslab.cli.names import Names
     from kmslab.cli.progress import watching
@@ -53,19 +54,23 @@ def census(
 
     with opening() as lab, watching("") as watch:
         spec = columns.find(source, state_of(opening, state))
-        rows, unopened = counted(opener(source)(spec), lab, watch, deep=deep)
+        rows, unopened = census_of(opener(source)(spec), lab, watch, deep=deep)
         names = Names.of(lab)
     if as_json:
         write_json(rows)
     else:
         show_census(rows, names)
-    narrate(f"{sum(row.records for row in rows)} records")
+    narrate(counted(sum(row.records for row in rows), "record"))
     if deep:
-        some = f"{unopened} of them were not opened, or do not open"
+        some = counted(
+            unopened,
+            "of them was not opened, or does not open",
+            "of them were not opened, or do not open",
+        )
         narrate(some if unopened else "all of them were opened")
 
 
-def counted(
+def census_of(
     source: Source, providers: Providers, watch: Watch, *, deep: bool = False
 ) -> tuple[list[CensusRow], int]:
     """The census of a source; with `deep` also how many of its blobs do not open."""

@@ -1,7 +1,8 @@
 """What an error becomes: a line or a JSON object on stderr, and an exit code.
 
-`--json` gives `{"error": {"code", "message", "request_id", "explanation"}}`. The code is the
-provider's where a provider refused, else the name of the error in `kmslab.errors`.
+`--json` gives `{"error": {"code", "message", "request_id", "explanation", "campaign"}}`. The code
+is the provider's where a provider refused, else the name of the error in `kmslab.errors`; the
+campaign is the one that the error has to do with.
 """
 
 from __future__ import annotations
@@ -52,17 +53,21 @@ class Failure:
     message: str
     request_id: str | None = None
     explanation: str | None = None
+    campaign: str | None = None
 
     def as_text(self) -> str:
         """One line, and the explanation on the next."""
+        line = self._line()
+        return f"{line}\n{self.explanation}" if self.explanation else line
+
+    def _line(self) -> str:
         if self.exit_code in (USAGE, BUG):
             return f"error: {self.message}"
         told = _TOLD.get(self.exit_code, "refused")
         request = f" (request {self.request_id})" if self.request_id else ""
         # That a campaign was interrupted is said already.
         code = "" if self.exit_code == INTERRUPTED else f"{self.code}: "
-        line = f"{told}: {code}{self.message}{request}"
-        return f"{line}\n{self.explanation}" if self.explanation else line
+        return f"{told}: {code}{self.message}{request}"
 
 
 class Refused(Exception):
@@ -91,7 +96,7 @@ def answers(provider: str, action: str, explain: Callable[[], str] | None = None
 
 def report(error: Exception, *, as_json: bool = False) -> int:
     """Tell of an error on stderr; the exit code for it."""
-    failure = _failure(error)
+    failure = failure_of(error)
     if failure.exit_code == BUG and os.environ.get("KMSLAB_TRACEBACK") == "1":
         traceback.print_exception(error)
     elif as_json:
@@ -100,6 +105,7 @@ def report(error: Exception, *, as_json: bool = False) -> int:
             "message": failure.message,
             "request_id": failure.request_id,
             "explanation": failure.explanation,
+            "campaign": failure.campaign,
         }
         print(json_text({"error": told}), file=sys.stderr)
     else:
@@ -111,10 +117,12 @@ def interrupted(error: CampaignInterrupted, hint: str | None = None) -> Failure:
     """A campaign that was stopped, by somebody or by a provider that does not answer."""
     code = INTERRUPTED if error.error is None else RETRYABLE
     request_id = None if error.error is None else error.error.request_id or None
-    return Failure(code, type(error).__name__, str(error), request_id, hint)
+    campaign = error.campaign_id or None
+    return Failure(code, type(error).__name__, str(error), request_id, hint, campaign)
 
 
-def _failure(error: Exception) -> Failure:
+def failure_of(error: Exception) -> Failure:
+    """How an error is told."""
     match error:
         case Refused():
             return error.failure

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kmslab.campaign.wording import counted
 from kmslab.cli.opening import Opening, Passphrase, RootKey, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_fields, write_json, write_line, write_table
@@ -175,7 +176,8 @@ def import_(
     for key_id in found.imported:
         write_line(key_id)
     narrate(
-        f"{len(found.imported)} keys imported, {len(found.kept)} were there already, "
+        f"{counted(len(found.imported), 'key')} imported, "
+        f"{counted(len(found.kept), 'was', 'were')} there already, "
         f"{len(found.refused)} deleted ones left out"
     )
 
@@ -241,7 +243,7 @@ def fault(
             ["ACTION", "CODE", "COUNT"], [[f["action"], f["code"], f["count"]] for f in faults]
         )
     else:
-        narrate(f"{sum(f['count'] for f in faults)} calls will fail")
+        narrate(f"{counted(sum(f['count'] for f in faults), 'call')} will fail")
 
 
 def _value(text: str) -> Any:

@@ -59,6 +59,7 @@ class Opening:
 
     def __call__(self) -> Lab:
         """The lab, open. LabError says what is wrong with it, SettingError with the options."""
+        from kmslab.cli.waiting import telling_waits
         from kmslab.errors import LabNotFound
         from kmslab.keystore.audit import AuditMode
         from kmslab.lab import Lab
@@ -70,13 +71,14 @@ class Opening:
                 "`kmslab lab init PATH` makes one"
             )
         root_key, passphrase = self.protection()
-        return Lab.open(
-            path,
-            root_key=root_key,
-            passphrase=passphrase,
-            audit=AuditMode(self.audit),
-            expect_generation=self.expect_generation,
-        )
+        with telling_waits():
+            return Lab.open(
+                path,
+                root_key=root_key,
+                passphrase=passphrase,
+                audit=AuditMode(self.audit),
+                expect_generation=self.expect_generation,
+            )
 
     @property
     def path(self) -> str | None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from kmslab.cli.failures import Refused, interrupted
 from kmslab.cli.output import narrate
+from kmslab.cli.waiting import telling_waits
 
 if TYPE_CHECKING:
     from rich.progress import Progress as Bar
@@ -54,15 +55,21 @@ def watching(goes_on: str) -> Iterator[Watch]:
         if display is not None:
             display.show(found)
 
-    with _on_interrupt(stop):
+    def waiting(text: str) -> None:
+        if display is not None and display.shown:
+            display.waiting = text
+        elif text:
+            narrate(text)
+
+    with _on_interrupt(stop), telling_waits(waiting):
         try:
             yield Watch(progress, asked.is_set)
         except CampaignInterrupted as error:
-            hint = f"to go on: {goes_on.format(id=error.campaign_id)}"
+            hint = f"to go on: {goes_on.replace('{id}', error.campaign_id)}"
             raise Refused(interrupted(error, hint if error.campaign_id else None)) from error
         except KeyboardInterrupt:
             if goes_on:
-                narrate(f"stopped at once; to go on: {goes_on.format(id='ID')}")
+                narrate(f"stopped at once; to go on: {goes_on.replace('{id}', 'ID')}")
                 narrate("(`kmslab campaign list` shows the ID)")
             raise
         finally:
@@ -93,10 +100,16 @@ class _Display:
 
     def __init__(self) -> None:
         self.stopping = False
+        self.waiting = ""
         self._doing = ""
         self._counts: Mapping[str, int] = {}
         self._bar: Bar | None = None
         self._task: Any = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether there is a bar now."""
+        return self._bar is not None
 
     def show(self, found: Progress) -> None:
         """Show how far a pass is; of another pass than before, in a bar of its own."""
@@ -117,7 +130,8 @@ class _Display:
 
     def _below(self) -> str:
         counts = "  ".join(f"{name} {count:,}" for name, count in self._counts.items() if count)
-        return f"{counts}\n{STOPPING}" if self.stopping else counts
+        lines = counts, self.waiting, STOPPING if self.stopping else ""
+        return "\n".join(line for line in lines if line)
 
 
 def _bar(below: Any) -> Bar:

@@ -92,3 +92,15 @@ def _region_of(lab: Lab, found: Inspection) -> str | None:
         if key.key_id == found.key_id and key.provider == found.provider:
             return key.region
     return None
+
+
+def version_of(key: Key, named: str) -> str:
+    """The id of the version of a key that is named by its id or number; SettingError without it."""
+    from kmslab.errors import SettingError
+
+    for version in key.versions:
+        if named in (version.version_id, str(version.number)):
+            return version.version_id
+    raise SettingError(
+        f"key {key.alias or key.key_id} has no version {named}; `kmslab key versions` shows them"
+    )

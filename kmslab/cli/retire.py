@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import shlex
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from kmslab.cli.failures import answers
 from kmslab.cli.grounds import StateFolder, ground_of, hidden_state, state_of
+from kmslab.cli.hints import Hints
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, KeyName, example, settings
 from kmslab.cli.output import narrate, plain, write_json, write_line, write_table
@@ -20,6 +24,8 @@ if TYPE_CHECKING:
     from kmslab.model import Key
 
 app = typer.Typer(**settings())
+
+_NAMED: Final = 10
 
 
 @app.command(
@@ -70,10 +76,11 @@ def retire(
     --schedule-deletion takes a key that is disabled already.
     """
     _check_usage(key_version, disable, schedule_deletion)
+    hints = Hints(opening, state)
     with opening() as lab:
         found = lab.key(key)
-        if schedule_deletion is not None:
-            _check_disabled(found)
+        if disable or schedule_deletion is not None:
+            _check_state(found, hints, delete=not disable)
         used = state_of(opening, state)
         looked = _survey(
             ground_of(lab, used),
@@ -92,7 +99,9 @@ def retire(
     else:
         _show(looked, key if key_version is None else f"{key} version {key_version}")
         if disable or schedule_deletion is not None:
-            _tell(looked, key, done)
+            _tell(looked, key, done, hints)
+        if looked.unregistered:
+            _tell_unregistered(looked.unregistered, hints)
     if not looked.ready:
         raise typer.Exit(1)
 
@@ -109,15 +118,28 @@ def _check_usage(key_version: str | None, disable: bool, schedule_deletion: int 
         )
 
 
-def _check_disabled(key: Key) -> None:
+def _check_state(key: Key, hints: Hints, *, delete: bool) -> None:
+    """RetireRefused for a key that is not where this step begins."""
+    from kmslab.cli.output import shown
     from kmslab.errors import RetireRefused
     from kmslab.model import KeyState
 
-    if key.state is not KeyState.DISABLED:
+    name = key.alias or key.key_id
+    if key.state is KeyState.PENDING_DELETION:
         raise RetireRefused(
-            f"disable first, delete later: key {key.alias or key.key_id} is {key.state.value}. "
+            f"key {name} is {key.state.value} already: it will be deleted on "
+            f"{shown(key.deletion_at)}; to end that: {_cancel(name, hints)}"
+        )
+    if delete and key.state is not KeyState.DISABLED:
+        raise RetireRefused(
+            f"disable first, delete later: key {name} is {key.state.value}. "
             "After --disable wait until everybody who may still need it has had time to complain"
         )
+
+
+def _cancel(key: str, hints: Hints) -> str:
+    # The state folder is no option of this command.
+    return replace(hints, state=None)(f"key cancel-deletion {shlex.quote(key)}")
 
 
 def _survey(
@@ -131,28 +153,18 @@ def _survey(
 ) -> Retirement:
     from kmslab.campaign.retire import survey
     from kmslab.cli.progress import watching
+    from kmslab.cli.providers import version_of
 
     with watching("") as watch:
         return survey(
             ground,
             key,
-            key_version_id=None if key_version is None else _version_id(key, key_version),
+            key_version_id=None if key_version is None else version_of(key, key_version),
             also=() if hidden is None else (hidden,),
             accept_unreadable=accept_unreadable,
             accept_empty=accept_empty,
             watch=watch,
         )
-
-
-def _version_id(key: Key, named: str) -> str:
-    from kmslab.errors import SettingError
-
-    for version in key.versions:
-        if named in (version.version_id, str(version.number)):
-            return version.version_id
-    raise SettingError(
-        f"key {key.alias or key.key_id} has no version {named}; `kmslab key versions` shows them"
-    )
 
 
 def _carry_out(lab: Lab, key: Key, disable: bool, days: int | None) -> Key:
@@ -169,7 +181,18 @@ def _carry_out(lab: Lab, key: Key, disable: bool, days: int | None) -> Key:
     return key
 
 
+def _tell_unregistered(names: Sequence[str], hints: Hints) -> None:
+    """Name where campaigns were at work and nobody looked."""
+    for name in names[:_NAMED]:
+        narrate(f"not looked into, though a campaign was at work there: {name}")
+    if len(names) > _NAMED:
+        narrate(f"(and {len(names) - _NAMED:,} more)")
+    narrate(f"if records are kept there: {hints('source add NAME SOURCE')}")
+
+
 def _show(looked: Retirement, what: str) -> None:
+    from kmslab.campaign.wording import counted
+
     if looked.ready:
         write_line(f"nothing is left on {what}")
     else:
@@ -182,20 +205,19 @@ def _show(looked: Retirement, what: str) -> None:
             ],
         )
     sources = ", ".join(looked.sources) or "none"
-    narrate(f"{looked.records:,} records read; sources: {sources}")
+    narrate(f"{counted(looked.records, 'record')} read; sources: {sources}")
     for state in looked.states:
         narrate(f"state folder: {state}")
 
 
-def _tell(looked: Retirement, key: str, done: Key) -> None:
+def _tell(looked: Retirement, key: str, done: Key, hints: Hints) -> None:
     from kmslab.cli.output import shown
 
     if not looked.ready:
         narrate(f"{key} was left as it is")
     elif done.deletion_at is not None:
         narrate(
-            f"{key} will be deleted on {shown(done.deletion_at)}; until then: "
-            f"kmslab key cancel-deletion {key}"
+            f"{key} will be deleted on {shown(done.deletion_at)}; until then: {_cancel(key, hints)}"
         )
     else:
         narrate(f"{key} is {done.state.value}")

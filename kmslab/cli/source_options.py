@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from kmslab.cli.options import Provider
+from kmslab.cli.options import ProviderName
 from kmslab.cli.output import narrate
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ class SourceOptions:
         str | None,
         typer.Option("--table", metavar="NAME", help="The table, where SOURCE is a database URL."),
     ] = None
-    provider: Provider = None
+    provider: Annotated[
+        ProviderName | None,
+        typer.Option("--provider", help="The provider of all records; else their column says it."),
+    ] = None
     id_column: Annotated[str, _column("id", "the record's id")] = "record_id"
     blob_column: Annotated[str, _column("blob", "the blob")] = "ciphertext_blob"
     provider_column: Annotated[str, _column("provider", "the provider")] = "provider"

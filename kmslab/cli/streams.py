@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -16,20 +17,20 @@ MOST_BYTES: Final = 16 * 1024 * 1024
 """More than any call takes; what bounds the memory for it."""
 
 
-def read_bytes(source: str, what: str) -> bytes:
+def read_bytes(source: str, what: str, *, most: int = MOST_BYTES) -> bytes:
     """The bytes of a file, or of stdin for `-`, just as they are."""
     if source != STDIN:
         with Path(source).open("rb") as file:
-            return _all_of(file, what)
+            return _all_of(file, what, most)
     if sys.stdin.isatty():
         narrate(f"reading {what} from the terminal; end with Ctrl-D (twice within a line)")
-    return _all_of(sys.stdin.buffer, what)
+    return _all_of(sys.stdin.buffer, what, most)
 
 
-def _all_of(file: BinaryIO, what: str) -> bytes:
-    data = file.read(MOST_BYTES + 1)
-    if len(data) > MOST_BYTES:
-        raise SettingError(f"{what} has more than {MOST_BYTES:,} bytes")
+def _all_of(file: BinaryIO, what: str, most: int) -> bytes:
+    data = file.read(most + 1)
+    if len(data) > most:
+        raise SettingError(f"{what} has more than {most:,} bytes")
     return data
 
 
@@ -85,12 +86,17 @@ def refuse_existing(path: str | None) -> None:
 
 def write_private_file(path: str, data: bytes) -> None:
     """Bytes to a new file that nobody else may read; one that is there is left alone."""
+    write_private_lines(path, [data])
+
+
+def write_private_lines(path: str, lines: Iterable[bytes]) -> None:
+    """The same for what comes piece by piece."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     except FileExistsError:
         raise SettingError(f"{path} is there already; choose another name or remove it") from None
     with os.fdopen(descriptor, "wb") as file:
-        file.write(data)
+        file.writelines(lines)
 
 
 def _readable(data: bytes) -> bool:

@@ -15,6 +15,7 @@ Row = Sequence[str]
 
 ID_CELLS: Final = 36
 LEAST_CELLS: Final = 8
+_CAMPAIGN: Final = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{4}")
 _PIECES: Final = re.compile(r"[^ -]*[ -]|[^ -]+")
 
 
@@ -54,6 +55,8 @@ def fitted(rows: Sequence[Row], room: int, whole: int = ID_CELLS) -> list[int]:
     >>> row = ["23e80852-1e38-11e9-b129-5cb9019b4b01", "made by a lab", "pending-deletion"]
     >>> fitted([row], 70), fitted([row], 58), fitted([row], 50)
     ([36, 13, 16], [36, 6, 16], [36, 4, 10])
+    >>> fitted([["20260102-030405-6e1f", "/data/shop/2026/orders.csv"]], 32)
+    [20, 12]
     """
     widths = _widest(rows)
     for floor in (_whole_words, _ids):
@@ -83,7 +86,8 @@ def _ids(cell: str, whole: int) -> int:
     """The least width of a cell that may part every word but ids."""
     words = cell.split() if whole >= ID_CELLS else []
     least = min(_whole_words(cell, whole), LEAST_CELLS)
-    return max((len(word) for word in words if len(word) == ID_CELLS), default=least)
+    ids = (len(word) for word in words if len(word) == ID_CELLS or _CAMPAIGN.fullmatch(word))
+    return max(ids, default=least)
 
 
 def _widest(rows: Sequence[Row]) -> list[int]:

@@ -88,7 +88,13 @@ def _at(
     """
     if not named and path.name.startswith((".", "_")):
         return
-    status = path.stat()
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        if named:
+            raise
+        yield Found(path, folders)  # a link to nothing: an error about it names it
+        return
     if not stat.S_ISDIR(status.st_mode):
         if not stat.S_ISREG(status.st_mode):
             raise SourceError(f"{path} is no regular file", source=str(path))
@@ -115,6 +121,11 @@ def _one_format(name: str, found: Sequence[Found]) -> str:
     if unknown:
         if len(found) == 1:
             raise SourceError(f"{name}: the suffix tells no format; {_KNOWN}", source=name)
+        if len(unknown) == len(found):
+            raise SourceError(
+                f"{name}: none of its {len(found):,} files is of a known format; {_KNOWN}",
+                source=name,
+            )
         raise SourceError(
             f"{name}: {_listed(unknown)} of no known format; {_KNOWN}. Take the others by a glob,"
             " or move it away",

@@ -130,7 +130,10 @@ class JsonRows:
             if type(cell) not in types:
                 hint = ""
                 if name == self._at.get("context"):
-                    hint = "; the context is kept as the text that it was given as"
+                    hint = (
+                        "; the context is given letter by letter as the blob was made with it,"
+                        ' as the text of a string: "{\\"app\\":\\"orders\\"}"'
+                    )
                 raise FormatError(f"member {name!r} is {_kind(cell)} and not a string{hint}")
         return [cell if cell is None else str(cell) for cell in cells]
 

@@ -171,7 +171,7 @@ class Replacement:
         if not same:
             raise SourceChanged(
                 f"{self.path}: the file was changed by somebody else while it was read; it was"
-                " left as it is now. Plan again, when nobody writes to it",
+                " left as it is now. Go on when nobody writes to it",
                 source=str(self.path),
             )
 

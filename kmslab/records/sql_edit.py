@@ -84,7 +84,7 @@ class Pages:
     def _changed(self, what: str) -> SourceChanged:
         return SourceChanged(
             f"{self._name}: {what}; what has been stored stays, and nothing more is; "
-            "look at it, then plan again",
+            "look at it, then go on",
             source=self._name,
         )
 

@@ -8,17 +8,20 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from html import escape
 from html.parser import HTMLParser
+from typing import Any
 
 import pytest
 
 from kmslab.analysis.census import CensusRow
 from kmslab.analysis.classify import DROP, Outcome, Target
 from kmslab.analysis.forecast import forecast
+from kmslab.campaign.accounts import account
 from kmslab.campaign.journal import Failure, Lost
-from kmslab.campaign.plan import DATA_KEYS, Options, Plan, Reason
+from kmslab.campaign.plan import DATA_KEYS, KeyMark, Options, Plan, Reason
 from kmslab.campaign.rendering import both_censuses, markdown
 from kmslab.campaign.rendering_html import html
-from kmslab.campaign.report import Report, Results
+from kmslab.campaign.report import FailureGroup, Report, Results, failure_groups
+from kmslab.campaign.selection import Selection
 from kmslab.records.spec import SourceSpec
 
 STRANGE = [
@@ -174,7 +177,7 @@ class TestBothSay:
         assert {"80", "10", "7", "3", "100"} <= set(numbers)
 
     def test_what_was_left(self, render: Callable[[Report], str]) -> None:
-        assert "17 records were left byte for byte as they were" in render(REPORT)
+        assert "17 records were left as they were, byte for byte" in render(REPORT)
         assert "3 are what somebody else has made of them." in render(REPORT)
         for location, said in (
             ("sqlite:////data/shop.db", "17 records were not written to."),
@@ -186,7 +189,8 @@ class TestBothSay:
     def test_that_a_list_goes_on(self, render: Callable[[Report], str]) -> None:
         results = replace(REPORT.results, failed=1_007)
         text = render(replace(REPORT, results=results, failure_codes={"InternalError": 1_007}))
-        assert "1,000 more are in the journal." in text
+        assert "1,000 more are in the journal:" in text
+        assert "--failures FILE" in text
 
     @pytest.mark.parametrize(
         ("state", "said"),
@@ -211,7 +215,56 @@ class TestBothSay:
         self, render: Callable[[Report], str]
     ) -> None:
         none = replace(REPORT.results, re_encrypted=0)
-        assert "Nothing was written" in render(replace(REPORT, state="aborted", results=none))
+        assert "Nothing was stored" in render(replace(REPORT, state="aborted", results=none))
+
+    @pytest.mark.parametrize(
+        ("results", "options", "said"),
+        [
+            (Results(0, 0, 0, 0), Options(atomic=True), "10 cannot be sent (10 blocked)"),
+            (Results(0, 0, 1, 0), Options(atomic=True), "all or nothing, and 1 failed; 90 records"),
+            (Results(0, 0, 2, 1), Options(atomic=True), "2 failed and 1 was lost to changes"),
+            (Results(0, 0, 0, 0), Options(), "Nothing was stored, and nothing was sent; 90"),
+        ],
+    )
+    def test_why_nothing_was_stored(
+        self, render: Callable[[Report], str], results: Results, options: Options, said: str
+    ) -> None:
+        plan = replace(PLAN, options=options)
+        aborted = replace(REPORT, state="aborted", results=results, plan=plan, census_after=None)
+        assert said in render(aborted)
+        assert account(aborted)[-2:] == [("not stored", 100 - results.total), ("total", 100)]
+        assert "it could not be planned" in render(replace(aborted, plan=None))
+
+    def test_what_was_never_sent(self, render: Callable[[Report], str]) -> None:
+        assert "Never sent" in render(REPORT)  # as planned, where the run does not tell
+        met = replace(REPORT, kept_out={Outcome.INVALID: 4_321})
+        assert "4,321" in render(met)
+        assert "Never sent" not in render(replace(REPORT, kept_out={}))
+
+    def test_kinds_of_failures(self, render: Callable[[Report], str]) -> None:
+        group = FailureGroup("ctyun", "KMS_4003", "odd", "r-1", 4_321, ("order-1", "order-2"))
+        text = render(replace(REPORT, failure_groups=(group,)))
+        for said in ("KMS_4003", "odd", "4,321", "order-2"):
+            assert said in text
+
+    def test_names_of_keys(self, render: Callable[[Report], str]) -> None:
+        assert "orders-key" not in render(REPORT)
+        keys = (KeyMark("tencent", KEY, "enabled", "version-2", "orders-key"),)
+        target = Target(key_id=KEY, provider="tencent")
+        text = render(replace(REPORT, plan=replace(PLAN, keys=keys, target=target)))
+        assert f"key {KEY} (orders-key) of tencent" in text
+        assert re.search(f"{KEY}`? orders-key", text)
+
+    def test_which_records(self, render: Callable[[Report], str]) -> None:
+        assert "all of the source" in render(REPORT)
+        some = Selection(frozenset({"a"}), KEY, "version-2")
+        plan = replace(PLAN, options=Options(selection=some))
+        said = f"only those named by id (1), on key {KEY}, on version 2"
+        told = render(replace(REPORT, plan=plan))
+        assert said in told or said.replace("(1)", r"\(1\)") in told
+        ids = frozenset(map(str, range(102)))
+        plan = replace(PLAN, options=Options(selection=Selection(ids)))
+        assert "2 ids have no such record" in render(replace(REPORT, plan=plan))
 
     def test_a_context_that_was_erased(self, render: Callable[[Report], str]) -> None:
         closed = replace(PLAN, context_erased=True)
@@ -238,7 +291,7 @@ class TestBothSay:
         text = render(replace(REPORT, state="undone", undo_left=1_001, undo_lost=left))
         assert "Left by the undo" in text
         assert "order-9" in text
-        assert "1,000 more are in the journal." in text
+        assert "1,000 more are in the journal:" in text
 
 
 def test_two_censuses_become_one() -> None:
@@ -249,6 +302,75 @@ def test_two_censuses_become_one() -> None:
         (2, 10, 100),
         (None, 4, 4),
     ]
+
+
+@pytest.mark.parametrize(
+    ("change", "badge"),
+    [
+        ({"results": Results(90, 10, 0, 0)}, "state good|✓ finished"),
+        ({}, "state bad|✗ finished, 7 failed, 3 lost"),
+        (
+            {"results": Results(90, 10, 0, 0), "kept_out": {Outcome.BLOCKED: 10}},
+            "state warn|! finished, 10 never sent",
+        ),
+        ({"results": Results(89, 10, 0, 1)}, "state warn|! finished, 1 lost"),
+        ({"results": Results(0, 0, 0, 0), "state": "aborted"}, "state bad|✗ aborted"),
+        ({"results": Results(5, 0, 0, 0), "state": "running"}, "state calm|… running"),
+        ({"results": Results(90, 10, 0, 0), "state": "undone"}, "state good|✓ undone"),
+        (
+            {"results": Results(90, 10, 0, 0), "state": "undone", "undo_left": 2},
+            "state warn|! undone, 2 left by the undo",
+        ),
+    ],
+)
+def test_a_badge_says_how_it_stands_in_colour_and_in_words(
+    change: dict[str, Any], badge: str
+) -> None:
+    colour, _, words = badge.partition("|")
+    report = replace(REPORT, **{"kept_out": {}, **change})
+    assert f'<span class="{colour}">{words}</span>' in html(report)
+
+
+@pytest.mark.parametrize(
+    ("state", "results", "pending", "rest"),
+    [
+        ("finished", Results(80, 10, 7, 3), 0, []),
+        ("finished", Results(80, 10, 7, 1), 0, [("not there any more", 2)]),
+        ("finished", Results(80, 10, 7, 5), 0, []),
+        (
+            "running",
+            Results(0, 0, 1, 0),
+            12,
+            [("in the journal, not stored yet", 12), ("not done yet", 87)],
+        ),
+        ("undone", Results(40, 10, 0, 0), 0, [("not done", 50)]),
+    ],
+)
+def test_what_is_shown_sums(
+    state: str, results: Results, pending: int, rest: list[tuple[str, int]]
+) -> None:
+    after = REPORT.census_after if state == "finished" else None
+    report = replace(REPORT, state=state, results=results, pending=pending, census_after=after)
+    assert account(report)[4:-1] == rest
+    *rows, (_, total) = account(report)
+    assert sum(count for _, count in rows) == total == max(100, results.total)
+
+
+def test_failures_are_alike_but_for_numbers_ids_and_quotes() -> None:
+    messages = [
+        f"key {KEY} is gone",
+        "key 098a921c-1e38-11e9-b129-5cb9019b4b01 is gone",
+        "row 1: 'a' does not open",
+        "row 22: 'b' does not open",
+        "row 22: it does not open",
+    ]
+    failures = [Failure(f"r{n}", "ctyun", "E", text, "") for n, text in enumerate(messages)]
+    failures.append(replace(failures[0], provider="tencent"))
+    failures.append(replace(failures[0], code="F"))
+    assert [group.records for group in failure_groups(failures)] == [2, 2, 1, 1, 1]
+    many = [replace(failures[0], record_id=str(number)) for number in range(20)]
+    (group,) = failure_groups(many)
+    assert (group.records, group.examples) == (20, tuple(map(str, range(10))))
 
 
 def test_bars_are_as_long_as_their_counts() -> None:

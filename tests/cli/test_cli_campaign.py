@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -17,12 +18,16 @@ import pytest
 from campaign_data import Row, World, read_rows, write_csv, write_jsonl, write_parquet, write_table
 from command_line import Run, at_terminal
 
+import kmslab.campaign.run
+from kmslab.campaign.journal import Failure, Journal, Step
 from kmslab.campaign.retrying import Patience
+from kmslab.campaign.state import State
 from kmslab.campaign.watching import Progress
 from kmslab.cli import campaign_options, progress
 from kmslab.cli.failures import Refused
 from kmslab.errors import CampaignInterrupted, SourceError
 from kmslab.lab import Lab
+from kmslab.records.source import Change
 from kmslab.records.spec import SourceSpec
 
 # Of the forty records of `world`.
@@ -122,6 +127,49 @@ def test_where_records_go(
     assert sum(plan["outcomes"].values()) == 40
 
 
+@pytest.mark.parametrize(
+    ("options", "outcomes", "said"),
+    [
+        (["--only-ids", "ids"], {"stale": 2, "blocked": 1}, "named by id (4); 1 id has no such"),
+        (["--key", "orders"], {"stale": 14, "current": 4}, "on key {orders} (orders)"),
+        (["--key", "orders", "--key-version", "1"], {"stale": 14}, "(orders), on version 1"),
+        (["--key", "frozen", "--only-ids", "ids"], {"blocked": 1}, "on key {disabled} (frozen)"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_plan_of_some_records(
+    bare_run: Run, world: World, options: list[str], outcomes: dict[str, int], said: str
+) -> None:
+    Path("ids").write_bytes(b"\xef\xbb\xbfrec-0000000\r\n\r\nrec-0000001\nrec-0000008\nnone")
+    plan = found(bare_run, "plan", "secrets.csv", *options)
+    assert {name: n for name, n in plan["outcomes"].items() if n} == outcomes
+    assert plan["total"] == sum(outcomes.values())
+    assert sum(row["records"] for row in plan["census"]) == 40
+    said = said.format(orders=world.keys.orders, disabled=world.keys.disabled)
+    assert said in bare_run("campaign", "plan", "secrets.csv", *options).stdout
+    bare_run("campaign", "plan", "secrets.csv", *options, "--save", "some.plan")
+    assert found(bare_run, "run", "--plan", "some.plan")["outcomes"] == plan["outcomes"]
+
+
+def test_a_run_over_some_records(bare_run: Run, world: World) -> None:
+    with Lab.open(world.path) as opened:
+        version = opened.key(world.keys.billing).versions[0].version_id
+    report = found(bare_run, "run", "secrets.csv", "--yes", "--key-version", version)
+    assert report["results"] == {"re_encrypted": 6, "unchanged": 0, "failed": 0, "lost": 0}
+    assert report["selection"] == {
+        "record_ids": None,
+        "key_id": None,
+        "key_version_id": version,
+    }
+    told = bare_run("campaign", "report", report["campaign"]).stdout
+    assert "| records | only those on version 1 |" in told
+    ids = "rec-0000000\nrec-0000003\n"
+    some = bare_run("campaign", "run", "secrets.csv", "--yes", "--only-ids", "-", stdin=ids)
+    assert "Records: only those named by id (2). The census counts all." in some.stdout
+    assert ["re-encrypted", "2"] in words(some.stdout)
+    assert [each["total"] for each in found(bare_run, "list")] == [6, 2]
+
+
 def test_a_plan_of_other_columns(bare_run: Run, world: World) -> None:
     lines = [
         f"{row['record_id']},{row['ciphertext_blob']},{row['encryption_context'] and '订单'}"
@@ -176,6 +224,11 @@ def test_a_plan_is_refused_once_a_key_was_rotated(
         ("plan", "secrets.csv", "--rate", "nan"),
         ("plan", "secrets.csv", "--verify", "sample:0"),
         ("plan", "secrets.csv", "--max-length", "0"),
+        ("plan", "secrets.csv", "--only-ids", "nowhere"),
+        ("plan", "secrets.csv", "--only-ids", "no.ids"),
+        ("plan", "secrets.csv", "--key-version", "1"),
+        ("plan", "secrets.csv", "--key", "orders", "--key-version", "9"),
+        ("run", "--plan", "empty.plan", "--key", "orders"),
         ("run",),
         ("run", "secrets.csv", "--plan", "the.plan"),
         ("run", "--plan", "nowhere.plan"),
@@ -195,6 +248,7 @@ def test_a_plan_is_refused_once_a_key_was_rotated(
 def test_wrong_usage(bare_run: Run, world: World, args: tuple[str, ...]) -> None:
     Path("no.plan").write_text("[]")
     Path("empty.plan").write_text("{}")
+    Path("no.ids").write_text("\n\n")
     result = bare_run("campaign", *args)
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr
@@ -246,8 +300,10 @@ def test_a_run_as_tables(bare_run: Run, world: World) -> None:
     assert result.exit_code == 1
     assert ["re-encrypted", "18"] in lines
     assert ["ctyun", "billing", "2", "yes", "2", "8"] in lines
-    assert ["InvalidParameterValue.InvalidCiphertext", "2", "rec-0000017"] in lines
-    assert "4 records were not sent, since they are blocked" in result.stderr
+    failed = ["tencent", "InvalidParameterValue.InvalidCiphertext", "2"]
+    assert [*failed, "rec-0000017,", "rec-0000037"] in lines
+    assert "18 records were re-encrypted; 2 failed, 0 were lost" in result.stderr
+    assert "4 records were not sent: blocked, something stands in the way" in result.stderr
     assert "kmslab campaign undo 2" in result.stderr
     assert "\x1b" not in result.output
 
@@ -281,10 +337,14 @@ def test_all_or_nothing(bare_run: Run, world: World) -> None:
     before = SOURCE.read_bytes()
     result = bare_run("campaign", "run", "secrets.csv", "--yes", "--atomic", "--json")
     assert result.exit_code == 1
-    assert "nothing was written" in result.stderr
+    assert "nothing was stored" in result.stderr
+    assert "8 cannot be sent (2 foreign, 4 blocked, 2 invalid)" in result.stderr
+    assert "20 records were to be re-encrypted" in result.stderr
     assert json.loads(result.stdout)["results"]["re_encrypted"] == 0
+    again = bare_run("campaign", "run", "secrets.csv", "--yes", "--atomic")
+    assert words(again.stdout)[-2:] == [["not", "stored", "40"], ["total", "40"]]
     assert SOURCE.read_bytes() == before
-    assert [each["state"] for each in found(bare_run, "list")] == ["aborted"]
+    assert {each["state"] for each in found(bare_run, "list")} == {"aborted"}
 
 
 def test_records_go_to_the_other_provider(
@@ -328,19 +388,64 @@ def test_an_error_on_the_way_says_how_to_go_on(
     monkeypatch: pytest.MonkeyPatch,
     more: tuple[str, ...],
 ) -> None:
+    theirs = State.of(world.path, None).journal_path("99990101-000000-0000")
+
     def full(*_: object, **__: object) -> None:
+        # Somebody else begins a campaign meanwhile.
+        facts = {"state": "running", "source": "x", "spec": SourceSpec("x").as_dict()}
+        Journal.create(theirs, facts).close()
         raise SourceError("the disk is full")
 
     with monkeypatch.context() as patched:
         patched.setattr("kmslab.campaign.run.Pass.finish", full)
         told = refused(bare_run, "run", "good.csv", "--yes", *more, code=2)
+    theirs.unlink()
     (one,) = found(bare_run, "list")
     hint = f"to go on, once that is mended: kmslab campaign resume {one['campaign']}"
     if more:
-        assert json.loads(told)["error"]["message"] == "the disk is full"
+        error = json.loads(told)["error"]
+        assert error["message"] == "the disk is full"
+        assert (error["campaign"], error["explanation"]) == (one["campaign"], hint)
     else:
-        assert hint in told
+        assert told == f"error: the disk is full\n{hint}\n"
     assert found(bare_run, "resume", one["campaign"])["results"]["re_encrypted"] == 18
+
+
+def test_a_hint_works_as_it_stands(
+    bare_run: Run, world: World, good_source: SourceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("kmslab.campaign.sending.Patience", lambda: Patience(attempts=1))
+    bare_run("lab", "fault", "ReEncrypt", "InternalError", "--count", "1")
+    given = ["--lab", str(world.path), "--state", "some where"]
+    monkeypatch.delenv("KMSLAB_LAB")
+    stopped = bare_run("campaign", "run", "good.csv", "--yes", *given)
+    assert stopped.exit_code == 3, stopped.output
+    error, hint = stopped.stderr.splitlines()
+    assert error.startswith("refused, try again: ")
+    finished = bare_run(*shlex.split(hint.removeprefix("to go on: kmslab ")))
+    assert finished.exit_code == 0
+    taken_back = finished.stderr.splitlines()[-1].removeprefix("to take it back: kmslab ")
+    assert bare_run(*shlex.split(taken_back), "--yes").exit_code == 0
+    saved = bare_run("campaign", "plan", "good.csv", "--save", "a plan", *given)
+    carried_out = saved.stderr.partition("to carry it out: kmslab ")[2]
+    assert bare_run(*shlex.split(carried_out)).exit_code == 0
+
+
+@pytest.mark.parametrize("at_work", [True, False])
+def test_a_source_that_is_busy_says_with_which_campaign(
+    bare_run: Run, world: World, good_source: SourceSpec, at_work: bool
+) -> None:
+    state = State.of(world.path, None)
+    source = str(Path("good.csv").absolute())
+    theirs = "20260101-000000-0000"
+    facts = {"state": "running", "source": source, "plan": None}
+    if at_work:
+        Journal.create(state.journal_path(theirs), facts).close()
+    with state.lock(source):
+        error = json.loads(refused(bare_run, "run", "good.csv", "--yes", "--json"))["error"]
+    assert error["code"] == "SourceBusy"
+    assert error["campaign"] == (theirs if at_work else None)
+    assert (f"campaign resume {theirs}" in str(error["explanation"])) is at_work
 
 
 def test_state_may_be_elsewhere(bare_run: Run, world: World, good_source: SourceSpec) -> None:
@@ -460,11 +565,168 @@ def test_an_id_may_be_cut_while_it_is_unique(
 ) -> None:
     first, second = campaign(bare_run), campaign(bare_run)
     told = refused(bare_run, "report", first[:4], code=2)
-    assert "there are 2 campaigns" in told
+    assert "there are 2 campaigns whose id begins" in told
+    assert "there is no campaign whose id begins" in refused(bare_run, "report", "1", code=2)
     assert found(bare_run, "report", second)["campaign"] == second
 
 
 # report, list
+
+
+def pending_journal(state: State, campaign_state: str) -> str:
+    """The journal of a campaign over one file of a million records, on its way."""
+    campaign_id = "20260101-000000-0000"
+    facts = {
+        "state": campaign_state,
+        "source": "/data/orders.csv",
+        "started_at": "2026-01-01T00:00:00+00:00",
+        "plan": None,
+    }
+    with Journal.create(state.journal_path(campaign_id), facts) as journal:
+        part = journal.part("/data/orders.csv")
+        changes = [Change(place, f"order-{place}", "old", "new") for place in range(1, 1_201)]
+        journal.intend(part, changes, ["ctyun"] * 1_200)
+        failures = [
+            (place, Failure(f"order-{place}", "ctyun", code, f"{message} {place}", f"r-{place}"))
+            for place in range(2_001, 3_502)
+            for code, message in [("KMS_1", "odd") if place % 2 else ("KMS_2", "even")]
+        ]
+        journal.fail(part, failures)
+        journal.lose(Step.APPLIED, [1], "changed")
+    return campaign_id
+
+
+def test_what_waits_for_the_end_of_a_file_is_shown(bare_run: Run, world: World) -> None:
+    campaign_id = pending_journal(State.of(world.path, None), "running")
+    result = bare_run("campaign", "list")
+    assert words(result.stdout)[1][:4] == [campaign_id, "running", "-", "0"]
+    more = "1,199 more are in the journal, stored when the file is finished"
+    assert result.stderr == f"{campaign_id}: {more}\n"
+    assert found(bare_run, "list")[0]["pending"] == 1_199
+    told = bare_run("campaign", "report", campaign_id).stdout
+    assert "1,199 more are in the journal, and stored when the file is finished." in told
+
+
+def test_every_failure_can_be_had(bare_run: Run, world: World) -> None:
+    campaign_id = pending_journal(State.of(world.path, None), "running")
+    report = found(bare_run, "report", campaign_id)
+    assert len(report["failures"]) == 1_000
+    kinds = [(each["code"], each["records"], each["message"]) for each in report["failure_groups"]]
+    assert kinds == [("KMS_1", 751, "odd 2001"), ("KMS_2", 750, "even 2002")]
+    assert report["failure_groups"][0]["examples"][:2] == ["order-2001", "order-2003"]
+    result = bare_run("campaign", "report", campaign_id, "--failures", "all.jsonl")
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "1,502 records in all.jsonl: 1,501 failed, 1 lost" in result.stderr
+    assert stat.S_IMODE(Path("all.jsonl").stat().st_mode) == 0o600
+    lines = [json.loads(line) for line in Path("all.jsonl").read_text().splitlines()]
+    assert [line["record_id"] for line in lines] == [
+        *(f"order-{place}" for place in range(2_001, 3_502)),
+        "order-1",
+    ]
+    assert lines[0] == {
+        "result": "failed",
+        "record_id": "order-2001",
+        "provider": "ctyun",
+        "code": "KMS_1",
+        "message": "odd 2001",
+        "request_id": "r-2001",
+    }
+    assert lines[-1] == {"result": "lost", "record_id": "order-1", "reason": "changed"}
+    for more in (("--failures", "all.jsonl"), ("--failures", "b", "--json")):
+        assert bare_run("campaign", "report", campaign_id, *more).exit_code == 2
+
+
+@pytest.mark.parametrize("change", ["gone", "new"])
+def test_what_is_shown_sums_where_rows_come_and_go(
+    bare_run: Run,
+    world: World,
+    good_source: SourceSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    rows = good(world)
+    spec = write_table(Path("good").absolute(), rows)
+    real = kmslab.campaign.run.make_plan
+
+    def planned(*args: Any, **options: Any) -> Any:
+        plan = real(*args, **options)
+        more = [{**rows[0], "record_id": f"late-{n}"} for n in range(2)]
+        Path("good.db").unlink()
+        write_table(Path("good").absolute(), rows[1:] if change == "gone" else [*rows, *more])
+        return plan
+
+    monkeypatch.setattr("kmslab.campaign.run.make_plan", planned)
+    run = bare_run("campaign", "run", spec.location, "--table", "secrets", "--yes")
+    (one,) = found(bare_run, "list")
+    report = found(bare_run, "report", one["campaign"])
+    moved = (report["gone"], report["new"], sum(report["results"].values()) - report["total"])
+    if change == "gone":
+        assert moved == (1, 0, -1)
+        assert ["not", "there", "any", "more", "1"] in words(run.stdout)
+        assert ["total", "38"] in words(run.stdout)
+        assert "1 record of the plan was not there any more." in run.stderr
+    else:
+        assert moved == (0, 2, 2)
+        assert ["total", "40"] in words(run.stdout)
+        assert "2 records came after the plan, which had 38." in run.stderr
+
+
+def test_a_report_tells_what_was_never_sent(bare_run: Run, world: World) -> None:
+    report = found(bare_run, "run", "secrets.csv", "--yes", code=1)
+    assert report["never_sent"] == {"foreign": 2, "blocked": 4, "invalid": 2}
+    told = bare_run("campaign", "report", report["campaign"]).stdout
+    assert "## Never sent" in told
+    assert "| blocked | something stands in the way | 4 |" in told
+
+
+def test_a_report_names_keys_by_id_and_alias(bare_run: Run, world: World) -> None:
+    plan = bare_run("campaign", "plan", "secrets.csv", "--to", "archive").stdout
+    assert f"Destination: key {world.keys.archive} (archive) of ctyun." in plan
+    report = found(bare_run, "run", "secrets.csv", "--yes", "--to", "archive", code=1)
+    told = bare_run("campaign", "report", report["campaign"]).stdout
+    assert f"`{world.keys.orders}` orders" in told
+    assert f"key {world.keys.archive} (archive) of ctyun" in told
+    page = bare_run("campaign", "report", report["campaign"], "--format", "html").stdout
+    assert f"<code>{world.keys.orders}</code> orders" in page
+
+
+def test_only_what_has_changed_is_on_the_screen(bare_run: Run, world: World) -> None:
+    with Lab.open(world.path) as opened:
+        kms, rows = opened.tencent(), []
+        for number in range(15):
+            blob = kms.encrypt(world.keys.sessions, b"x")
+            rows.append({"record_id": f"s-{number}", "provider": "tencent"})
+            rows[-1]["ciphertext_blob"] = blob
+            opened.rotate(world.keys.sessions)
+        idle = kms.encrypt(kms.create_key(alias="idle").key_id, b"x")
+        rows.append({"record_id": "idle", "provider": "tencent", "ciphertext_blob": idle})
+    lines = [",".join(row.values()) for row in rows]
+    Path("many.csv").write_text("\n".join(["record_id,provider,ciphertext_blob", *lines]))
+    plan = bare_run("campaign", "plan", "many.csv")
+    assert "and 6 rows more with 6 records; --json has all" in plan.stdout
+    run = bare_run("campaign", "run", "many.csv", "--yes")
+    census = [line for line in words(run.stdout) if line[:1] == ["tencent"]]
+    assert len(census) == 10
+    assert ["tencent", "sessions", "16", "yes", "0", "15"] in census
+    assert "and 6 rows more with 6 records before and 0 after, 1 row unchanged" in run.stdout
+
+
+def test_a_context_that_is_an_object_names_its_row(bare_run: Run, world: World) -> None:
+    good = {"record_id": "1", "provider": "tencent", "ciphertext_blob": "x"}
+    rows = [good, {**good, "record_id": "2", "encryption_context": {"app": "orders"}}]
+    Path("rows.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    told = refused(bare_run, "plan", "rows.jsonl", code=2)
+    assert "rows.jsonl, row 2" in told
+    assert 'as the text of a string: "{\\"app\\":\\"orders\\"}"' in told
+
+
+def test_a_folder_without_sources_says_what_it_is(bare_run: Run, world: World) -> None:
+    folder = Path("folder")
+    folder.mkdir()
+    (folder / "link").symlink_to("nowhere")
+    (folder / "notes.txt").touch()
+    told = refused(bare_run, "plan", "folder", code=2)
+    assert "folder: none of its 2 files is of a known format" in told
 
 
 @pytest.mark.parametrize("form", ["json", "md", "html"])
@@ -505,6 +767,7 @@ def test_a_run_asks_at_a_terminal(
     assert exit_code == code, screen
     told = " ".join(screen.split())
     assert "This will re-encrypt 18 records (" in told
+    assert "38 records: 18 stale, 12 current, 2 foreign, 4 blocked, 2 invalid. This" in told
     assert "open each new blob and compare" in told
     assert "go on? [y/N]: " in screen
     changed = Path("good.csv").read_bytes() != before

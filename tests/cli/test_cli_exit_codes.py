@@ -229,9 +229,9 @@ def test_an_error_in_json_leaves_stdout_empty(run: Run) -> None:
     assert json.loads(result.stderr)["error"]["code"] == "KeyNotFound"
     result = run("key", "list", "--json", "--lab", "nowhere")
     error = json.loads(result.stderr)["error"]
-    assert list(error) == ["code", "message", "request_id", "explanation"]
+    assert list(error) == ["code", "message", "request_id", "explanation", "campaign"]
     assert error["code"] == "LabNotFound"
-    assert (error["request_id"], error["explanation"]) == (None, None)
+    assert [error[name] for name in ("request_id", "explanation", "campaign")] == [None] * 3
 
 
 def test_a_lab_that_others_can_read_is_refused(run: Run, lab_path: Path) -> None:

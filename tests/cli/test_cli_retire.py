@@ -85,6 +85,41 @@ def test_disable_first_delete_later(bare_run: Run, world: World, moved: str) -> 
     assert shown["state"] == "pending-deletion"
 
 
+@pytest.mark.parametrize("step", [("--schedule-deletion", "9"), ("--disable",)])
+def test_what_already_is_is_said(
+    bare_run: Run, world: World, moved: str, step: tuple[str, ...]
+) -> None:
+    bare_run("campaign", "close", moved)
+    bare_run("retire", "billing", "--disable")
+    first = bare_run("retire", "billing", "--schedule-deletion", "7")
+    date = first.stderr.partition("will be deleted on ")[2].split(";")[0]
+    lab = ["--lab", str(world.path)]
+    again = bare_run("retire", "billing", *step, *lab)
+    assert (again.exit_code, again.stdout) == (1, "")
+    assert f"pending-deletion already: it will be deleted on {date}" in again.stderr
+    command = again.stderr.partition("to end that: kmslab ")[2]
+    assert command == f"key cancel-deletion billing --lab {world.path}\n"
+
+
+def test_a_source_that_only_a_campaign_knows_is_named(
+    bare_run: Run, world: World, moved: str, tmp_path: Path
+) -> None:
+    bare_run("campaign", "close", moved)
+    write_csv(Path("good"), [row for row in world.rows if row["provider"] == "ctyun"][:2])
+    for args in (("good.csv",), ("good.csv", "--output", "copy.csv", "--to", "archive")):
+        assert bare_run("campaign", "run", *args, "--yes").exit_code == 0
+    names = [str(tmp_path / "good.csv"), str(tmp_path / "copy.csv")]
+    assert looked(bare_run, "sessions", code=0)["unregistered"] == names
+    told = bare_run("retire", "sessions").stderr
+    for name in names:
+        assert f"not looked into, though a campaign was at work there: {name}\n" in told
+    assert "kmslab source add NAME SOURCE" in told
+    bare_run("source", "add", "all", "*.csv")
+    Path("copy.csv").unlink()
+    found = looked(bare_run, "sessions")
+    assert (found["sources"], found["unregistered"]) == (["billing", "all"], [])
+
+
 def test_a_hold_on_one_key_is_none_on_another(bare_run: Run, world: World, moved: str) -> None:
     bare_run("campaign", "close", moved)
     bare_run("source", "hold", "copy", "--reason", "replica", "--key", "orders")
