@@ -203,6 +203,7 @@ class _Run:
         self._plan = plan
         self._watch = watch
         self._before = 0  # rows of the parts that are behind
+        self._told = 0  # rows that progress was told of
         self._calls_before: dict[str, int] = journal.facts().get("calls", {})
         self._kept_out: Counter[str] = Counter(journal.facts().get("kept_out", {}))
         sender = Sender(
@@ -213,6 +214,7 @@ class _Run:
             clock=ground.clock,
             jitter=ground.jitter,
             stop=watch.stop,
+            told=self._tell_more,
         )
         self._tools = Tools(
             journal=journal,
@@ -285,9 +287,14 @@ class _Run:
         return bool(counts[FAILED] or counts[LOST] or pass_.kept_out)
 
     def _tell(self, pass_: Pass) -> None:
-        rows = self._before + pass_.rows
+        self._told = self._before + pass_.rows
+        self._tell_more(0)
+
+    def _tell_more(self, records: int) -> None:
+        """Tell of a chunk that is held back by a rate, before it is stored."""
+        self._told += records
         counts = dict(self._tools.counts)
-        self._watch.progress(Progress("re-encrypting", rows, self._plan.total, counts))
+        self._watch.progress(Progress("re-encrypting", self._told, self._plan.total, counts))
 
     def _stop_here(self, pass_: Pass) -> None:
         if pass_.stalled is None and not pass_.unsent and not self._watch.stop():

@@ -80,7 +80,8 @@ class Sender:
     the rate leaves between two calls needs more than one.
 
     `stop` is asked before each batch and all the time while waiting. Once it says so nothing more
-    is begun, and what has been answered is kept.
+    is begun, and what has been answered is kept. What goes out in several batches, since a rate
+    holds it back, is told of batch by batch: `told` gets the records of each.
 
     ContextError where the target's context is none.
     """
@@ -96,6 +97,7 @@ class Sender:
         jitter: Callable[[], float],
         patience: Patience | None = None,
         stop: Stop = never,
+        told: Callable[[int], object] = lambda records: None,
         remembered: int = RECENT_PAIRS,
         in_flight: int = 1,
     ) -> None:
@@ -104,6 +106,7 @@ class Sender:
             self._target = replace(target, context=context_text(target.context))
         self._verify = verify
         self._stop = stop
+        self._told = told
         self._in_flight = in_flight
         self._reader = Reader(self._target)
         self._remembered = remembered
@@ -212,22 +215,25 @@ class Sender:
         first = self._numbers[provider]
         self._numbers[provider] += len(batch)
 
-        def send_part(start: int) -> None:
+        def send_part(start: int) -> int:
             # A part goes all the way, so that to stop wastes no more than what is under way.
             part = batch[start : start + most]
             for opened in (True, False):
                 rows = self._chosen(part, first + start, opened=opened)
                 if rows and not self._stop():
                     self._ask(provider, rows, opened=opened)
+            return len(part)
 
         starts = range(0, len(batch), most)
-        if self._in_flight == 1 or len(starts) == 1:
+        if len(starts) == 1:
+            send_part(0)
+        elif self._in_flight == 1:
             for start in starts:
-                send_part(start)
-            return
-        with ThreadPoolExecutor(self._in_flight, "kmslab-send") as pool:
-            for _ in pool.map(send_part, starts):
-                pass
+                self._told(send_part(start))
+        else:
+            with ThreadPoolExecutor(self._in_flight, "kmslab-send") as pool:
+                for records in pool.map(send_part, starts):
+                    self._told(records)
 
     def _chosen(self, part: list[_Row], first: int, *, opened: bool) -> list[_Row]:
         """The rows whose new blobs are opened, or those whose are not."""

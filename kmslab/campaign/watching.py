@@ -11,7 +11,10 @@ from kmslab.errors import CampaignInterrupted
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a pass is. `total` is None where it is not known."""
+    """How far a pass is. `total` is None where it is not known.
+
+    Told after each chunk, and within one that a rate holds back; `counts` are those of whole ones.
+    """
 
     doing: str
     rows: int
@@ -21,7 +24,7 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who looks on: told of progress after each chunk, and asked whether to stop."""
+    """Who looks on: told of progress, and asked whether to stop."""
 
     progress: Callable[[Progress], None] = lambda progress: None
     stop: Callable[[], bool] = lambda: False

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from campaign_data import TWO_CHUNKS, World
 
+from kmslab.campaign.plan import Options
 from kmslab.campaign.proof import verify
 from kmslab.campaign.retire import survey
 from kmslab.campaign.run import Ground, resume, run
@@ -60,6 +61,17 @@ def test_a_run_is_watched_to_its_end(ground: Ground, world: World, spec: SourceS
     run(ground, spec, watch=Watch(seen.append))
     passes = ("planning", "re-encrypting", "counting")
     assert [each.doing for each in seen] == [doing for doing in passes for _ in range(2)]
+
+
+def test_a_run_that_a_rate_holds_back_is_watched_batch_by_batch(
+    ground: Ground, world: World, spec: SourceSpec
+) -> None:
+    seen: list[Progress] = []
+    report = run(ground, spec, options=Options(rates={"ctyun": 100}), watch=Watch(seen.append))
+    rows = [each.rows for each in seen if each.doing == "re-encrypting"]
+    assert rows == sorted(rows)
+    assert rows[-1] == TWO_CHUNKS
+    assert len(rows) >= report.calls["ctyun"] // 10
 
 
 def test_one_that_is_stopped_while_counting_counts_again(
