@@ -32,14 +32,15 @@ from kmslab.model import CTYUN, TENCENT
 from kmslab.records.opening import open_source
 from kmslab.records.source import CHUNK_ROWS
 
-ROWS = 10_000
-ROUNDS = 15
+ROWS = 30_000
+ROUNDS = 9
 FLOORS = {"parquet": 0.35, "sqlite": 0.2, "csv": None, "jsonl": None}
 FEW, MANY = 10_000, 1_000_000
-MOST_GROWTH_MB = {"csv": 32, "sqlite": 32, "parquet": 256}
+MOST_GROWTH_MB = {"csv": 32, "sqlite": 32, "parquet": 48}
 """How much more memory a campaign over a million records may take than one over ten thousand.
 
-Of a Parquet file a row group is in memory, here of 100,000 rows, and 10,000 in the small one.
+What is remembered fills up until 100,000. Of a Parquet file one row group is in memory, here of
+10,000 rows.
 """
 
 

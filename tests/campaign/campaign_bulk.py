@@ -33,7 +33,7 @@ COLUMNS = (
     "owner",
 )  # fmt: skip
 KINDS = ("csv", "jsonl", "parquet", "sqlite")
-GROUP_ROWS = 100_000
+GROUP_ROWS = 10_000
 
 Row = tuple[str | None, ...]
 
