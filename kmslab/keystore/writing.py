@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import astuple, replace
+from dataclasses import replace
 from typing import Final
 
 from sqlalchemy import bindparam, delete, insert, select, update
 
 from kmslab.errors import TamperedLab
 from kmslab.keystore import state
-from kmslab.keystore.audit import ENTRY_FIELDS, entry_mac, first_broken, stored_entry
+from kmslab.keystore.audit import ENTRY_FIELDS, entry_mac, entry_values, first_broken, stored_entry
 from kmslab.keystore.changes import Change
 from kmslab.keystore.schema import (
     audit_table,
@@ -111,7 +111,7 @@ def _append_audit(change: Change) -> None:
     for entry in change.entries:
         seq += 1
         head = entry_mac(change.subkeys, head, seq, entry)
-        values = dict(zip(ENTRY_FIELDS, astuple(entry), strict=True))
+        values = dict(zip(ENTRY_FIELDS, entry_values(entry), strict=True))
         rows.append({"seq": seq, **values, "mac": head})
     if rows:
         change.connection.execute(_INSERT_AUDIT, rows)
