@@ -20,30 +20,52 @@ With their answers they take about 15 MB. An equal record that comes later than 
 """
 
 
-_FIELDS: Final = (
-    "ciphertext_blob",
+_BESIDE: Final = (
     "context",
     "provider",
     "source_key_id",
     "source_key_version_id",
     "source_encryption_algorithm",
 )
-_PAIR: Final = attrgetter(*_FIELDS)
+_VALUES_BESIDE: Final = attrgetter(*_BESIDE)
 
 
-def pair_of(record: Record) -> Hashable:
-    """What makes two records equal for a provider: blob, context and what names the source.
+class Pairs:
+    """What makes two records equal for a provider: the blob, and its context and source beside it.
 
-    >>> pair_of(Record("1", "ctyun", "blob")) == pair_of(Record("2", "ctyun", "blob", row=7))
-    True
+    Most records have the same beside their blobs as the first one that was asked for. They are
+    told apart by their blobs alone, which makes no tuple for each.
+
+    >>> pairs = Pairs()
+    >>> pairs.of(Record("1", "ctyun", "blob")), pairs.of(Record("2", "ctyun", "blob", row=7))
+    ('blob', 'blob')
+    >>> pairs.of(Record("3", "tencent", "blob"))
+    ('blob', (None, 'tencent', None, None, None))
     """
-    pair: Hashable = _PAIR(record)
-    return pair
 
+    __slots__ = ("_usual",)
 
-def pairs_of(records: Sequence[Record]) -> list[Hashable]:
-    """`pair_of` for each."""
-    return list(zip(*(column_of(records, name) for name in _FIELDS), strict=True))
+    def __init__(self) -> None:
+        self._usual: tuple[str | None, ...] | None = None
+
+    def of(self, record: Record) -> Hashable:
+        """The pair of one record."""
+        return self._pair(record.ciphertext_blob, _VALUES_BESIDE(record))
+
+    def of_many(self, records: Sequence[Record]) -> list[Hashable]:
+        """The pairs of records, in their order."""
+        blobs = column_of(records, "ciphertext_blob")
+        beside = [column_of(records, name) for name in _BESIDE]
+        if blobs and all(column.count(column[0]) == len(blobs) for column in beside):
+            values = tuple(column[0] for column in beside)
+            if self._pair("", values) == "":
+                return list(blobs)
+        return list(map(self._pair, blobs, zip(*beside, strict=True)))
+
+    def _pair(self, blob: str, values: tuple[str | None, ...]) -> Hashable:
+        if self._usual is None:
+            self._usual = values
+        return blob if values == self._usual else (blob, values)
 
 
 class Recent(Generic[V]):
@@ -116,16 +138,17 @@ class Distinct:
     False
     """
 
-    __slots__ = ("_seen",)
+    __slots__ = ("_pairs", "_seen")
 
     def __init__(self, most: int = RECENT_PAIRS) -> None:
+        self._pairs = Pairs()
         self._seen: Recent[bool] = Recent(most)
 
     def is_new(self, record: Record, verdict: Verdict) -> bool:
         """Whether a call will be made for this record, after all that were asked before."""
         if not verdict.outcome.sent:
             return False
-        pair = pair_of(record)
+        pair = self._pairs.of(record)
         if self._seen.get(pair):
             return False
         self._seen.put(pair, True)

@@ -20,7 +20,7 @@ from kmslab.campaign.answers import Reader, refused
 from kmslab.campaign.pacing import Pace, Stop, never
 from kmslab.campaign.pairs import RECENT_PAIRS as RECENT_PAIRS
 from kmslab.campaign.pairs import Distinct as Distinct
-from kmslab.campaign.pairs import Recent, pair_of, pairs_of
+from kmslab.campaign.pairs import Pairs, Recent
 from kmslab.campaign.retrying import Caller, NotSent
 from kmslab.campaign.retrying import Patience as Patience
 from kmslab.clock import Clock
@@ -110,6 +110,7 @@ class Sender:
         self._in_flight = in_flight
         self._reader = Reader(self._target)
         self._remembered = remembered
+        self._pairs = Pairs()
         self._recent: Recent[_Place] = Recent(remembered)
         self._turn = 0
         self._numbers: Counter[str] = Counter()
@@ -166,7 +167,7 @@ class Sender:
         provider = providers[0]
         if providers.count(provider) < len(records) or len(records) > self._most(provider):
             return None
-        pairs = pairs_of(records)
+        pairs = self._pairs.of_many(records)
         if not self._recent.all_new(pairs):
             return None
         sent = _Sent(self._turn, pairs)
@@ -191,7 +192,7 @@ class Sender:
 
     def _slot(self, record: Record, verdict: Verdict, batches: dict[str, list[_Row]]) -> _Slot:
         """The place of a record's answer; the record joins a batch where it is to be asked for."""
-        slot = self._known(pair_of(record))
+        slot = self._known(self._pairs.of(record))
         if slot.turn != self._turn and slot.answer is None:
             slot.turn = self._turn
             batches.setdefault(record.provider, []).append((record, verdict, slot))

@@ -289,20 +289,23 @@ class _ParquetEdit:
         ids, blobs = self._cells[at["record_id"]], self._cells[at["ciphertext_blob"]]
         if given is None or not changes or "ciphertext_blob" not in self._shape.fields:
             return None
+        if not all(given.new_blobs) or any(map(eq, given.old_blobs, given.new_blobs)):
+            return None
+        name = self._shape.names[at["ciphertext_blob"]]
+        if given.places == range(self._first, self._first + len(ids)):  # all of the chunk
+            held = ids == given.record_ids and blobs == given.old_blobs
+            return {name: list(given.new_blobs)} if held else None
         rows = [place - self._first for place in given.places if isinstance(place, int)]
         if len(set(rows)) < len(changes) or min(rows) < 0 or max(rows) >= len(ids):
             return None
-        if (
-            [ids[row] for row in rows] != given.record_ids
-            or [blobs[row] for row in rows] != given.old_blobs
-            or not all(given.new_blobs)
-            or any(map(eq, given.old_blobs, given.new_blobs))
-        ):
+        if [ids[row] for row in rows] != given.record_ids:
+            return None
+        if [blobs[row] for row in rows] != given.old_blobs:
             return None
         new = list(blobs)
         for row, blob in zip(rows, given.new_blobs, strict=True):
             new[row] = blob
-        return {self._shape.names[at["ciphertext_blob"]]: new}
+        return {name: new}
 
     def _change(self, change: Change, new: dict[str, list[Any]]) -> bool:
         """Put the new values of one record into `new`, column by column.
