@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain, repeat
+from functools import cache
+from itertools import chain
 from typing import Any, Final
 
 from kmslab.records.changes import others_as_json, others_from_json
@@ -14,12 +15,6 @@ ENTRIES: Final = (
     "SELECT id, part, place, record_id, old_blob, new_blob, others, provider FROM entry"
 )
 """What `entry_of` reads."""
-
-_INSERT: Final = (
-    "INSERT INTO entry (part, place, record_id, old_blob, new_blob, others, provider) VALUES "
-)
-_WIDTH: Final = 7
-_VALUES: Final = f"({', '.join('?' * _WIDTH)})"
 
 # Rows in one statement: it takes two thirds of the time of one statement a row.
 _AT_ONCE: Final = 50
@@ -42,10 +37,45 @@ def insertions(
     part: int, changes: Sequence[Change], providers: Sequence[str]
 ) -> Iterator[tuple[str, Sequence[Any]]]:
     """The statements that write changes down, with their values."""
-    values = list(chain.from_iterable(_rows(part, changes, providers)))
-    for at in range(0, len(values), _AT_ONCE * _WIDTH):
-        block = values[at : at + _AT_ONCE * _WIDTH]
-        yield _INSERT + ", ".join([_VALUES] * (len(block) // _WIDTH)), block
+    blobs = BlobChanges.of(changes)
+    if blobs is not None and providers and providers.count(providers[0]) == len(providers):
+        alike: tuple[Any, ...] = part, providers[0]
+        columns = (blobs.places, blobs.record_ids, blobs.old_blobs, blobs.new_blobs)
+        insert, width = _insert_alike, len(columns)
+        rows: Iterable[tuple[Any, ...]] = zip(*columns, strict=True)
+    else:
+        alike, insert, width = (), _insert, _WIDTH
+        rows = (
+            (part, c.place, c.record_id, c.old_blob, c.new_blob, _others_text(c), provider)
+            for c, provider in zip(changes, providers, strict=True)
+        )
+    values = list(chain.from_iterable(rows))
+    for at in range(0, len(values), _AT_ONCE * width):
+        block = values[at : at + _AT_ONCE * width]
+        yield insert(len(block) // width), (*alike, *block)
+
+
+_WIDTH: Final = 7
+_INSERT: Final = (
+    "INSERT INTO entry (part, place, record_id, old_blob, new_blob, others, provider) VALUES "
+)
+_INSERT_ALIKE: Final = (
+    "INSERT INTO entry (part, place, record_id, old_blob, new_blob, provider) VALUES "
+)
+
+
+@cache
+def _insert(rows: int) -> str:
+    """Writes down so many rows, whatever they are."""
+    return _INSERT + ", ".join([f"({', '.join('?' * _WIDTH)})"] * rows)
+
+
+@cache
+def _insert_alike(rows: int) -> str:
+    """The same where part and provider, which come first, are those of all rows, and only blobs
+    change: half as many values to give take two thirds of the time."""
+    each = (", ".join(f"?{3 + 4 * row + column}" for column in range(4)) for row in range(rows))
+    return _INSERT_ALIKE + ", ".join(f"(?1, {values}, ?2)" for values in each)
 
 
 def entry_of(row: tuple[Any, ...]) -> Entry:
@@ -54,19 +84,6 @@ def entry_of(row: tuple[Any, ...]) -> Entry:
     moved = {} if others is None else others_from_json(others)
     change = Change(place, record_id, old_blob or "", new_blob or "", moved)
     return Entry(number, part, change, provider)
-
-
-def _rows(
-    part: int, changes: Sequence[Change], providers: Sequence[str]
-) -> Iterable[tuple[Any, ...]]:
-    blobs = BlobChanges.of(changes)
-    if blobs is not None:
-        columns = (blobs.places, blobs.record_ids, blobs.old_blobs, blobs.new_blobs)
-        return zip(repeat(part), *columns, repeat(None), providers, strict=False)
-    return [
-        (part, c.place, c.record_id, c.old_blob, c.new_blob, _others_text(c), provider)
-        for c, provider in zip(changes, providers, strict=True)
-    ]
 
 
 def _others_text(change: Change) -> str | None:
