@@ -58,8 +58,8 @@ def plan(
     import json
 
     from kmslab.cli.campaign_shown import show_plan
-    from kmslab.cli.names import Names
     from kmslab.cli.streams import refuse_existing, write_private_file
+    from kmslab.keys import Names
 
     refuse_existing(save)
     with opening() as lab:
@@ -117,8 +117,8 @@ def run(
     from kmslab.campaign.planning import check_current
     from kmslab.campaign.run import run as run_campaign
     from kmslab.cli.campaign_options import saved_plan
-    from kmslab.cli.names import Names
     from kmslab.cli.progress import watching
+    from kmslab.keys import Names
 
     given = columns.given or target != TargetOptions() or pace != PaceOptions()
     _check_usage(source, plan_file, given or atomic or output is not None)
@@ -156,8 +156,8 @@ def resume(
     from kmslab.campaign.run import UNFINISHED
     from kmslab.campaign.run import resume as resume_campaign
     from kmslab.cli.campaign_options import found_id
-    from kmslab.cli.names import Names
     from kmslab.cli.progress import watching
+    from kmslab.keys import Names
 
     with opening() as lab:
         ground = ground_in(lab, opening, state)

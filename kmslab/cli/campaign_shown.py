@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kmslab.campaign.plan import Plan
     from kmslab.campaign.report import Report
     from kmslab.campaign.undo import UndoPlan
-    from kmslab.cli.names import Names
+    from kmslab.keys import Names
 
 _NAMED: Final = 10
 """So many records are named on a screen; the report has more."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from kmslab.campaign.report import Report
     from kmslab.campaign.run import Ground
     from kmslab.campaign.state import State
-    from kmslab.cli.names import Names
     from kmslab.cli.opening import Opening
+    from kmslab.keys import Names
     from kmslab.lab import Lab
     from kmslab.records.spec import SourceSpec
 

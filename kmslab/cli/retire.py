@@ -156,7 +156,7 @@ def _version_id(key: Key, named: str) -> str:
 
 
 def _carry_out(lab: Lab, key: Key, disable: bool, days: int | None) -> Key:
-    from kmslab.cli.providers import kms_of
+    from kmslab.keys import kms_of
     from kmslab.model import KeyState
 
     kms = kms_of(lab, key)
