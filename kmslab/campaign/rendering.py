@@ -141,6 +141,27 @@ def _context(plan: Plan) -> str:
             return context_text(named)
 
 
+def intent(plan: Plan) -> list[str]:
+    """What a run of a plan would do, in sentences for whoever is asked to agree."""
+    calls = [f"{one.calls:,} calls to {one.provider}" for one in plan.forecast.providers]
+    if calls and plan.options.rates:
+        calls[-1] += f", {duration(plan.forecast.seconds)} at that rate"
+    verified = {"decrypt": "open each new blob and compare", "answer": "open no new blob"}
+    how = verified.get(plan.options.verify) or f"open one in {plan.options.verify[7:]} new blobs"
+    place = (
+        f"write the changed copy to {plan.options.output}, and leave the source as it is"
+        if plan.options.output
+        else f"write the new blobs back into {plan.source}"
+    )
+    done = f"re-encrypt {plan.to_send:,} records ({' and '.join(calls)}), {how}, and {place}"
+    sentences = [f"This will {done}."]
+    if left := plan.total - plan.to_send:
+        sentences.append(f"The other {left:,} are left as they are.")
+    if plan.options.atomic:
+        sentences.append("With --atomic nothing is written unless every record succeeds.")
+    return sentences
+
+
 def results(report: Report) -> list[tuple[str, int]]:
     """What became of the records; these sum to those that were gone over."""
     found = report.results

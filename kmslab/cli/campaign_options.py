@@ -7,7 +7,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,9 +21,6 @@ CampaignId = Annotated[
     str,
     typer.Argument(metavar="ID", help="The campaign's id, or the beginning of it that is unique."),
 ]
-
-SURE: Final = 1_000
-"""Above so many records their number must be typed, and not just `y`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +139,8 @@ def may_ask() -> bool:
 
 def agreed(records: int) -> bool:
     """Ask whether to go on. Anything but the wanted answer is a no."""
+    from kmslab.campaign.plan import SURE
+
     wanted = f"type {records} to go on" if records > SURE else "go on? [y/N]"
     sys.stderr.write(f"{wanted}: ")
     sys.stderr.flush()

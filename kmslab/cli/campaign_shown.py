@@ -82,24 +82,12 @@ def _calls(plan: Plan) -> list[list[Any]]:
 
 def show_intent(plan: Plan) -> None:
     """Say exactly what a run would do, to whoever is asked."""
-    from kmslab.campaign.rendering import duration
+    from kmslab.campaign.rendering import intent
 
-    calls = [f"{one.calls:,} calls to {one.provider}" for one in plan.forecast.providers]
-    if plan.options.rates:
-        calls[-1] += f", {duration(plan.forecast.seconds)} at that rate"
-    verified = {"decrypt": "open each new blob and compare", "answer": "open no new blob"}
-    how = verified.get(plan.options.verify) or f"open one in {plan.options.verify[7:]} new blobs"
-    place = (
-        f"write the changed copy to {plan.options.output}, and leave the source as it is"
-        if plan.options.output
-        else f"write the new blobs back into {plan.source}"
-    )
-    done = f"re-encrypt {plan.to_send:,} records ({' and '.join(calls)}), {how}, and {place}"
-    narrate_text(f"\nThis will {done}.")
-    if left := plan.total - plan.to_send:
-        narrate_text(f"The other {left:,} are left as they are.")
-    if plan.options.atomic:
-        narrate_text("With --atomic nothing is written unless every record succeeds.")
+    first, *others = intent(plan)
+    narrate_text(f"\n{first}")
+    for sentence in others:
+        narrate_text(sentence)
 
 
 def show_report(report: Report, names: Names) -> None:
