@@ -1,0 +1,291 @@
+"""What of a table is shown, in which order, and which of its records are marked."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import compress
+
+from kmslab.clock import Clock
+from kmslab.tui.filtering import EVERY, Query
+from kmslab.tui.matching import Matcher, both, either
+from kmslab.tui.sorting import Sort, Stop, Stopped, ordered
+from kmslab.tui.table import Block, Table
+
+_STEP = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be shown, and in which order; None is the order of the source."""
+
+    query: Query = EVERY
+    sort: Sort | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All rows of a table's first blocks in order."""
+
+    sort: Sort
+    rows: array[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """The rows of a table's first blocks as they are wanted.
+
+    `shown` has a 1 for each of these rows that is shown, and 0 for the others.
+    """
+
+    table: Table
+    wanted: Wanted
+    blocks: int
+    rows: Sequence[int]
+    shown: bytearray
+    matcher: Matcher
+    order: Order | None
+
+
+def arrange(
+    table: Table, wanted: Wanted, now: datetime, known: Order | None, stop: Stop
+) -> Arrangement:
+    """Arrange a table; changes nothing, so that a thread can do it.
+
+    `known` is an order that was found before. Stopped, soon, where `stop` says so.
+    """
+    blocks = table.blocks
+    matcher = Matcher(wanted.query, table, now)
+    shown = bytearray()
+    for block in blocks:
+        shown += matcher.mask(block)
+        if stop():
+            raise Stopped
+    order = None
+    if wanted.sort is not None:
+        order = known
+        if order is None or order.sort != wanted.sort or len(order.rows) != len(shown):
+            order = Order(wanted.sort, ordered(table, blocks, wanted.sort, stop))
+    if order is not None:
+        rows: Sequence[int] = _of(order.rows, shown, stop) if wanted.query.terms else order.rows
+    else:
+        rows = _of(range(len(shown)), shown, stop) if wanted.query.terms else range(len(shown))
+    return Arrangement(table, wanted, len(blocks), rows, shown, matcher, order)
+
+
+def _of(rows: Sequence[int], shown: bytearray, stop: Stop) -> array[int]:
+    """Those of some rows that are shown."""
+    found = array("I")
+    for start in range(0, len(rows), _STEP):
+        some = rows[start : start + _STEP]
+        found.extend(compress(some, map(shown.__getitem__, some)))
+        if stop():
+            raise Stopped
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Marks as they outlive a table: by record id, and which of those with this id, from 0."""
+
+    names: frozenset[tuple[str, int]]
+
+    @classmethod
+    def of(cls, table: Table, marked: bytes | bytearray) -> Marks:
+        """Those of a table's rows that a mask has a 1 for."""
+        ids = marked_ids(table, marked)
+        return cls(frozenset(name for row, name in _named(table, ids) if marked[row]))
+
+    def mask(self, table: Table) -> bytearray:
+        """Which rows of a table have them."""
+        found = bytearray(len(table))
+        if not self.names:
+            return found
+        ids = {record_id for record_id, _ in self.names}
+        for row, name in _named(table, ids):
+            if name in self.names:
+                found[row] = 1
+        return found
+
+
+def marked_ids(table: Table, marked: bytes | bytearray) -> frozenset[str]:
+    """The ids of the records that a mask has a 1 for."""
+    ids: set[str] = set()
+    start = 0
+    for block in table.blocks:
+        mask = marked[start : start + len(block)]
+        if 1 in mask:
+            ids.update(compress(block.ids.all(), mask))
+        start += len(block)
+    return frozenset(ids)
+
+
+def _named(table: Table, ids: Collection[str]) -> Iterable[tuple[int, tuple[str, int]]]:
+    """The rows of records with these ids, with the id and how many rows before have it too."""
+    times: Counter[str] = Counter()
+    start = 0
+    for block in table.blocks:
+        for at, record_id in enumerate(block.ids.all()):
+            if record_id in ids:
+                yield start + at, (record_id, times[record_id])
+                times[record_id] += 1
+        start += len(block)
+
+
+class View:
+    """The rows of a table that are shown, by position from 0, and the marks.
+
+    Rows are marked one by one. A filter or an order leaves the marks as they are; another table
+    takes them over by record id, and where several records have the same id by their order.
+
+    All of this is done on the event loop, but for `arrange`, which may take a second.
+    """
+
+    __slots__ = ("_arrangement", "_both", "_marks", "clock", "table")
+
+    def __init__(self, table: Table, clock: Clock) -> None:
+        self.clock = clock
+        self.table = table
+        self._marks = bytearray(len(table))
+        self._both: int | None = None
+        self._arrangement = arrange(table, Wanted(), clock.now(), None, lambda: False)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is shown, and in which order."""
+        return self._arrangement.wanted
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows that are shown, in their order."""
+        return self._arrangement.rows
+
+    @property
+    def shown(self) -> int:
+        """How many rows are shown."""
+        return len(self._arrangement.rows)
+
+    @property
+    def total(self) -> int:
+        """How many rows there are."""
+        return len(self.table)
+
+    # -- arranging
+
+    def filter(self, text: str) -> None:
+        """Show what a filter lets through. FilterError for a text that is none."""
+        self.show(self.arrange(Wanted(Query.parse(text), self.wanted.sort)))
+
+    def sort(self, sort: Sort | None) -> None:
+        """Show the same rows in another order; None is that of the source."""
+        self.show(self.arrange(Wanted(self.wanted.query, sort)))
+
+    def arrange(self, wanted: Wanted, stop: Stop = lambda: False) -> Arrangement:
+        """The rows as they are wanted, to be shown afterwards; a thread may do it."""
+        arranged = self._arrangement
+        known = arranged.order if arranged.table is self.table else None
+        return arrange(self.table, wanted, self.clock.now(), known, stop)
+
+    def show(self, arrangement: Arrangement) -> bool:
+        """Show rows as they were arranged; whether that was done: not so for another table."""
+        if arrangement.table is not self.table:
+            return False
+        self._arrangement = arrangement
+        self._both = None
+        self.grow()
+        return True
+
+    def append(self, block: Block) -> None:
+        """Add records to the table; those that the filter lets through are shown at the end."""
+        self.table.append(block)
+
+    def grow(self) -> None:
+        """Show records that were added to the table since, those that the filter lets through.
+
+        They come last, whatever the order is, until the rows are arranged again.
+        """
+        old = self._arrangement
+        blocks = self.table.blocks[old.blocks :]
+        if not blocks:
+            return
+        start = len(old.shown)
+        for block in blocks:
+            old.shown.extend(old.matcher.mask(block))
+        total = len(old.shown)
+        self._marks.extend(bytes(total - len(self._marks)))
+        self._both = None
+        rows: Sequence[int] = range(total)
+        if old.wanted != Wanted():
+            rows = array("I", old.rows)
+            rows.extend(compress(range(start, total), old.shown[start:]))
+        self._arrangement = Arrangement(
+            old.table,
+            old.wanted,
+            old.blocks + len(blocks),
+            rows,
+            old.shown,
+            old.matcher,
+            old.order,
+        )
+
+    def position_of(self, row: int) -> int | None:
+        """Where a row is shown, from 0; None where it is not."""
+        shown, rows = self._arrangement.shown, self.rows
+        if not 0 <= row < len(shown) or not shown[row]:
+            return None
+        return bisect_left(rows, row) if self.wanted.sort is None else rows.index(row)
+
+    # -- marking
+
+    @property
+    def marked(self) -> int:
+        """How many rows are marked."""
+        return self._marks.count(1)
+
+    @property
+    def hidden_marks(self) -> int:
+        """How many rows are marked and not shown."""
+        if self._both is None:
+            self._both = both(self._marks, self._arrangement.shown).count(1)
+        return self.marked - self._both
+
+    def is_marked(self, row: int) -> bool:
+        """Whether a row is marked."""
+        return self._marks[row] == 1
+
+    def mark(self, rows: Iterable[int], *, on: bool = True) -> None:
+        """Mark rows, or take their marks away."""
+        for row in rows:
+            self._marks[row] = on
+        self._both = None
+
+    def toggle(self, row: int) -> None:
+        """Mark a row, or take its mark away."""
+        self.mark([row], on=not self.is_marked(row))
+
+    def mark_range(self, first: int, last: int) -> None:
+        """Mark what is shown from one position to another, either way round."""
+        first, last = min(first, last), max(first, last)
+        self.mark(self.rows[first : last + 1])
+
+    def mark_shown(self) -> None:
+        """Mark every row that is shown."""
+        self._marks = bytearray(either(self._marks, self._arrangement.shown))
+        self._both = None
+
+    def clear_marks(self) -> None:
+        """Take every mark away, hidden ones too."""
+        self._marks = bytearray(len(self.table))
+        self._both = 0
+
+    def marked_rows(self) -> list[int]:
+        """The rows that are marked, in the order of the source."""
+        return list(compress(range(self.total), self._marks))
+
+    def marked_ids(self) -> frozenset[str]:
+        """The ids of the marked records, as a campaign selects by them."""
+        return marked_ids(self.table, self._marks)
