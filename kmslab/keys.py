@@ -4,7 +4,7 @@ their own way."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, TypeAlias
 
 from kmslab.errors import KmsError, MissingParameter, Unsupported
@@ -36,13 +36,18 @@ class Names:
 
     @classmethod
     def of(cls, lab: Lab) -> Names:
-        """The names of a lab's keys. That of a deleted key is its alias where no other has it.
+        """The names of a lab's keys: see `among`."""
+        return cls.among(lab.keys())
+
+    @classmethod
+    def among(cls, keys: Iterable[Key]) -> Names:
+        """The names of all keys there are. A deleted key's is its alias where no other has it.
 
         What they answer of the other keys can be given to a command as KEY.
         """
         there: dict[str, str] = {}
         deleted: dict[str, str] = {}
-        for key in lab.keys():
+        for key in keys:
             (deleted if key.state.value == "deleted" else there)[key.key_id] = key.alias
         taken = set(there.values())
         free = {key_id: alias for key_id, alias in deleted.items() if alias not in taken}

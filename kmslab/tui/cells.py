@@ -9,7 +9,8 @@ from typing import Final
 
 from kmslab.analysis.classify import Outcome, Verdict
 from kmslab.tui.ages import age_text
-from kmslab.tui.sorting import By, key_name
+from kmslab.tui.judging import NO_ANSWER
+from kmslab.tui.sorting import By
 from kmslab.tui.table import Kind, Table, moment_of
 
 
@@ -68,6 +69,8 @@ def state_text(verdict: Verdict) -> str:
     ('○ stale', '✗ disabled')
     """
     if verdict.outcome is Outcome.BLOCKED:
+        if verdict.reason.startswith(NO_ANSWER):
+            return "✗ no answer"
         return _BLOCKED.get(verdict.reason, _GLYPHS[Outcome.BLOCKED])
     return _GLYPHS[verdict.outcome]
 
@@ -95,7 +98,7 @@ def cells(table: Table, row: int, columns: Sequence[Column], now: datetime) -> l
             case By.PROVIDER:
                 text = kind.provider
             case By.KEY:
-                text = key_name(kind, table) or ""
+                text = table.names(kind.verdict.key_id) or ""
             case By.VERSION:
                 text = version_text(kind, table)
             case By.AGE:

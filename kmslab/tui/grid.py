@@ -19,7 +19,8 @@ from textual.strip import Strip
 from kmslab.analysis.classify import Outcome
 from kmslab.tui.cells import Column, cells, laid_out
 from kmslab.tui.filtering import Query
-from kmslab.tui.sorting import By, Sort, Stopped
+from kmslab.tui.sorting import By, Sort
+from kmslab.tui.stopping import Stopped
 from kmslab.tui.texts import fitted
 from kmslab.tui.view import Arrangement, View, Wanted
 
@@ -45,16 +46,17 @@ class Grid(ScrollView, can_focus=True):
         color: $foreground;
         overflow-x: auto;
         overflow-y: auto;
+        scrollbar-gutter: stable;
 
         & > .grid--header { color: $foreground; text-style: bold; background: $panel; }
         & > .grid--cursor { background: $block-cursor-blurred-background; color: $foreground; }
         & > .grid--range { background: $secondary 30%; color: $foreground; }
-        & > .grid--mark { color: $accent; text-style: bold; }
+        & > .grid--mark { color: $text-accent; text-style: bold; }
         & > .grid--stale { color: $text-warning; }
         & > .grid--current { color: $text-success; }
         & > .grid--stopped { color: $text-error; }
-        & > .grid--other { color: $text-muted; }
-        & > .grid--empty { color: $text-muted; }
+        & > .grid--other { color: $foreground-muted; }
+        & > .grid--empty { color: $foreground-muted; }
 
         &:focus > .grid--cursor {
             background: $block-cursor-background;

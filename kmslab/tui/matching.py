@@ -6,7 +6,6 @@ records share (kind, owner) is asked of each value once.
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
@@ -25,7 +24,7 @@ from kmslab.tui.filtering import (
     VersionId,
 )
 from kmslab.tui.packed import Distinct
-from kmslab.tui.table import NEVER, Block, Kind, Table, microseconds_of
+from kmslab.tui.table import NEVER, Block, Kind, Numbers, Table, microseconds_of
 
 Mask = bytes
 """For each of some records 1 where it is meant, 0 where it is not."""
@@ -177,7 +176,7 @@ class _Told:
         self._holds = holds
         self._answers = bytearray()
 
-    def mask(self, numbers: array[int], there: Mapping[int, int] | None = None) -> Mask:
+    def mask(self, numbers: Numbers, there: Mapping[int, int] | None = None) -> Mask:
         """For each number whether it holds for its value. `there` has the numbers once each."""
         answers = self._answers
         if len(answers) < len(self._values):
@@ -187,4 +186,6 @@ class _Told:
             told = set(map(answers.__getitem__, there))
             if len(told) == 1:
                 return bytes(told) * len(numbers)
+        if isinstance(numbers, bytes):
+            return numbers.translate(answers[:256].ljust(256))
         return bytes(map(answers.__getitem__, numbers))

@@ -23,13 +23,14 @@ class Texts:
     _joined: str
     _folded: str  # the same for any case; most often the very same text
     _separator: str
+    _count: int
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Texts:
         """At least one text."""
         separator, joined = _joined(texts)
         folded = joined.casefold()
-        return cls(joined, joined if folded == joined else folded, separator)
+        return cls(joined, joined if folded == joined else folded, separator, len(texts))
 
     def __getitem__(self, row: int) -> str:
         return self.all()[row]
@@ -41,7 +42,7 @@ class Texts:
     def having(self, folded: str) -> bytes:
         """For each text 1 where it has a part, whatever the case, and 0 elsewhere."""
         if folded not in self._folded:
-            return bytes(self._joined.count(self._separator) + 1)
+            return bytes(self._count)
         return bytes([folded in text for text in self._folded.split(self._separator)])
 
 

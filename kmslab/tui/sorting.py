@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from kmslab.analysis.classify import Outcome
 from kmslab.tui.packed import Distinct
+from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import NEVER, Block, Kind, Table
 
 STACK: Final = 8_192
@@ -23,14 +24,6 @@ STACK: Final = 8_192
 
 _SAMPLES: Final = 8  # for each stack, so that none becomes much larger than another
 _OUTCOMES: Final = {outcome: rank for rank, outcome in enumerate(Outcome)}
-
-
-class Stopped(Exception):
-    """Nobody wants the answer any more."""
-
-
-Stop = Callable[[], bool]
-"""Whether nobody wants the answer any more."""
 
 
 class By(StrEnum):
@@ -70,17 +63,10 @@ def ordered(table: Table, blocks: Sequence[Block], sort: Sort, stop: Stop) -> ar
     return _dealt(values, unknown, reverse=sort.reverse, stop=stop)
 
 
-def key_name(kind: Kind, table: Table) -> str | None:
-    """What the key of a blob is called: its alias, or its id."""
-    key_id = kind.verdict.key_id
-    key = table.keys.get(key_id or "")
-    return key_id if key is None else key.alias or key.key_id
-
-
 _KIND_KEYS: Final[dict[By, Callable[[Kind, Table], Any]]] = {
     By.STATE: lambda kind, _: (_OUTCOMES[kind.verdict.outcome], kind.verdict.reason),
     By.PROVIDER: lambda kind, _: kind.provider or None,
-    By.KEY: lambda kind, table: (key_name(kind, table) or "").casefold() or None,
+    By.KEY: lambda kind, table: (table.names(kind.verdict.key_id) or "").casefold() or None,
     By.VERSION: lambda kind, _: kind.verdict.version_number,
     By.REASON: lambda kind, _: kind.verdict.reason or None,
 }

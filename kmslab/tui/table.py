@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Final, TypeAlias
 
 from kmslab.analysis.classify import Verdict
 from kmslab.columns import Records, column_of
+from kmslab.keys import Names
 from kmslab.model import Key, Record
 from kmslab.tui.packed import Distinct, Texts
 
@@ -47,10 +48,15 @@ class Shared:
     named: Distinct[Named] = field(default_factory=Distinct)
 
 
+Numbers: TypeAlias = "bytes | array[int]"
+"""Numbers of values that many records share."""
+
+
 @dataclass(frozen=True, slots=True)
 class Block:
     """Some records of one part, column by column; `kinds`, `owners` and `named` are numbers.
 
+    They are bytes where all are small, as they mostly are, and that makes filtering quick.
     `created` is in microseconds since 1970-01-01 UTC, or NEVER. An empty context is none, as in a
     source. `counts` has the records of each kind.
     """
@@ -60,9 +66,9 @@ class Block:
     ids: Texts
     blobs: Texts
     contexts: Texts
-    kinds: array[int]
-    owners: array[int]
-    named: array[int]
+    kinds: Numbers
+    owners: Numbers
+    named: Numbers
     created: array[int]
     counts: Mapping[int, int]
 
@@ -104,7 +110,7 @@ def pack(
     records: Sequence[Record], verdicts: Sequence[Verdict], shared: Shared, part: str = ""
 ) -> Block:
     """Records, at least one, with their verdicts as a block."""
-    kinds = _kinds(column_of(records, "provider"), verdicts, shared)
+    kinds = kinds_of(column_of(records, "provider"), verdicts, shared)
     fields = ("key_id", "source_key_id", "source_key_version_id", "source_encryption_algorithm")
     named = zip(*(column_of(records, name) for name in fields), strict=True)
     rows = column_of(records, "row")
@@ -115,22 +121,29 @@ def pack(
         Texts.of(column_of(records, "ciphertext_blob")),
         Texts.of([context or "" for context in column_of(records, "context")]),
         kinds,
-        array("I", shared.owners.numbers(column_of(records, "owner"))),
-        array("I", shared.named.numbers(named)),
+        _numbers(shared.owners.numbers(column_of(records, "owner"))),
+        _numbers(shared.named.numbers(named)),
         array("q", map(microseconds_of, column_of(records, "created_at"))),
         Counter(kinds),
     )
 
 
-def _kinds(providers: Sequence[str], verdicts: Sequence[Verdict], shared: Shared) -> array[int]:
-    """Verdicts are told apart by identity, which is much quicker than to look at what they say."""
+def kinds_of(providers: Sequence[str], verdicts: Sequence[Verdict], shared: Shared) -> Numbers:
+    """The numbers of the kinds of records, given by their providers and verdicts.
+
+    Verdicts are told apart by identity, which is much quicker than to look at what they say.
+    """
     by_identity = dict(zip(map(id, verdicts), verdicts, strict=True))
     pairs = list(zip(providers, map(id, verdicts), strict=True))
     numbers = {
         (provider, identity): shared.kinds.number(Kind(provider, by_identity[identity]))
         for provider, identity in set(pairs)
     }
-    return array("I", map(numbers.__getitem__, pairs))
+    return _numbers(list(map(numbers.__getitem__, pairs)))
+
+
+def _numbers(numbers: Sequence[int]) -> Numbers:
+    return bytes(numbers) if max(numbers) < 256 else array("I", numbers)
 
 
 def microseconds_of(at: datetime | None) -> int:
@@ -149,7 +162,7 @@ def moment_of(microseconds: int) -> datetime | None:
 class Table:
     """Records with their verdicts, in the order of their source; rows are counted from 0.
 
-    `keys` are those that the Kms have, by id: what their aliases are is shown and looked for.
+    `keys` are those that there are, by id: what they are called is shown and looked for.
 
     >>> from kmslab.analysis import Outcome
     >>> table = Table.of([Record("order-1", "ctyun", "a21z")], [Verdict(Outcome.STALE)])
@@ -157,11 +170,12 @@ class Table:
     (1, 'order-1', 'stale')
     """
 
-    __slots__ = ("_blocks", "_counts", "_ends", "keys", "shared")
+    __slots__ = ("_blocks", "_counts", "_ends", "keys", "names", "shared")
 
     def __init__(self, shared: Shared | None = None, keys: Mapping[str, Key] | None = None) -> None:
         self.shared = Shared() if shared is None else shared
         self.keys: Mapping[str, Key] = {} if keys is None else keys
+        self.names = Names.among(self.keys.values())
         self._blocks: list[Block] = []
         self._ends: list[int] = []
         self._counts: Counter[int] = Counter()

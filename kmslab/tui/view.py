@@ -13,7 +13,8 @@ from itertools import compress
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
 from kmslab.tui.matching import Matcher, both, either
-from kmslab.tui.sorting import Sort, Stop, Stopped, ordered
+from kmslab.tui.sorting import Sort, ordered
+from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import Block, Table
 
 _STEP = 65_536
@@ -70,46 +71,41 @@ def arrange(
         order = known
         if order is None or order.sort != wanted.sort or len(order.rows) != len(shown):
             order = Order(wanted.sort, ordered(table, blocks, wanted.sort, stop))
-    if order is not None:
-        rows: Sequence[int] = _of(order.rows, shown, stop) if wanted.query.terms else order.rows
+    if not wanted.query.terms:
+        rows: Sequence[int] = range(len(shown)) if order is None else order.rows
     else:
-        rows = _of(range(len(shown)), shown, stop) if wanted.query.terms else range(len(shown))
+        rows = _shown(shown, None if order is None else order.rows, stop)
     return Arrangement(table, wanted, len(blocks), rows, shown, matcher, order)
 
 
-def _of(rows: Sequence[int], shown: bytearray, stop: Stop) -> array[int]:
-    """Those of some rows that are shown."""
+def _shown(shown: bytearray, order: Sequence[int] | None, stop: Stop) -> array[int]:
+    """The rows that are shown, in this order or that of the source."""
     found = array("I")
-    for start in range(0, len(rows), _STEP):
-        some = rows[start : start + _STEP]
-        found.extend(compress(some, map(shown.__getitem__, some)))
+    for start in range(0, len(shown), _STEP):
+        end = min(start + _STEP, len(shown))
+        if order is None:
+            found.extend(compress(range(start, end), shown[start:end]))
+        else:
+            some = order[start:end]
+            found.extend(compress(some, map(shown.__getitem__, some)))
         if stop():
             raise Stopped
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class Marks:
-    """Marks as they outlive a table: by record id, and which of those with this id, from 0."""
+def carried(marked: bytes | bytearray, old: Table, new: Table) -> bytearray:
+    """Which rows of a new table are marked, where these were of an old one.
 
-    names: frozenset[tuple[str, int]]
-
-    @classmethod
-    def of(cls, table: Table, marked: bytes | bytearray) -> Marks:
-        """Those of a table's rows that a mask has a 1 for."""
-        ids = marked_ids(table, marked)
-        return cls(frozenset(name for row, name in _named(table, ids) if marked[row]))
-
-    def mask(self, table: Table) -> bytearray:
-        """Which rows of a table have them."""
-        found = bytearray(len(table))
-        if not self.names:
-            return found
-        ids = {record_id for record_id, _ in self.names}
-        for row, name in _named(table, ids):
-            if name in self.names:
-                found[row] = 1
-        return found
+    A record is known by its id, and where several have the same id by their order among them.
+    """
+    if [block.ids for block in old.blocks] == [block.ids for block in new.blocks]:
+        return bytearray(marked)
+    ids = marked_ids(old, marked)
+    names = {name for row, name in _named(old, ids) if marked[row]}
+    found = bytearray(len(new))
+    for row, name in _named(new, ids):
+        found[row] = name in names
+    return found
 
 
 def marked_ids(table: Table, marked: bytes | bytearray) -> frozenset[str]:
