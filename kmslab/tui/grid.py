@@ -21,6 +21,7 @@ from kmslab.tui.cells import Column, cells, laid_out
 from kmslab.tui.filtering import Query
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.stopping import Stopped
+from kmslab.tui.table import Table
 from kmslab.tui.texts import fitted
 from kmslab.tui.view import Arrangement, View, Wanted
 
@@ -216,6 +217,24 @@ class Grid(ScrollView, can_focus=True):
         self.post_message(self.Arranged(self))
         self.post_message(self.MarksChanged(self))
 
+    async def swap(self, table: Table) -> None:
+        """Show another table in place of this one, with the same filter, order and marks.
+
+        Those are found in a thread. The cursor stays on its record, where that is still shown.
+        """
+        while True:
+            old, wanted, row = self.view, self.wanted, self.row
+            changes = old.mark_changes
+            view, found = await asyncio.to_thread(old.over, table, wanted, row)
+            if self.view is not old:
+                return
+            if (self.wanted, self.row, old.mark_changes) == (wanted, row, changes):
+                break
+        position = None if found is None else view.position_of(found)
+        if position is not None:
+            self.cursor = position
+        self.show_table(view)
+
     def grow(self) -> None:
         """Show records that came to the table meanwhile."""
         nothing = self.row is None
@@ -225,6 +244,9 @@ class Grid(ScrollView, can_focus=True):
             self.go_to(0)
 
     # -- laying out
+
+    def on_mount(self) -> None:
+        self.go_to(0)
 
     def on_resize(self) -> None:
         self._laid_out()

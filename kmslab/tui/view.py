@@ -15,7 +15,7 @@ from kmslab.tui.filtering import EVERY, Query
 from kmslab.tui.matching import Matcher, both, either
 from kmslab.tui.sorting import Sort, ordered
 from kmslab.tui.stopping import Stop, Stopped
-from kmslab.tui.table import Block, Table
+from kmslab.tui.table import Table
 
 _STEP = 65_536
 
@@ -141,13 +141,14 @@ class View:
     All of this is done on the event loop, but for `arrange`, which may take a second.
     """
 
-    __slots__ = ("_arrangement", "_both", "_marks", "clock", "table")
+    __slots__ = ("_arrangement", "_both", "_marks", "clock", "mark_changes", "table")
 
     def __init__(self, table: Table, clock: Clock) -> None:
         self.clock = clock
         self.table = table
         self._marks = bytearray(len(table))
         self._both: int | None = None
+        self.mark_changes = 0
         self._arrangement = arrange(table, Wanted(), clock.now(), None, lambda: False)
 
     @property
@@ -195,10 +196,6 @@ class View:
         self.grow()
         return True
 
-    def append(self, block: Block) -> None:
-        """Add records to the table; those that the filter lets through are shown at the end."""
-        self.table.append(block)
-
     def grow(self) -> None:
         """Show records that were added to the table since, those that the filter lets through.
 
@@ -227,6 +224,21 @@ class View:
             old.matcher,
             old.order,
         )
+
+    def over(self, table: Table, wanted: Wanted, row: int | None) -> tuple[View, int | None]:
+        """A view of another table with the same marks, and a row of this one in it, if it is there.
+
+        A thread may make it. See `carried` for what is the same.
+        """
+        view = View(table, self.clock)
+        view.show(view.arrange(wanted))
+        view._marks = carried(bytes(self._marks), self.table, table)
+        if row is None:
+            return view, None
+        one = bytearray(len(self.table))
+        one[row] = 1
+        found = carried(one, self.table, table).find(1)
+        return view, None if found < 0 else found
 
     def position_of(self, row: int) -> int | None:
         """Where a row is shown, from 0; None where it is not."""
@@ -257,7 +269,7 @@ class View:
         """Mark rows, or take their marks away."""
         for row in rows:
             self._marks[row] = on
-        self._both = None
+        self._changed()
 
     def toggle(self, row: int) -> None:
         """Mark a row, or take its mark away."""
@@ -271,12 +283,16 @@ class View:
     def mark_shown(self) -> None:
         """Mark every row that is shown."""
         self._marks = bytearray(either(self._marks, self._arrangement.shown))
-        self._both = None
+        self._changed()
 
     def clear_marks(self) -> None:
         """Take every mark away, hidden ones too."""
         self._marks = bytearray(len(self.table))
-        self._both = 0
+        self._changed()
+
+    def _changed(self) -> None:
+        self._both = None
+        self.mark_changes += 1
 
     def marked_rows(self) -> list[int]:
         """The rows that are marked, in the order of the source."""
