@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from kmslab.analysis.classify import Outcome
-from kmslab.errors import FormatError
+from kmslab.errors import FilterError
 from kmslab.model import CTYUN, TENCENT
 from kmslab.tui.ages import UNITS, seconds_of
 
@@ -123,7 +123,15 @@ class Query:
 
     @classmethod
     def parse(cls, text: str) -> Query:
-        """The query of a text. FilterError for a text that is none."""
+        """The query of a text.
+
+        FilterError for a text that is none: it says what is allowed at its `offset`.
+
+        >>> Query.parse("prov:aws")
+        Traceback (most recent call last):
+        ...
+        kmslab.errors.FilterError: at 6, prov: 'aws' is none of tencent, ctyun
+        """
         return cls(tuple(_terms(text)))
 
     def __str__(self) -> str:
@@ -134,19 +142,6 @@ EVERY: Final = Query()
 """Every record."""
 
 
-class FilterError(FormatError):
-    """A text that is no filter; `offset` is where in it, in characters, from 0.
-
-    >>> Query.parse("out:old")
-    Traceback (most recent call last):
-    ...
-    kmslab.tui.filtering.FilterError: at 5, out: 'old' is none of stale, move, current, may_change, foreign, blocked, invalid, needs_context, needs_public_key_info
-    """  # noqa: E501
-
-    def __init__(self, message: str, offset: int) -> None:
-        super().__init__(f"at {offset + 1}, {message}", offset=offset)
-
-
 def _terms(text: str) -> Iterator[Term]:
     for found in _TERM.finditer(text):
         word, at = found[0], found.start()
@@ -154,7 +149,7 @@ def _terms(text: str) -> Iterator[Term]:
         if negated:
             word, at = word[1:], at + 1
         if not word:
-            raise FilterError("after ! comes what is not wanted, as in !word or !out:stale", at)
+            raise _refusal("after ! comes what is not wanted, as in !word or !out:stale", at)
         yield Term(_test(word, at), negated)
 
 
@@ -164,17 +159,17 @@ def _test(word: str, at: int) -> Test:
         read = _READ.get(name)
         if read is None:
             fields = ", ".join(f"{name}:" for name in _READ)
-            raise FilterError(
+            raise _refusal(
                 f"{field[1]!r} is no field; fields are {fields}; a text is put in quotes", at
             )
         at += field.end()
         value = _unquoted(word[field.end() :], at)
         if not value:
-            raise FilterError(f"{name}: wants {_WANTED[name]}", at)
+            raise _refusal(f"{name}: wants {_WANTED[name]}", at)
         return read(value, at)
     text = _unquoted(word, at).casefold()
     if not text:
-        raise FilterError("an empty text is in every record; put something into the quotes", at)
+        raise _refusal("an empty text is in every record; put something into the quotes", at)
     return Has(Part.ANY, text)
 
 
@@ -185,7 +180,7 @@ def _unquoted(word: str, at: int) -> str:
         pieces += [word[end : quoted.start()], quoted[1].replace('""', '"')]
         end = quoted.end()
     if '"' in word[end:]:
-        raise FilterError("a quote that is never closed", at + word.index('"', end))
+        raise _refusal("a quote that is never closed", at + word.index('"', end))
     return "".join([*pieces, word[end:]])
 
 
@@ -205,7 +200,7 @@ def _beginning(field: str, value: str, names: tuple[str, ...], at: int) -> str:
     """A text that one of some names begins with: what is being typed is right all the while."""
     start = value.lower()
     if not any(name.startswith(start) for name in names):
-        raise FilterError(f"{field}: {value!r} is none of {', '.join(names)}", at)
+        raise _refusal(f"{field}: {value!r} is none of {', '.join(names)}", at)
     return start
 
 
@@ -216,14 +211,14 @@ def _version(value: str, at: int) -> Test:
     start = number.lower()
     if comparison in ("", "=") and _VERSION_ID.fullmatch(start):
         return VersionId(start)
-    raise FilterError(f"ver: {value!r} is not {_WANTED['ver']}", at)
+    raise _refusal(f"ver: {value!r} is not {_WANTED['ver']}", at)
 
 
 def _age(value: str, at: int) -> Test:
     comparison, age = _compared(value)
     seconds = seconds_of(age)
     if seconds is None or comparison in ("", "="):
-        raise FilterError(f"age: {value!r} is not {_WANTED['age']}", at)
+        raise _refusal(f"age: {value!r} is not {_WANTED['age']}", at)
     return Age(comparison, seconds)
 
 
@@ -259,6 +254,11 @@ _WANTED: Final[Mapping[str, str]] = {
 
 FIELDS: Final[Mapping[str, str]] = _WANTED
 """The fields, with what each wants after its colon."""
+
+
+def _refusal(message: str, offset: int) -> FilterError:
+    """People count from 1."""
+    return FilterError(f"at {offset + 1}, {message}", offset=offset)
 
 
 def _written(test: Test) -> str:

@@ -301,3 +301,11 @@ class View:
     def marked_ids(self) -> frozenset[str]:
         """The ids of the marked records, as a campaign selects by them."""
         return marked_ids(self.table, self._marks)
+
+    def twins(self) -> int:
+        """How many rows have the id of a marked record, and are not marked themselves.
+
+        A campaign selects by id, so it would take them too.
+        """
+        ids, marks = self.marked_ids(), bytes(self._marks)
+        return sum(not marks[row] for row, _ in _named(self.table, ids))
