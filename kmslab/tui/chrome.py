@@ -1,0 +1,54 @@
+"""What stands above and below every screen: which lab, whether it can be written, where one is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+from textual.widgets import Static
+
+from kmslab.tui.texts import visible
+
+if TYPE_CHECKING:
+    from kmslab.tui.app import Explorer
+
+
+class TopBar(Static):
+    """The lab, whether anything can be written, how many records are marked."""
+
+    DEFAULT_CSS = """
+    TopBar { height: 1; background: $primary; color: $text; padding: 0 1; text-style: bold; }
+    TopBar.writable { background: $accent; }
+    """
+
+    def on_mount(self) -> None:
+        """Follow what the app knows."""
+        for name in ("read_only", "marked"):
+            self.watch(self.app, name, self._show)
+
+    def _show(self) -> None:
+        app: Explorer = self.app  # type: ignore[assignment]
+        parts = ["kmslab", visible(app.session.where), "read-only" if app.read_only else "writable"]
+        if app.marked:
+            parts.append(f"{app.marked:,} marked")
+        self.set_class(not app.read_only, "writable")
+        self.update(Text(" - ".join(parts), no_wrap=True, overflow="ellipsis"))
+
+
+class Crumbs(Static):
+    """Where one is, from the outside in."""
+
+    DEFAULT_CSS = "Crumbs { height: 1; padding: 0 1; color: $text-muted; }"
+
+    def __init__(self, *steps: str) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def on_mount(self) -> None:
+        """Show the first steps."""
+        self.show(*self._steps)
+
+    def show(self, *steps: str) -> None:
+        """Be there."""
+        text = " ▸ ".join(visible(step) for step in steps if step)
+        self.update(Text(text, no_wrap=True, overflow="ellipsis"))
