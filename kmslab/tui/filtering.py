@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Final
 
 from kmslab.analysis.classify import Outcome
-from kmslab.errors import FilterError
+from kmslab.errors import FilterError as FilterError
 from kmslab.model import CTYUN, TENCENT
 from kmslab.tui.ages import UNITS, seconds_of
 

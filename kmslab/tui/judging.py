@@ -16,7 +16,7 @@ NO_ANSWER: Final = "no answer"
 
 
 class Judge:
-    """Judges records as they are, none of them moved; a provider that fails is asked once."""
+    """Judges records as they are, none of them moved; a provider that fails is not asked again."""
 
     __slots__ = ("_classifier", "_failures", "_heads")
 
@@ -36,7 +36,7 @@ class Judge:
             try:
                 return self._classifier.classify_many(records)
             except KmslabError:
-                pass  # one by one it is seen which provider it was
+                pass  # one by one it is seen which provider it was, and whether it still fails
         return list(map(self._verdict, records))
 
     def _verdict(self, record: Record) -> Verdict:
