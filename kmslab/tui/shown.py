@@ -42,13 +42,16 @@ def plan_text(plan: Plan, names: Names) -> Text:
         text.append(heading("Calls against the clouds, and how long they take"))
         text.append("\n")
         text.append(table(["PROVIDER", "CALLS", "A SECOND", "TIME", "RIGHTS"], _calls(plan)))
-    text.append("\n\n")
-    text.append(heading("All records of the source, by the version that they are on now"))
-    text.append("\n")
-    text.append(census_text(plan.census, names))
     text.append("\n")
     for note in plan.notes:
         text.append(f"\n{visible(note)}")
+    keys = {mark.key_id for mark in plan.keys}
+    census = [row for row in plan.census if row.key_id in keys]
+    if census:
+        text.append("\n\n")
+        text.append(heading("All records of the source on these keys, by version"))
+        text.append("\n")
+        text.append(census_text(census, names))
     return text
 
 
@@ -157,11 +160,15 @@ def _more(text: Text, listed: int, count: int) -> None:
 
 def _both(before: Sequence[CensusRow], after: Sequence[CensusRow], names: Names) -> Text:
     rows = sorted(both_censuses(before, after), key=lambda each: _by_name(each[0], names))
-    return table(
+    changed = [each for each in rows if each[1] != each[2]]
+    text = table(
         ["PROVIDER", "KEY", "VERSION", "BEFORE", "AFTER"],
-        [[*_version(row, names), f"{old:,}", f"{new:,}"] for row, old, new in rows],
+        [[*_version(row, names), f"{old:,}", f"{new:,}"] for row, old, new in changed],
         right=frozenset({3, 4}),
     )
+    if others := len(rows) - len(changed):
+        text.append(f"\n({others:,} versions hold what they held before)")
+    return text
 
 
 def undo_text(plan: UndoPlan, command: str) -> Text:

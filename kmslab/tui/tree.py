@@ -20,6 +20,14 @@ from kmslab.tui.census import Tallies, Tally
 from kmslab.tui.texts import bar, fitted, key_mark, percent, short, version_mark
 
 PROVIDER_NAMES: Final = {"tencent": "Tencent", "ctyun": "CTyun"}
+_STATES: Final = {
+    None: "not here",
+    KeyState.DISABLED: "disabled",
+    KeyState.ARCHIVED: "archived",
+    KeyState.PENDING_IMPORT: "no key yet",
+    KeyState.PENDING_DELETION: "deleting",
+    KeyState.DELETED: "deleted",
+}
 _BAR: Final = 4
 _RIGHT: Final = 17  # the count, the bar, the share
 
@@ -135,7 +143,7 @@ class KeyTree(Tree[Place]):
             fitted(node.label.plain if isinstance(node.label, Text) else str(node.label), width),
             style,
         )
-        text.append(set_cell_size(_figures(tally), _RIGHT + 1), style)
+        text.append(set_cell_size(_figures(place, tally), _RIGHT + 1), style)
         return text
 
     def _tally(self, place: Place) -> Tally:
@@ -174,10 +182,16 @@ class KeyTree(Tree[Place]):
         self.post_message(self.Shown(event.node.data or Everything))
 
 
-def _figures(tally: Tally) -> str:
+def _figures(place: Place, tally: Tally) -> str:
+    """The count; the share on old versions, or what is the matter with the key."""
+    count = _count(tally.total) if tally.total else "-"
+    if place.key_id is not None and place.version_id is None:
+        state = None if place.key is None else place.key.state
+        if state is not KeyState.ENABLED:
+            return f" {count:>6} {_STATES[state]}"
     if not tally.total:
-        return "        -"
-    return f" {_count(tally.total):>6} {bar(tally.share, _BAR)} {percent(tally.share):>5}"
+        return f" {count:>6}"
+    return f" {count:>6} {bar(tally.share, _BAR)} {percent(tally.share):>5}"
 
 
 def _count(number: int) -> str:
@@ -230,12 +244,11 @@ def _label(place: Place, names: Names) -> Text:
     if place.key_id is None:
         return Text(PROVIDER_NAMES.get(place.provider, place.provider))
     if place.key is None:
-        return Text(f"? {short(place.key_id)} not here")
+        return Text(f"? {short(place.key_id)}")
     if place.version is None:
         name = names(place.key_id) or place.key_id
         name = short(name) if name == place.key_id else name
-        state = "" if place.key.state is KeyState.ENABLED else f" {place.key.state.value}"
-        return Text(f"{key_mark(place.key)} {name}{state}")
+        return Text(f"{key_mark(place.key)} {name}")
     version = place.version
     gone = "" if version.has_material else " no material"
     primary = " primary" if version.version_id == place.key.primary_version_id else ""

@@ -30,7 +30,7 @@ class ActivityScreen(Screen[None]):
         yield Crumbs("Activity of this session")
         with VerticalScroll():
             yield Static(self._text())
-        yield Footer()
+        yield Footer(compact=True, show_command_palette=False)
 
     def _text(self) -> Text:
         app: Explorer = self.app  # type: ignore[assignment]

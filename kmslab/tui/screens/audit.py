@@ -40,7 +40,7 @@ class AuditLog(Screen[None]):
         yield Crumbs("Audit log of the lab")
         yield DataTable(cursor_type="row", zebra_stripes=True)
         yield Static("", id="about", markup=False)
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Read it."""

@@ -41,7 +41,7 @@ class InspectScreen(Screen[None]):
         yield TopBar()
         yield Crumbs(self._session.source, self._record.record_id, "inspect")
         yield Detail(id="detail")
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Show it."""

@@ -47,7 +47,7 @@ class Journals(Screen[None]):
         yield Crumbs("Journals of campaigns")
         yield DataTable(cursor_type="row", zebra_stripes=True)
         yield Static("", id="about", markup=False)
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Read them."""

@@ -48,7 +48,7 @@ class KeyScreen(Screen[Place | None]):
         yield Crumbs(PROVIDER_NAMES[self._key.provider], name, "versions")
         yield Static("", id="about")
         yield DataTable(cursor_type="row")
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Show it."""

@@ -74,7 +74,7 @@ class PlanScreen(Screen[Plan | None]):
         with VerticalScroll():
             yield Static("", id="plan")
         yield Static("", id="same", markup=False)
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Plan."""

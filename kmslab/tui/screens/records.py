@@ -14,7 +14,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from kmslab.campaign.selection import Selection
-from kmslab.errors import KmslabError
+from kmslab.errors import FilterError, KmslabError
 from kmslab.keys import Names
 from kmslab.model import Key, Record
 from kmslab.tui import flows, saving
@@ -25,7 +25,7 @@ from kmslab.tui.detail import Detail
 from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.dialogs.decrypt import decrypt
 from kmslab.tui.dialogs.form import Choose
-from kmslab.tui.filtering import FilterError, Query
+from kmslab.tui.filtering import Query
 from kmslab.tui.grid import Grid
 from kmslab.tui.reader import Came, ReadEnded, Reader, rows_of
 from kmslab.tui.screens.audit import AuditLog
@@ -111,7 +111,7 @@ class Records(Screen[None]):
                 yield Detail(id="detail")
         yield FilterLine(placeholder="text, key:x ver:<3 prov:ctyun age:>90d out:stale !word")
         yield Static("", id="status", markup=False)
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Show the records, and begin to read."""

@@ -39,7 +39,7 @@ class ResultScreen(Screen[str | None]):
         yield Crumbs(self._session.source, "Campaign", self._report.campaign, self._report.state)
         with VerticalScroll():
             yield Static(report_text(self._report, self._session.names()))
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def why_not(self, action: Action) -> str:
         """Why an action cannot be done now."""

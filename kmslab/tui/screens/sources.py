@@ -42,7 +42,7 @@ class SourcesScreen(Screen[RegisteredSource | None]):
         yield DataTable(cursor_type="row", zebra_stripes=True)
         about = "Enter looks at one" if self._found else "none: kmslab source add NAME SOURCE"
         yield Static(about, id="about", markup=False)
-        yield Footer(compact=True)
+        yield Footer(compact=True, show_command_palette=False)
 
     def on_mount(self) -> None:
         """Show them."""
