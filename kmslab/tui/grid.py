@@ -22,7 +22,7 @@ from kmslab.tui.filtering import Query
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.table import Table
-from kmslab.tui.texts import fitted
+from kmslab.tui.texts import fitted, visible
 from kmslab.tui.view import Arrangement, View, Wanted
 
 GUTTER: Final = 3
@@ -49,6 +49,7 @@ class Grid(ScrollView, can_focus=True):
         overflow-y: auto;
         scrollbar-gutter: stable;
 
+        & > .grid--row { background: $surface; color: $foreground; }
         & > .grid--header { color: $foreground; text-style: bold; background: $panel; }
         & > .grid--cursor { background: $block-cursor-blurred-background; color: $foreground; }
         & > .grid--range { background: $secondary 30%; color: $foreground; }
@@ -68,6 +69,7 @@ class Grid(ScrollView, can_focus=True):
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "grid--row",
         "grid--header",
         "grid--cursor",
         "grid--range",
@@ -90,15 +92,15 @@ class Grid(ScrollView, can_focus=True):
         Binding("left,h", "sideways(-8)", "Scroll left", show=False),
         Binding("enter", "choose", "Open", show=False),
         Binding("space", "mark", "Mark"),
-        Binding("v", "range", "Range"),
-        Binding("a", "mark_shown", "Mark all shown"),
-        Binding("A", "clear_marks", "Clear marks"),
-        Binding("s", "sort", "Sort"),
-        Binding("S", "reverse", "Reverse"),
+        Binding("v", "range", "Range", show=False),
+        Binding("a", "mark_shown", "Mark all shown", show=False),
+        Binding("A", "clear_marks", "Clear marks", show=False),
+        Binding("s", "sort", "Sort", show=False),
+        Binding("S", "reverse", "Reverse", show=False),
         Binding("escape", "leave_range", "Leave range", show=False),
     ]
 
-    cursor: reactive[int] = reactive(0, init=False)
+    cursor: reactive[int] = reactive(0, init=False, repaint=False)
     """Where the cursor is among the rows that are shown, from 0."""
 
     begun: reactive[int | None] = reactive(None, init=False)
@@ -198,10 +200,12 @@ class Grid(ScrollView, can_focus=True):
             self._show(arrangement)
 
     def _show(self, arrangement: Arrangement) -> None:
-        row = self.row
+        row, sort = self.row, self.view.wanted.sort
         if not self.view.show(arrangement):
             return
-        position = None if row is None else self.view.position_of(row)
+        # Whoever sorts wants to see what comes first, whoever filters where the record is now.
+        stays = row is not None and arrangement.wanted.sort == sort
+        position = self.view.position_of(row) if stays and row is not None else None
         self.begun = None
         self._laid_out()
         self.go_to(0 if position is None else position)
@@ -276,9 +280,14 @@ class Grid(ScrollView, can_focus=True):
 
     def go_to(self, position: int) -> None:
         """Put the cursor on a row that is shown, by its position, or as near as there is one."""
+        left = self.cursor
         self.cursor = max(0, min(position, self.view.shown - 1))
         self._into_sight()
-        self.refresh()
+        if self.begun is None:
+            self.refresh_line(left + 1)
+            self.refresh_line(self.cursor + 1)
+        else:
+            self.refresh()
         self.post_message(self.Highlighted(self, self.row))
 
     def action_move(self, rows: int) -> None:
@@ -416,11 +425,11 @@ class Grid(ScrollView, can_focus=True):
         elif position < self.view.shown:
             segments, style = self._line(position)
         else:
-            segments, style = self._blank(y), self.get_component_rich_style("grid--empty")
-            return Strip(segments).adjust_cell_length(width, style).apply_style(style)
+            style = self.get_component_rich_style("grid--empty")
+            return Strip(self._blank(y, style)).adjust_cell_length(width, style)
         left = self.scroll_offset.x
         strip = Strip(segments).crop(left, left + width)
-        return strip.extend_cell_length(width, style).apply_style(self.rich_style)
+        return strip.extend_cell_length(width, style)
 
     def _header(self) -> list[Segment]:
         style = self.get_component_rich_style("grid--header")
@@ -461,12 +470,11 @@ class Grid(ScrollView, can_focus=True):
             first, last = sorted((self.begun, self.cursor))
             if first <= position <= last:
                 return self.get_component_rich_style("grid--range")
-        return self.rich_style
+        return self.get_component_rich_style("grid--row")
 
-    def _blank(self, y: int) -> list[Segment]:
-        lines = self.empty.splitlines() if not self.view.shown else []
-        at = y - 2
-        return [Segment("  " + lines[at])] if 0 <= at < len(lines) else []
+    def _blank(self, y: int, style: Style) -> list[Segment]:
+        lines = [] if self.view.shown else self.empty.splitlines()
+        return [Segment("  " + visible(lines[y - 2]), style)] if 0 <= y - 2 < len(lines) else []
 
     def watch_empty(self) -> None:
         self.refresh()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Generic, TypeVar
@@ -34,6 +35,12 @@ class Texts:
 
     def __getitem__(self, row: int) -> str:
         return self.all()[row]
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that the texts take."""
+        folded = 0 if self._folded is self._joined else sys.getsizeof(self._folded)
+        return sys.getsizeof(self._joined) + folded
 
     def all(self) -> list[str]:
         """Every text."""

@@ -11,7 +11,6 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from itertools import islice
 from typing import Any, Final
 
 from kmslab.analysis.classify import Outcome
@@ -22,6 +21,7 @@ from kmslab.tui.table import NEVER, Block, Kind, Table
 STACK: Final = 8_192
 """About how many rows are sorted at once: some milliseconds."""
 
+_UNBORN: Final = ~NEVER
 _SAMPLES: Final = 8  # for each stack, so that none becomes much larger than another
 _OUTCOMES: Final = {outcome: rank for rank, outcome in enumerate(Outcome)}
 
@@ -55,12 +55,16 @@ class Sort:
 def ordered(table: Table, blocks: Sequence[Block], sort: Sort, stop: Stop) -> array[int]:
     """The rows of a table's first blocks in order. Stopped, soon, where `stop` says so."""
     columns, unknown = _columns(table, blocks, sort.by)
-    values: list[Any] = []
+    # The garbage collector looks through a list, however long, and not through an array.
+    values: Any = [] if isinstance(unknown, str) else array("q")
     for column in columns:
-        values += column
+        values.extend(column)
         if stop():
             raise Stopped
-    return _dealt(values, unknown, reverse=sort.reverse, stop=stop)
+    found = _dealt(values, unknown, reverse=sort.reverse, stop=stop)
+    while values:  # to let a million go at once takes as long as to sort some of them
+        del values[-STACK:]
+    return found
 
 
 _KIND_KEYS: Final[dict[By, Callable[[Kind, Table], Any]]] = {
@@ -74,7 +78,7 @@ _KIND_KEYS: Final[dict[By, Callable[[Kind, Table], Any]]] = {
 
 def _columns(
     table: Table, blocks: Sequence[Block], by: By
-) -> tuple[Iterator[Sequence[Any]], object]:
+) -> tuple[Iterator[Sequence[str] | Sequence[int]], str | int]:
     """What rows are compared by, block by block, and what stands for a value that is not known."""
     match by:
         case By.ID:
@@ -82,7 +86,7 @@ def _columns(
         case By.CONTEXT:
             return (block.contexts.all() for block in blocks), ""
         case By.AGE:
-            return ([-at for at in block.created] for block in blocks), -NEVER
+            return ([~at for at in block.created] for block in blocks), _UNBORN
         case By.OWNER:
             places = _places(table.shared.owners, lambda owner: (owner or "").casefold() or None)
             return ([places[number] for number in block.owners] for block in blocks), -1
@@ -99,7 +103,7 @@ def _places(values: Distinct[Any], key: Callable[[Any], Any]) -> list[int]:
     return [-1 if known is None else found[known] for known in keys]
 
 
-def _dealt(values: Sequence[Any], unknown: object, *, reverse: bool, stop: Stop) -> array[int]:
+def _dealt(values: Sequence[Any], unknown: str | int, *, reverse: bool, stop: Stop) -> array[int]:
     """The places of values in order.
 
     Some values are picked to part the others. There is a stack between each two of them, and one
@@ -112,9 +116,8 @@ def _dealt(values: Sequence[Any], unknown: object, *, reverse: bool, stop: Stop)
     put = [stack.append for stack in stacks]
     last = array("I")
     parts = len(parting)
-    rows = enumerate(values)
-    while some := list(islice(rows, STACK)):
-        for row, value in some:
+    for start in range(0, len(values), STACK):
+        for row, value in enumerate(values[start : start + STACK], start):
             if value == unknown:
                 last.append(row)
                 continue
