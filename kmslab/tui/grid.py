@@ -450,7 +450,7 @@ class Grid(ScrollView, can_focus=True):
         columns = [column for column, _ in self._columns]
         texts = cells(table, row, columns, self.view.clock.now())
         mark = self.get_component_rich_style("grid--mark", partial=True)
-        here = "▸" if position == self.cursor else " "
+        here = "▸" if position == self.cursor else "┃" if self._in_range(position) else " "
         found = [
             Segment(here, ground),
             Segment("✓ " if self.view.is_marked(row) else "  ", ground + mark),
@@ -466,11 +466,15 @@ class Grid(ScrollView, can_focus=True):
     def _ground(self, position: int) -> Style:
         if position == self.cursor:
             return self.get_component_rich_style("grid--cursor")
-        if self.begun is not None:
-            first, last = sorted((self.begun, self.cursor))
-            if first <= position <= last:
-                return self.get_component_rich_style("grid--range")
+        if self._in_range(position):
+            return self.get_component_rich_style("grid--range")
         return self.get_component_rich_style("grid--row")
+
+    def _in_range(self, position: int) -> bool:
+        if self.begun is None:
+            return False
+        first, last = sorted((self.begun, self.cursor))
+        return first <= position <= last
 
     def _blank(self, y: int, style: Style) -> list[Segment]:
         lines = [] if self.view.shown else self.empty.splitlines()

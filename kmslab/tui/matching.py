@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from kmslab.model import Key
 from kmslab.tui.filtering import (
@@ -23,13 +23,9 @@ from kmslab.tui.filtering import (
     Version,
     VersionId,
 )
+from kmslab.tui.masks import both, either, turned
 from kmslab.tui.packed import Distinct
 from kmslab.tui.table import NEVER, Block, Kind, Numbers, Table, microseconds_of
-
-Mask = bytes
-"""For each of some records 1 where it is meant, 0 where it is not."""
-
-_TURNED: Final = bytes([1, 0]) + bytes(254)
 
 
 class Matcher:
@@ -45,7 +41,7 @@ class Matcher:
         terms = sorted(query.terms, key=lambda term: isinstance(term.test, Has))
         self._masks = [_mask_of(term, table, now) for term in terms]
 
-    def mask(self, block: Block) -> Mask:
+    def mask(self, block: Block) -> bytes:
         """Which records of a block every term holds for."""
         found = bytes([1]) * len(block)
         for mask in self._masks:
@@ -55,32 +51,7 @@ class Matcher:
         return found
 
 
-def both(one: bytes | bytearray, other: bytes | bytearray) -> bytes:
-    """Where two masks of one length have both a 1: as numbers, since those have a quick `&`."""
-    met = int.from_bytes(one, "little") & int.from_bytes(other, "little")
-    return met.to_bytes(len(one), "little")
-
-
-def either(one: bytes | bytearray, other: bytes | bytearray) -> bytes:
-    """Where one of two masks of one length has a 1.
-
-    >>> either(b"\\1\\0\\0", b"\\1\\1\\0"), both(b"\\1\\0\\0", b"\\1\\1\\0")
-    (b'\\x01\\x01\\x00', b'\\x01\\x00\\x00')
-    """
-    joined = int.from_bytes(one, "little") | int.from_bytes(other, "little")
-    return joined.to_bytes(len(one), "little")
-
-
-def turned(mask: bytes | bytearray) -> bytes:
-    """A mask the other way round.
-
-    >>> turned(b"\\1\\0")
-    b'\\x00\\x01'
-    """
-    return bytes(mask.translate(_TURNED))
-
-
-_MaskOf = Callable[[Block], Mask]
+_MaskOf = Callable[[Block], bytes]
 
 
 def _mask_of(term: Term, table: Table, now: datetime) -> _MaskOf:
@@ -147,7 +118,7 @@ def _has(part: Part, text: str, table: Table) -> _MaskOf:
     if len(masks) == 1:
         return masks[0]
 
-    def any_of(block: Block) -> Mask:
+    def any_of(block: Block) -> bytes:
         found = masks[0](block)
         for mask in masks[1:]:
             if 0 not in found:
@@ -176,7 +147,7 @@ class _Told:
         self._holds = holds
         self._answers = bytearray()
 
-    def mask(self, numbers: Numbers, there: Mapping[int, int] | None = None) -> Mask:
+    def mask(self, numbers: Numbers, there: Mapping[int, int] | None = None) -> bytes:
         """For each number whether it holds for its value. `there` has the numbers once each."""
         answers = self._answers
         if len(answers) < len(self._values):

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
 
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
-from kmslab.tui.matching import Matcher, both, either
+from kmslab.tui.masks import Mask, Meant, both, either
+from kmslab.tui.matching import Matcher
 from kmslab.tui.sorting import Sort, ordered
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import Table
@@ -47,7 +47,7 @@ class Arrangement:
     wanted: Wanted
     blocks: int
     rows: Sequence[int]
-    shown: bytearray
+    shown: bytes
     matcher: Matcher
     order: Order | None
 
@@ -61,39 +61,36 @@ def arrange(
     """
     blocks = table.blocks
     matcher = Matcher(wanted.query, table, now)
-    shown = bytearray()
+    masks = []
     for block in blocks:
-        shown += matcher.mask(block)
+        masks.append(matcher.mask(block))
         if stop():
             raise Stopped
+    shown = b"".join(masks)
     order = None
     if wanted.sort is not None:
         order = known
         if order is None or order.sort != wanted.sort or len(order.rows) != len(shown):
             order = Order(wanted.sort, ordered(table, blocks, wanted.sort, stop))
-    if not wanted.query.terms:
-        rows: Sequence[int] = range(len(shown)) if order is None else order.rows
-    else:
-        rows = _shown(shown, None if order is None else order.rows, stop)
+    rows = _shown(shown, wanted, order, stop)
     return Arrangement(table, wanted, len(blocks), rows, shown, matcher, order)
 
 
-def _shown(shown: bytearray, order: Sequence[int] | None, stop: Stop) -> array[int]:
-    """The rows that are shown, in this order or that of the source."""
+def _shown(shown: bytes, wanted: Wanted, order: Order | None, stop: Stop) -> Sequence[int]:
+    """The rows that are shown, in their order."""
+    if order is None:
+        return Meant(shown) if wanted.query.terms else range(len(shown))
+    if not wanted.query.terms:
+        return order.rows
     found = array("I")
     for start in range(0, len(shown), _STEP):
-        end = min(start + _STEP, len(shown))
-        if order is None:
-            found.extend(compress(range(start, end), shown[start:end]))
-        else:
-            some = order[start:end]
-            found.extend(compress(some, map(shown.__getitem__, some)))
+        found.extend([row for row in order.rows[start : start + _STEP] if shown[row]])
         if stop():
             raise Stopped
     return found
 
 
-def carried(marked: bytes | bytearray, old: Table, new: Table) -> bytearray:
+def carried(marked: Mask, old: Table, new: Table) -> bytearray:
     """Which rows of a new table are marked, where these were of an old one.
 
     A record is known by its id, and where several have the same id by their order among them.
@@ -108,7 +105,7 @@ def carried(marked: bytes | bytearray, old: Table, new: Table) -> bytearray:
     return found
 
 
-def marked_ids(table: Table, marked: bytes | bytearray) -> frozenset[str]:
+def marked_ids(table: Table, marked: Mask) -> frozenset[str]:
     """The ids of the records that a mask has a 1 for."""
     ids: set[str] = set()
     start = 0
@@ -206,24 +203,15 @@ class View:
         if not blocks:
             return
         start = len(old.shown)
-        for block in blocks:
-            old.shown.extend(old.matcher.mask(block))
-        total = len(old.shown)
-        self._marks.extend(bytes(total - len(self._marks)))
+        shown = b"".join([old.shown, *map(old.matcher.mask, blocks)])
+        self._marks.extend(bytes(len(shown) - len(self._marks)))
         self._both = None
-        rows: Sequence[int] = range(total)
-        if old.wanted != Wanted():
+        if old.order is None:
+            rows = _shown(shown, old.wanted, None, lambda: False)
+        else:
             rows = array("I", old.rows)
-            rows.extend(compress(range(start, total), old.shown[start:]))
-        self._arrangement = Arrangement(
-            old.table,
-            old.wanted,
-            old.blocks + len(blocks),
-            rows,
-            old.shown,
-            old.matcher,
-            old.order,
-        )
+            rows.extend(compress(range(start, len(shown)), shown[start:]))
+        self._arrangement = replace(old, blocks=old.blocks + len(blocks), rows=rows, shown=shown)
 
     def over(self, table: Table, wanted: Wanted, row: int | None) -> tuple[View, int | None]:
         """A view of another table with the same marks, and a row of this one in it, if it is there.
@@ -242,10 +230,8 @@ class View:
 
     def position_of(self, row: int) -> int | None:
         """Where a row is shown, from 0; None where it is not."""
-        shown, rows = self._arrangement.shown, self.rows
-        if not 0 <= row < len(shown) or not shown[row]:
-            return None
-        return bisect_left(rows, row) if self.wanted.sort is None else rows.index(row)
+        shown = self._arrangement.shown
+        return self.rows.index(row) if 0 <= row < len(shown) and shown[row] else None
 
     # -- marking
 

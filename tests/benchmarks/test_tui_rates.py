@@ -20,6 +20,7 @@ from time import perf_counter
 from typing import Any
 
 import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
 from textual import events
 from textual.app import App, ComposeResult
 from textual.strip import Strip
@@ -148,7 +149,7 @@ def line(name: str, found: list[float], limit: float, more: str = "") -> str:
     return f"{name:44} {times}  at most {1000 * limit:4.0f}  {mark}  {more}"
 
 
-def run(view: View, steps: Callable[[One], Awaitable[None]]) -> None:
+def run(benchmark: BenchmarkFixture, view: View, steps: Callable[[One], Awaitable[None]]) -> None:
     async def whole() -> None:
         app = One(view)
         async with app.run_test(size=(140, 45)):
@@ -156,10 +157,10 @@ def run(view: View, steps: Callable[[One], Awaitable[None]]) -> None:
             await steps(app)
 
     with responsive():
-        asyncio.run(whole())
+        benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
 
 
-def test_first_paint(table: Table, note: Note) -> None:
+def test_first_paint(table: Table, benchmark: BenchmarkFixture, note: Note) -> None:
     """From the table that is there to lines on the screen."""
     view, found = View(Table(), ManualClock(NOW)), list[float]()
 
@@ -173,22 +174,24 @@ def test_first_paint(table: Table, note: Note) -> None:
             await asyncio.sleep(0.02)
             found.append(app.grid.painted - begun)
 
-    run(view, steps)
+    run(benchmark, view, steps)
     note(line(f"first paint of {ROWS:,} records", found, FIRST_PAINT))
 
 
-def test_keys(table: Table, note: Note) -> None:
+def test_keys(table: Table, benchmark: BenchmarkFixture, note: Note) -> None:
     found: list[float] = []
 
     async def steps(app: One) -> None:
         found.extend([await app.press(key) for key in KEYS * 2])
 
-    run(View(table, ManualClock(NOW)), steps)
+    run(benchmark, View(table, ManualClock(NOW)), steps)
     note(line("keys, nothing else at work", found, KEY))
 
 
 @pytest.mark.parametrize("by", [By.ID, By.AGE, By.KEY])
-def test_keys_while_a_million_records_are_put_in_order(by: By, table: Table, note: Note) -> None:
+def test_keys_while_a_million_records_are_put_in_order(
+    by: By, table: Table, benchmark: BenchmarkFixture, note: Note
+) -> None:
     found, lag, seconds = list[float](), Lag(), 0.0
 
     async def steps(app: One) -> None:
@@ -200,11 +203,13 @@ def test_keys_while_a_million_records_are_put_in_order(by: By, table: Table, not
                 found.append(await app.press("j"))
             seconds = perf_counter() - begun
 
-    run(View(table, ManualClock(NOW)), steps)
+    run(benchmark, View(table, ManualClock(NOW)), steps)
     note(line(f"keys while all are sorted by {by}", found, KEY, f"{seconds:.1f} s; {lag}"))
 
 
-def test_keys_while_filters_are_typed(table: Table, note: Note) -> None:
+def test_keys_while_filters_are_typed(
+    table: Table, benchmark: BenchmarkFixture, note: Note
+) -> None:
     found, lag, filters = list[float](), Lag(), 0
 
     async def steps(app: One) -> None:
@@ -217,22 +222,22 @@ def test_keys_while_filters_are_typed(table: Table, note: Note) -> None:
                         filters += 1
                     found.append(await app.press("j"))
 
-    run(View(table, ManualClock(NOW)), steps)
+    run(benchmark, View(table, ManualClock(NOW)), steps)
     note(line("keys while filters are typed", found, KEY, f"{filters} filters; {lag}"))
 
 
 @pytest.mark.parametrize("text", FILTERS)
-def test_filters(text: str, table: Table, note: Note) -> None:
+def test_filters(text: str, table: Table, benchmark: BenchmarkFixture, note: Note) -> None:
     view = View(table, ManualClock(NOW))
-    wanted, found = Wanted(Query.parse(text)), list[float]()
-    for _ in range(5):
-        begun = perf_counter()
-        arrangement = view.arrange(wanted)
-        found.append(perf_counter() - begun)
+    wanted = Wanted(Query.parse(text))
+    arrangement = benchmark.pedantic(view.arrange, [wanted], rounds=7, iterations=1)
+    found = list(benchmark.stats.stats.data)
     note(line(f"filter {text}"[:44], found, FILTER, f"{len(arrangement.rows):,} records"))
 
 
-def test_keys_while_a_source_is_read_and_judged(tmp_path: Path, note: Note) -> None:
+def test_keys_while_a_source_is_read_and_judged(
+    tmp_path: Path, benchmark: BenchmarkFixture, note: Note
+) -> None:
     """A CSV file, mostly Python at work, which is hardest on the keys."""
     found, lag, again, seconds = list[float](), Lag(), Lag(), 0.0
     with Lab.create(tmp_path / "lab") as lab:
@@ -275,18 +280,19 @@ def test_keys_while_a_source_is_read_and_judged(tmp_path: Path, note: Note) -> N
             )
             await pressed(asyncio.ensure_future(judging), again)
 
-        run(View(Table(), ManualClock(NOW)), steps)
+        run(benchmark, View(Table(), ManualClock(NOW)), steps)
     rate = f"{READ_ROWS / seconds:,.0f} records/s; {lag}; judging again: {again}"
     note(line("keys while a source is read", found, KEY, rate))
 
 
-def test_memory(table: Table, note: Note) -> None:
+def test_memory(table: Table, benchmark: BenchmarkFixture, note: Note) -> None:
     """What the texts and numbers of a million records hold."""
-    held = sum(
-        text.nbytes for block in table.blocks for text in (block.ids, block.blobs, block.contexts)
-    ) + sum(
-        len(memoryview(column).tobytes())
-        for block in table.blocks
-        for column in (block.kinds, block.owners, block.named, block.created)
-    )
-    note(f"{'memory of a table':44} {held / 1e6:8.0f} MB for {ROWS:,} records, blobs of 200")
+
+    def held() -> int:
+        texts = sum(b.ids.nbytes + b.blobs.nbytes + b.contexts.nbytes for b in table.blocks)
+        numbers = (n for b in table.blocks for n in (b.kinds, b.owners, b.named, b.created))
+        return texts + sum(memoryview(column).nbytes for column in numbers)
+
+    found = benchmark.pedantic(held, rounds=1, iterations=1) / 1e6
+    benchmark.extra_info["mb"] = round(found)
+    note(f"{'memory of a table':44} {found:6.0f} MB for {ROWS:,} records, blobs of 200")

@@ -178,7 +178,9 @@ def test_marks_by_key() -> None:
 @pytest.mark.parametrize("last", ["v", "space"])
 def test_a_range_is_marked_from_its_beginning_to_the_cursor(last: str) -> None:
     async def steps(app: One, pilot: Pilot[None]) -> None:
-        await pilot.press("G", "k", "v", "k", "k", last)
+        await pilot.press("G", "k", "v", "k", "k")
+        assert [line[0] for line in app.lines()[6:11]] == [" ", "▸", "┃", "┃", " "]
+        await pilot.press(last)
         assert app.grid.view.marked_rows() == [6, 7, 8]
         await pilot.press("k", last)
         assert app.grid.begun == (5 if last == "v" else None)

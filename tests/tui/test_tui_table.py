@@ -31,6 +31,7 @@ from kmslab.errors import FilterError
 from kmslab.model import Record
 from kmslab.tui.ages import age_text, seconds_of
 from kmslab.tui.filtering import EVERY, Query
+from kmslab.tui.masks import Meant
 from kmslab.tui.packed import Texts
 from kmslab.tui.sorting import STACK, By, Sort
 from kmslab.tui.stopping import Stopped
@@ -64,6 +65,25 @@ def test_packed_texts_are_the_texts(some: list[str]) -> None:
 def test_packed_texts_know_where_a_part_is_whatever_its_case(some: list[str], part: str) -> None:
     folded = part.casefold()
     assert Texts.of(some).having(folded) == bytes(folded in text.casefold() for text in some)
+
+
+@given(st.lists(st.sampled_from([0, 1]), max_size=30), st.integers(-30, 30), st.integers(-30, 30))
+def test_the_rows_of_a_mask_are_as_a_list_of_them(some: list[int], start: int, stop: int) -> None:
+    for mask in (bytes(some), bytes(some) * 300):
+        rows, listed = Meant(mask), [at for at, on in enumerate(mask) if on]
+        assert list(rows) == listed
+        assert len(rows) == len(listed)
+        assert rows[start:stop] == listed[start:stop]
+        assert rows[start:stop:2] == listed[start:stop:2]
+        places = range(0, len(listed), 1 + len(listed) // 10)
+        assert [rows[at] for at in places] == [listed[at] for at in places]
+        assert [rows.index(listed[at]) for at in places] == list(places)
+        assert listed == [] or rows[-1] == listed[-1]
+        for outside in (-1, len(mask), *(at for at, on in enumerate(mask[:3]) if not on)):
+            with pytest.raises(ValueError, match="is not meant"):
+                rows.index(outside)
+        with pytest.raises(IndexError):
+            rows[len(listed)]
 
 
 def test_texts_that_hold_every_usual_separator() -> None:
