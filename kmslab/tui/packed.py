@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final, Generic, TypeVar
 
 V = TypeVar("V", bound=Hashable)
@@ -13,44 +13,72 @@ _SEPARATORS: Final = "\0\x1f\x1e\x1d\x1c"
 
 
 @dataclass(frozen=True, slots=True)
-class Texts:
-    """Texts of one block of records, as one text: a million small ones would be twice as large.
+class Packed:
+    """Texts of one block of records, as one text: a million small ones would take much more.
 
-    >>> owners = Texts.of(["Ada", "欧阳", ""])
-    >>> owners[1], owners.all(), owners.having("ada")
-    ('欧阳', ['Ada', '欧阳', ''], b'\\x01\\x00\\x00')
+    >>> owners = Packed.of(["Ada", "欧阳", ""])
+    >>> owners[1], owners.all()
+    ('欧阳', ['Ada', '欧阳', ''])
     """
 
-    _joined: str
-    _folded: str  # the same for any case; most often the very same text
-    _separator: str
-    _count: int
+    joined: str
+    separator: str
+    count: int
 
     @classmethod
-    def of(cls, texts: Sequence[str]) -> Texts:
+    def of(cls, texts: Sequence[str]) -> Packed:
         """At least one text."""
         separator, joined = _joined(texts)
-        folded = joined.casefold()
-        return cls(joined, joined if folded == joined else folded, separator, len(texts))
+        return cls(joined, separator, len(texts))
 
     def __getitem__(self, row: int) -> str:
         return self.all()[row]
 
+    def all(self) -> list[str]:
+        """Every text."""
+        return self.joined.split(self.separator)
+
     @property
     def nbytes(self) -> int:
-        """The bytes of memory that the texts take."""
-        folded = 0 if self._folded is self._joined else sys.getsizeof(self._folded)
-        return sys.getsizeof(self._joined) + folded
+        """The bytes of memory that they take."""
+        return sys.getsizeof(self.joined)
+
+
+@dataclass(frozen=True, slots=True)
+class Texts:
+    """Texts of one block of records, which can be looked into whatever their case.
+
+    >>> Texts.of(["Ada", "欧阳", ""]).having("ada")
+    b'\\x01\\x00\\x00'
+    """
+
+    _plain: Packed
+    _folded: Packed  # most often the very same
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Texts:
+        """At least one text."""
+        plain = Packed.of(texts)
+        folded = plain.joined.casefold()
+        return cls(plain, plain if folded == plain.joined else replace(plain, joined=folded))
+
+    def __getitem__(self, row: int) -> str:
+        return self._plain[row]
 
     def all(self) -> list[str]:
         """Every text."""
-        return self._joined.split(self._separator)
+        return self._plain.all()
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes of memory that they take."""
+        return self._plain.nbytes + (0 if self._folded is self._plain else self._folded.nbytes)
 
     def having(self, folded: str) -> bytes:
         """For each text 1 where it has a part, whatever the case, and 0 elsewhere."""
-        if folded not in self._folded:
-            return bytes(self._count)
-        return bytes([folded in text for text in self._folded.split(self._separator)])
+        if folded not in self._folded.joined:
+            return bytes(self._folded.count)
+        return bytes([folded in text for text in self._folded.all()])
 
 
 def _joined(texts: Sequence[str]) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from kmslab.tui.packed import Distinct
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import NEVER, Block, Kind, Table
 
-STACK: Final = 8_192
+STACK: Final = 4_096
 """About how many rows are sorted at once: some milliseconds."""
 
 _UNBORN: Final = ~NEVER

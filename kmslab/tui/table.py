@@ -19,7 +19,7 @@ from kmslab.analysis.classify import Verdict
 from kmslab.columns import Records, column_of
 from kmslab.keys import Names
 from kmslab.model import Key, Record
-from kmslab.tui.packed import Distinct, Texts
+from kmslab.tui.packed import Distinct, Packed, Texts
 
 NEVER: Final = -(2**63)
 """What stands for a time that is not known."""
@@ -64,7 +64,7 @@ class Block:
     part: str
     rows: Sequence[int]
     ids: Texts
-    blobs: Texts
+    blobs: Packed
     contexts: Texts
     kinds: Numbers
     owners: Numbers
@@ -118,7 +118,7 @@ def pack(
         part,
         rows if isinstance(rows, range) else array("q", rows),
         Texts.of(column_of(records, "record_id")),
-        Texts.of(column_of(records, "ciphertext_blob")),
+        Packed.of(column_of(records, "ciphertext_blob")),
         Texts.of([context or "" for context in column_of(records, "context")]),
         kinds,
         _numbers(shared.owners.numbers(column_of(records, "owner"))),

@@ -61,7 +61,7 @@ def table() -> Table:
     times = [NOW - timedelta(seconds=chance.randrange(6 * 10**7)) for _ in range(BLOCK)]
     owners = [f"team-{chance.randrange(41)}" for _ in range(BLOCK)]
     nothing = [None] * BLOCK
-    blobs = [f"{chance.getrandbits(1_200):0300x}"[:200] for _ in range(BLOCK)]
+    blobs = ["".join(chance.choices("abcXYZ0123456789+/", k=200)) for _ in range(BLOCK)]
     made = Table()
     for start in range(0, ROWS, BLOCK):
         ids = [f"order-{chance.randrange(10**9):09d}" for _ in range(BLOCK)]

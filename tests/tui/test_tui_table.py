@@ -32,7 +32,7 @@ from kmslab.model import Record
 from kmslab.tui.ages import age_text, seconds_of
 from kmslab.tui.filtering import EVERY, Query
 from kmslab.tui.masks import Meant
-from kmslab.tui.packed import Texts
+from kmslab.tui.packed import Packed, Texts
 from kmslab.tui.sorting import STACK, By, Sort
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.table import Table, pack
@@ -56,9 +56,9 @@ def view_of(some: Rows) -> View:
 
 @given(st.lists(st.text() | texts, min_size=1, max_size=8))
 def test_packed_texts_are_the_texts(some: list[str]) -> None:
-    packed = Texts.of(some)
-    assert packed.all() == some
-    assert [packed[at] for at in range(len(some))] == some
+    for packed in (Packed.of(some), Texts.of(some)):
+        assert packed.all() == some
+        assert [packed[at] for at in range(len(some))] == some
 
 
 @given(st.lists(st.text() | texts, min_size=1, max_size=8), st.text(min_size=1, max_size=3) | texts)
