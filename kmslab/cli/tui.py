@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from kmslab.cli.grounds import StateFolder, state_of
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import example, settings
-from kmslab.cli.output import narrate
+from kmslab.cli.output import narrate, write_line
 from kmslab.cli.source_options import READ_HELP, SourceOptions
 
 if TYPE_CHECKING:
@@ -57,9 +58,8 @@ def tui(
     if write and (not web or read_only):
         raise SettingError("--write goes with --web, which is read-only without it")
     if web:
-        from kmslab.tui.web import serve
-
-        serve(port, write=write)
+        words = _words(opening, columns, source, state)
+        _serve(opening, words if write else [*words, "--read-only"], port)
         return
     from platformdirs import user_log_path
 
@@ -69,6 +69,37 @@ def tui(
         code = explore(session, user_log_path("kmslab", appauthor=False))
     if code:
         raise typer.Exit(code)
+
+
+def _serve(opening: Opening, words: list[str], port: int) -> None:
+    """Serve the explorer to tabs of a browser; each opens the lab by itself."""
+    from kmslab.errors import SettingError
+
+    try:
+        from kmslab.tui.web import serve
+    except ImportError:
+        raise SettingError("--web needs the extra `web`: pip install 'kmslab[web]'") from None
+    environment = {}
+    if opening.passphrase:
+        _, passphrase = opening.protection()
+        environment["KMSLAB_PASSPHRASE"] = passphrase or ""
+    narrate("serving to browsers on this machine; whoever has the address sees the lab")
+    serve(words, port, environment, write_line)
+
+
+def _words(
+    opening: Opening, columns: SourceOptions, source: str | None, state: str | None
+) -> list[str]:
+    """The same options for another process, less those of the server."""
+    given: dict[str, object] = {"--source": source, "--state": state}
+    names = ("lab", "root_key", "expect_generation")
+    given |= {f"--{name.replace('_', '-')}": getattr(opening, name) for name in names}
+    given["--audit"] = None if opening.audit == "grouped" else opening.audit
+    for field in fields(columns):
+        value = getattr(columns, field.name)
+        if value != field.default:
+            given[f"--{field.name.replace('_', '-')}"] = value
+    return [str(word) for pair in given.items() if pair[1] is not None for word in pair]
 
 
 @contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
+import threading
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
@@ -23,6 +25,7 @@ from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
 from kmslab.tui.jobs import Job
+from kmslab.tui.responsive import responsive
 from kmslab.tui.session import Session
 from kmslab.tui.texts import visible
 from kmslab.tui.theme import first_theme, next_theme
@@ -34,6 +37,9 @@ T = TypeVar("T")
 
 BUG: Final = 70
 """The exit code after an error that nobody foresaw, as on the command line."""
+
+END_SECONDS: Final = 30.0
+"""How long whatever is at work may take to end once the terminal is gone."""
 
 
 class Explorer(App[None]):
@@ -69,6 +75,28 @@ class Explorer(App[None]):
     def on_mount(self) -> None:
         """Choose a theme that can be read."""
         self.theme = first_theme(os.environ)
+        if self.is_web:
+            parent = os.getppid()
+            self.set_interval(1.0, lambda: self._leave_with(parent))
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, self._terminal_gone)
+            loop.add_signal_handler(signal.SIGTERM, self.exit)
+
+    def _terminal_gone(self) -> None:
+        """End as ever, so that what is temporary goes too; nobody reads what is written."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+        last = threading.Timer(END_SECONDS, os._exit, [128 + signal.SIGHUP])
+        last.daemon = True
+        last.start()
+        self.exit()
+
+    def _leave_with(self, parent: int) -> None:
+        """In a browser: end where the server has ended, however it did."""
+        if os.getppid() != parent:
+            self.exit()
 
     # What everything tells and asks
 
@@ -260,5 +288,6 @@ def _told(error: KmslabError) -> str:
 def explore(session: Session, log_folder: Path) -> int:
     """Run the explorer on a session until it is left; its exit code."""
     app = Explorer(session, log_folder)
-    app.run()
+    with responsive():
+        app.run()
     return app.return_code or 0

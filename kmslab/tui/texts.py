@@ -49,13 +49,13 @@ def percent(share: float) -> str:
     """A share as it is said; only nothing is 0 %, and only all is 100 %.
 
     >>> percent(0.004), percent(0.5), percent(0.999)
-    ('1 %', '50 %', '99 %')
+    ('1%', '50%', '99%')
     """
     if 0 < share < 0.01:
-        return "1 %"
+        return "1%"
     if 0.99 < share < 1:
-        return "99 %"
-    return f"{share:.0%}".replace("%", " %")
+        return "99%"
+    return f"{share:.0%}"
 
 
 def records(count: int) -> str:

@@ -29,7 +29,7 @@ _STATES: Final = {
     KeyState.DELETED: "deleted",
 }
 _BAR: Final = 4
-_RIGHT: Final = 17  # the count, the bar, the share
+_RIGHT: Final = 16  # the count, the bar, the share
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,13 @@ class KeyTree(Tree[Place]):
         place = node.data or Everything
         sign = ("▾ " if node.is_expanded else "▸ ") if node.allow_expand else "  "
         depth = sum(part is not None for part in (place.provider, place.key_id, place.version_id))
-        width = self.size.width - self.guide_depth * max(depth - 1, 0) - len(sign) - _RIGHT - 1
+        width = (
+            self.scrollable_content_region.width
+            - self.guide_depth * max(depth - 1, 0)
+            - len(sign)
+            - _RIGHT
+            - 1
+        )
         tally = self._tally(place)
         text = Text(sign, base_style, no_wrap=True)
         text.append(
@@ -191,7 +197,7 @@ def _figures(place: Place, tally: Tally) -> str:
             return f" {count:>6} {_STATES[state]}"
     if not tally.total:
         return f" {count:>6}"
-    return f" {count:>6} {bar(tally.share, _BAR)} {percent(tally.share):>5}"
+    return f" {count:>6} {bar(tally.share, _BAR)} {percent(tally.share):>4}"
 
 
 def _count(number: int) -> str:

@@ -121,7 +121,7 @@ class Choose(ModalScreen[str | None]):
         border: round $primary; padding: 0 1; background: $surface;
     }
     Choose .title { text-style: bold; margin: 0 0 1 0; }
-    Choose OptionList { height: auto; max-height: 60vh; border: none; }
+    Choose OptionList, Choose OptionList:focus { height: auto; max-height: 60vh; border: none; }
     """
 
     def __init__(self, title: str, options: Sequence[tuple[str, str, str]]) -> None:

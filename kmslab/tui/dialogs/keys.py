@@ -61,8 +61,8 @@ async def rotate(app: Explorer, key: Key, tallies: Tallies) -> None:
     text = [
         f"{_name(app, key)} gets version {key.versions[-1].number + 1}, and encrypts with it from "
         "then on. Nothing that is stored changes.",
-        f"{_here(app)}: {records(on_primary)} on the primary version now; afterwards "
-        f"{'it is' if on_primary == 1 else 'they are'} stale, until re-encrypted.",
+        f"{_here(app)}: {records(on_primary)} on the primary version now"
+        + ("; stale afterwards, until re-encrypted." if on_primary else ", so none becomes stale."),
         "This is the lab's own and works at any time; the cloud has rules on when.",
     ]
     words = ["key", "rotate", _named(app, key)]

@@ -55,19 +55,21 @@ class FilterLine(Input):
     DEFAULT_CSS = """
     FilterLine { height: 1; border: none; padding: 0 1; display: none; }
     FilterLine.used { display: block; }
+    FilterLine:focus { border: none; }
     """
 
 
 class Records(Screen[None]):
     """Three panes, or one at a time where there is no room for more."""
 
+    AUTO_FOCUS = "#records"
     ACTIONS: tuple[Action, ...] = RECORDS
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(RECORDS)]
     DEFAULT_CSS = """
     Records #panes { height: 1fr; }
     Records #right { width: 1fr; }
-    Records #tree { width: 42; border-right: solid $panel; }
-    Records Grid { height: 2fr; }
+    Records #tree { width: 41; border-right: solid $panel; }
+    Records Grid { height: 2fr; scrollbar-size-vertical: 1; }
     Records #detail { height: 1fr; border-top: solid $panel; padding: 0 1; }
     Records #status { height: 1; padding: 0 1; background: $panel; }
     Records #status.wrong { color: $text-error; text-style: bold; }
@@ -117,6 +119,7 @@ class Records(Screen[None]):
         """Show the records, and begin to read."""
         self.add_class("at-records")
         self.grid.focus()
+        self._watched.keys_seen()
         self.look_at_keys()
         self.read_again()
         self.set_interval(LOOK_SECONDS, self._look)
