@@ -112,7 +112,7 @@ class Reader:
         if self._live:
             self._grid.arrange_again()
         elif self.error is None:
-            await self.swap(table)
+            await self._grid.swap(table)
         return True
 
     async def judge(self) -> Exception | None:
@@ -127,19 +127,8 @@ class Reader:
         if isinstance(found, Ended):
             return found.error
         if self._grid.view.table is table:
-            await self.swap(found)
+            await self._grid.swap(found)
         return None
-
-    async def swap(self, table: Table) -> None:
-        """Another table takes the place of the one that is shown."""
-        clock = self._session.ground.clock
-        marked = self._grid.view.marked_ids()
-        wanted = self._grid.wanted
-        view = View(table, clock)
-        arranged = await asyncio.to_thread(lambda: view.arrange(wanted))
-        view.show(arranged)
-        view.mark(await asyncio.to_thread(lambda: rows_of(table, marked)))
-        self._grid.show_table(view)
 
     def _post(self, message: Message) -> None:
         self._screen.post_message(message)
