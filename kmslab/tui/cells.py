@@ -36,7 +36,9 @@ COLUMNS: Final = (
 """The columns that are always there: 75 cells with one between each two."""
 
 MORE: Final = (Column(By.CONTEXT, "CONTEXT", 22, 3), Column(By.REASON, "REASON", 20, 2))
-"""Columns that come where there is room for them."""
+"""Columns that come where there is room for them, and the others have all that they want."""
+
+_WANTED: Final = 16  # cells that the others want beyond their least widths
 
 _GLYPHS: Final = {
     Outcome.STALE: "○ stale",
@@ -122,7 +124,7 @@ def laid_out(width: int) -> list[tuple[Column, int]]:
     """
     there = list(COLUMNS)
     for column in MORE:
-        if _cells(there) + 1 + column.width <= width:
+        if _cells(there) + _WANTED + 1 + column.width <= width:
             there.append(column)
     widths = {column.by: column.width for column in there}
     # Cell by cell to whoever has least of its share, so that nothing is left over.
