@@ -28,6 +28,19 @@ class Action:
     writes: bool = False
 
     @property
+    def deed(self) -> str:
+        """What it does to a key; "" where it does nothing to one.
+
+        >>> Action("deed('rotate')", "R", "key: rotate").deed
+        'rotate'
+        """
+        return self.name[6:-2] if self.name.startswith("deed('") else ""
+
+    def is_called(self, name: str, parameters: tuple[object, ...]) -> bool:
+        """Whether this is the action that Textual calls so."""
+        return self.name in (name, f"{name}({', '.join(map(repr, parameters))})")
+
+    @property
     def binding(self) -> Binding:
         """The same as Textual takes it."""
         return Binding(
@@ -113,11 +126,11 @@ RECORDS: Final = (
     Action("undo", "u", "records: undo the last campaign", "Undo", writes=True),
     Action("key", "K", "key: its versions on a time line", "Key"),
     Action("create", "n", "key: create", writes=True),
-    Action("rotate", "R", "key: rotate", "Rotate", writes=True),
-    Action("enable", "e", "key: enable or disable", writes=True),
-    Action("deletion", "D", "key: schedule or cancel its deletion", writes=True),
-    Action("policy", "P", "key: automatic rotation", writes=True),
-    Action("alias", "N", "key: another alias", writes=True),
+    Action("deed('rotate')", "R", "key: rotate", "Rotate", writes=True),
+    Action("deed('enable')", "e", "key: enable or disable", writes=True),
+    Action("deed('deletion')", "D", "key: schedule or cancel its deletion", writes=True),
+    Action("deed('policy')", "P", "key: automatic rotation", writes=True),
+    Action("deed('alias')", "N", "key: another alias", writes=True),
     Action("journals", "J", "view: journals of campaigns", "Journals"),
     Action("audit", "H", "view: audit log of the lab"),
     Action("sources", "O", "view: another source"),
@@ -168,11 +181,13 @@ AUDIT: Final = (
 
 KEY: Final = (
     Action("records", "enter", "key: the records of the version", "Records"),
-    Action("rotate", "R", "key: rotate", "Rotate", writes=True),
-    Action("enable", "e", "key: enable or disable", "Enable/disable", writes=True),
-    Action("deletion", "D", "key: schedule or cancel its deletion", "Deletion", writes=True),
-    Action("policy", "P", "key: automatic rotation", "Policy", writes=True),
-    Action("alias", "N", "key: another alias", "Alias", writes=True),
+    Action("deed('rotate')", "R", "key: rotate", "Rotate", writes=True),
+    Action("deed('enable')", "e", "key: enable or disable", "Enable/disable", writes=True),
+    Action(
+        "deed('deletion')", "D", "key: schedule or cancel its deletion", "Deletion", writes=True
+    ),
+    Action("deed('policy')", "P", "key: automatic rotation", "Policy", writes=True),
+    Action("deed('alias')", "N", "key: another alias", "Alias", writes=True),
     Action("close", "escape", "key: back", "Back"),
 )
 """What can be done on the screen of a key."""

@@ -203,10 +203,14 @@ class Explorer(App[None]):
         return self.allowed(self.screen, APP, action, parameters)
 
     def allowed(
-        self, screen: Screen[Any], actions: tuple[Action, ...], name: str, parameters: object
+        self,
+        screen: Screen[Any],
+        actions: tuple[Action, ...],
+        name: str,
+        parameters: tuple[object, ...],
     ) -> bool | None:
         """What `check_action` of a screen with these actions answers."""
-        found = next((a for a in actions if a.name.partition("(")[0] == name), None)
+        found = next((a for a in actions if a.is_called(name, parameters)), None)
         return None if found is not None and self.why_not(screen, found) else True
 
     async def on_key(self, event: KeyPress) -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from rich.text import Text
 from textual.widgets import Static
 
+from kmslab.tui.host import host_of
 from kmslab.tui.texts import visible
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 
 class TopBar(Static):
@@ -27,7 +23,7 @@ class TopBar(Static):
             self.watch(self.app, name, self._show)
 
     def _show(self) -> None:
-        app: Explorer = self.app  # type: ignore[assignment]
+        app = host_of(self)
         parts = ["kmslab", visible(app.session.where), "read-only" if app.read_only else "writable"]
         if app.marked:
             parts.append(f"{app.marked:,} marked")

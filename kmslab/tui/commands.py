@@ -7,14 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from kmslab.tui.actions import APP, Acting, Action
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
+from kmslab.tui.host import Host
 
 
 class Commands(Provider):
@@ -34,7 +32,7 @@ class Commands(Provider):
             yield DiscoveryHit(text, run, text=text, help=why)
 
     def _all(self) -> Iterator[tuple[str, str, Callable[[], object]]]:
-        app: Explorer = self.app  # type: ignore[assignment]
+        app = cast(Host, self.app)
         screen = self.screen
         actions: list[Action] = [*screen.ACTIONS] if isinstance(screen, Acting) else []
         for action in (*actions, *APP):

@@ -27,7 +27,7 @@ PANES: Final = (
             ("Right l  Left h", "show what is under it, hide it"),
             ("Space", "the same, in turn"),
             ("Enter", "show its records"),
-            ("g  G", "first, last"),
+            ("g Home  G End", "first, last"),
         ],
         "Count, and the share that is not on the primary version: ● primary, ○ old, ✗ cannot be "
         "used, ! soon gone, ? not in this lab.",

@@ -8,16 +8,15 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from kmslab.errors import SourceError
 from kmslab.tui.cells import version_text
-from kmslab.tui.dialogs.form import Field, Form
+from kmslab.tui.dialogs.form import Choose, Field, Form
 from kmslab.tui.dialogs.notice import Whole
+from kmslab.tui.host import Host
 from kmslab.tui.table import Table
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
+from kmslab.tui.view import View
 
 FORMATS: Final = ("csv", "jsonl")
 COLUMNS: Final = (
@@ -36,18 +35,18 @@ COLUMNS: Final = (
 """What an export has of each record."""
 
 
-def copy(app: Explorer, what: str, text: str) -> None:
+def copy(app: Host, what: str, text: str) -> None:
     """Send a text to the terminal's clipboard, which does not answer whether it took it."""
     app.copy_to_clipboard(text)
     app.tell(f"{what} sent to the terminal's clipboard; Y shows it, to be selected by hand")
 
 
-def show_whole(app: Explorer, what: str, text: str) -> None:
+def show_whole(app: Host, what: str, text: str) -> None:
     """Show a text whole, to be selected by hand."""
     app.push_screen(Whole(what, text))
 
 
-async def ask_place(app: Explorer, title: str, name: str, text: str) -> Path | None:
+async def ask_place(app: Host, title: str, name: str, text: str) -> Path | None:
     """Ask where a text is to be written, and write it; None where nobody wants it."""
 
     def wrong(values: Mapping[str, str]) -> str:
@@ -61,6 +60,18 @@ async def ask_place(app: Explorer, title: str, name: str, text: str) -> Path | N
     await app.away(lambda: write_new(path, text))
     app.tell(f"written: {path}")
     return path
+
+
+async def export(app: Host, view: View) -> None:
+    """Ask for a format and a place, and write what is marked, else what is shown."""
+    marked = view.marked_rows()
+    rows = marked or list(view.rows)
+    which = f"{len(rows):,} {'marked' if marked else 'shown'}"
+    options = [(form, f"{which} records as {form}", "") for form in FORMATS]
+    form = await app.push_screen_wait(Choose("Export", options))
+    if form is not None:
+        text = await app.away(lambda: exported(view.table, rows, form))
+        await ask_place(app, f"Export {which}", f"records.{form}", text)
 
 
 def place_fault(name: str) -> str:

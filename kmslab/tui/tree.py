@@ -61,13 +61,13 @@ class KeyTree(Tree[Place]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "cursor_down", show=False),
         Binding("k", "cursor_up", show=False),
-        Binding("g", "scroll_home", show=False),
-        Binding("G", "scroll_end", show=False),
+        Binding("g,home", "first", show=False),
+        Binding("G,end", "last", show=False),
         Binding("right,l", "open", show=False),
         Binding("left,h", "shut", show=False),
     ]
     DEFAULT_CSS = """
-    KeyTree { scrollbar-size-horizontal: 0; }
+    KeyTree { scrollbar-size-horizontal: 0; scrollbar-size-vertical: 1; }
     """
     guide_depth = 2
     show_root = False
@@ -161,6 +161,14 @@ class KeyTree(Tree[Place]):
         if place.version_id is None:
             return tallies.key(place.provider, place.key_id)
         return tallies.version(place.provider, place.key_id, place.version_id)
+
+    def action_first(self) -> None:
+        """To the first line."""
+        self.cursor_line = 0
+
+    def action_last(self) -> None:
+        """To the last line."""
+        self.cursor_line = self.last_line
 
     def action_open(self) -> None:
         """Show what is under the node."""

@@ -105,7 +105,6 @@ class LoopbackServer(Server):
                 web.static(f"{self.path}/static", self.statics_path, name="static"),
             ]
         )
-        app.on_startup.append(self.on_startup)
         app.on_shutdown.append(self.on_shutdown)
         return app
 
@@ -152,10 +151,6 @@ class LoopbackServer(Server):
             self._tabs.discard(tab)
         return websocket
 
-    async def on_startup(self, app: web.Application) -> None:
-        """Say where it is."""
-        self._tell(self.address)
-
     async def on_shutdown(self, app: web.Application) -> None:
         """End every process."""
         await asyncio.gather(*(tab.stop() for tab in self._tabs), return_exceptions=True)
@@ -170,7 +165,7 @@ class LoopbackServer(Server):
             host=self.host,
             port=self.port,
             shutdown_timeout=PATIENCE,
-            print=None,
+            print=lambda *_: self._tell(self.address),  # once it listens
             access_log=None,
         )
 

@@ -39,7 +39,7 @@ async def planned(pilot: Pilot[None]) -> PlanScreen:
     screen = await come(pilot, PlanScreen)
     from tui_world import until
 
-    await until(pilot, lambda: screen._plan is not None)
+    await until(pilot, lambda: screen.plan is not None)
     await pilot.pause()
     return screen
 
@@ -61,11 +61,11 @@ def test_marked_records_are_re_encrypted_and_undone(
         await typed(pilot, "key:orders out:stale")
         await pilot.press("enter", "a")
         assert app.marked == 8
-        plan = (await planned(pilot))._plan
+        plan = (await planned(pilot)).plan
         assert plan is not None
         assert (plan.total, plan.to_send) == (8, 8)
         result = await agreed(pilot)
-        assert result._report.results.re_encrypted == 8
+        assert result.report.results.re_encrypted == 8
         changed = {name for name, blob in world.blobs().items() if before[name] != blob}
         assert len(changed) == 8
         await pilot.press("u")
@@ -74,11 +74,11 @@ def test_marked_records_are_re_encrypted_and_undone(
         await pilot.press("y")
         await settled(pilot)
         undone = await come(pilot, ResultScreen)
-        assert undone._report.state == "undone"
+        assert undone.report.state == "undone"
         await pilot.press("escape")
         await back(pilot)
         commands = [entry.command for entry in app.activity.entries]
-        assert f"kmslab campaign undo {result._report.campaign} --yes --lab lab" in commands
+        assert f"kmslab campaign undo {result.report.campaign} --yes --lab lab" in commands
 
     stage.play(session, scene)
     assert world.blobs() == before
@@ -112,7 +112,7 @@ def test_cancel_is_focused_and_the_yes_button_can_be_reached(
         assert app.focused.id == "cancel"
         await pilot.press("right", "enter")
         result = await come(pilot, ResultScreen)
-        assert result._report.results.re_encrypted == STALE
+        assert result.report.results.re_encrypted == STALE
 
     stage.play(session, scene)
 
@@ -144,7 +144,7 @@ def test_a_plan_says_what_is_left_and_why(session: Session, stage: Stage) -> Non
         text = str(screen.query_one("#plan").render())
         for line in ("key disabled", "total", "Re-encryption does not change a data key"):
             assert line in text
-        plan = screen._plan
+        plan = screen.plan
         assert plan is not None
         assert plan.total == RECORDS
         by_outcome = {name.value: count for name, count in plan.outcomes.items() if count}
@@ -179,7 +179,7 @@ def test_a_version_of_the_tree_is_planned_as_one(session: Session, stage: Stage)
         await pilot.press("1", "down", "down", "down", "right", "down")
         selection, what = app.records.selection()
         assert (selection.key_id, what) == (session.lab.key("orders").key_id, "on orders version 1")
-        plan = (await planned(pilot))._plan
+        plan = (await planned(pilot)).plan
         assert plan is not None
         assert plan.total == 8
 
@@ -232,7 +232,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(tmp_path: Path, st
     from kmslab.campaign.run import Ground
     from kmslab.campaign.state import State
     from kmslab.campaign.watching import Watch
-    from kmslab.tui import flows
+    from kmslab.tui.screens import flows
     from kmslab.tui.screens.progress import AtWork
 
     with Lab.create(tmp_path / "lab", clock=ManualClock(NOW)) as lab:
@@ -265,7 +265,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(tmp_path: Path, st
             await come(pilot, Confirm)
             await pilot.press("y")
             result = await come(pilot, ResultScreen)
-            assert result._report.state == "finished"
+            assert result.report.state == "finished"
             await pilot.press("escape")
 
         stage.play(session, scene)
@@ -281,7 +281,7 @@ def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
         await typed(pilot, "key:orders out:stale")
         await pilot.press("enter", "a")
         await planned(pilot)
-        report = (await agreed(pilot))._report
+        report = (await agreed(pilot)).report
         assert (report.results.re_encrypted, report.results.failed) == (6, 2)
         shown = str(app.screen.query_one("Static").render())
         del shown

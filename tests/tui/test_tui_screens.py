@@ -65,7 +65,7 @@ async def planned(pilot: Pilot[None]) -> None:
     """The plan of what is marked, made."""
     await pilot.press("r")
     screen = await come(pilot, PlanScreen)
-    await until(pilot, lambda: screen._plan is not None)
+    await until(pilot, lambda: screen.plan is not None)
     await pilot.pause()
 
 

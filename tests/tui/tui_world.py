@@ -20,7 +20,8 @@ from kmslab.campaign.state import State
 from kmslab.records.spec import SourceSpec
 from kmslab.tui.app import Explorer
 from kmslab.tui.grid import Grid
-from kmslab.tui.screens.records import FilterLine, Records
+from kmslab.tui.screens.layout import FilterLine
+from kmslab.tui.screens.records import Records
 from kmslab.tui.session import Session
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -19,10 +19,8 @@ from kmslab.keys import kms_in
 from kmslab.model import CTYUN, BlobFormat, Key, Record
 from kmslab.secret import Plaintext
 from kmslab.tui.detail import hex_lines
+from kmslab.tui.host import Host
 from kmslab.tui.texts import visible
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 SECONDS: Final = 30.0
 """How long a plaintext is kept, masked or not."""
@@ -108,7 +106,7 @@ def plain_text(data: Plaintext) -> Text:
     return found
 
 
-async def decrypt(app: Explorer, record: Record, key: Key | None) -> None:
+async def decrypt(app: Host, record: Record, key: Key | None) -> None:
     """Decrypt one record, which the lab audits, and show it masked."""
     provider = record.provider
     kms = app.session.ground.providers.kms(provider)
@@ -122,7 +120,7 @@ async def decrypt(app: Explorer, record: Record, key: Key | None) -> None:
         await app.push_screen_wait(Preview(record.record_id, plaintext))
 
 
-def _explained(app: Explorer, record: Record, error: KmsError) -> KmsError:
+def _explained(app: Host, record: Record, error: KmsError) -> KmsError:
     """The refusal with its code; what more the lab's owner may know is told beside it."""
     action = "Decrypt"
     if record.provider == CTYUN and inspect(record.ciphertext_blob).format is BlobFormat.PUBLIC_KEY:

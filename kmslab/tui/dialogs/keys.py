@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Any, Final
 
 from rich.text import Text
 
@@ -16,19 +16,15 @@ from kmslab.tui.activity import command_line
 from kmslab.tui.census import Tallies
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Field, Form
+from kmslab.tui.host import Host
 from kmslab.tui.texts import moment, records, visible
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 DELETION_DAYS: Final = (7, 30)
 """The fewest and the most days after which a key is deleted (both clouds)."""
 
 
 def why_not(action: str, key: Key | None) -> str:
-    """Why an action on a key cannot be done; "" where it can."""
-    if action == "create":
-        return ""
+    """Why something cannot be done to a key; "" where it can."""
     if key is None:
         return "the cursor is on no key of this lab"
     if key.state is KeyState.DELETED:
@@ -53,7 +49,7 @@ def _why_not_rotate(key: Key) -> str:
     return "" if key.state is KeyState.ENABLED else f"the key is {key.state.value}"
 
 
-async def rotate(app: Explorer, key: Key, tallies: Tallies) -> None:
+async def rotate(app: Host, key: Key, tallies: Tallies) -> None:
     """A new version of a key, now."""
     lab = app.session.lab
     tally = tallies.version(key.provider, key.key_id, key.primary_version_id)
@@ -71,7 +67,7 @@ async def rotate(app: Explorer, key: Key, tallies: Tallies) -> None:
         app.done(f"{_name(app, made)} has version {made.versions[-1].number}", *words)
 
 
-async def enable(app: Explorer, key: Key, tallies: Tallies) -> None:
+async def enable(app: Host, key: Key, tallies: Tallies) -> None:
     """Disable an enabled key, or enable a disabled one."""
     kms = kms_of(app.session.lab, key)
     total = tallies.key(key.provider, key.key_id).total
@@ -95,7 +91,7 @@ async def enable(app: Explorer, key: Key, tallies: Tallies) -> None:
         app.done(f"{_name(app, key)} is enabled", *words)
 
 
-async def deletion(app: Explorer, key: Key, tallies: Tallies) -> None:
+async def deletion(app: Host, key: Key, tallies: Tallies) -> None:
     """Schedule the deletion of a key, or cancel it."""
     kms = kms_of(app.session.lab, key)
     total = tallies.key(key.provider, key.key_id).total
@@ -142,7 +138,7 @@ async def deletion(app: Explorer, key: Key, tallies: Tallies) -> None:
         app.done(f"{_name(app, key)} is to be deleted on {moment(at)}", *words)
 
 
-async def policy(app: Explorer, key: Key, tallies: Tallies) -> None:
+async def policy(app: Host, key: Key, tallies: Tallies) -> None:
     """Have a key rotated automatically, every so many days, or no longer."""
     kms = kms_of(app.session.lab, key)
     now = "" if key.rotation_days is None else str(key.rotation_days)
@@ -174,7 +170,7 @@ async def policy(app: Explorer, key: Key, tallies: Tallies) -> None:
         app.done(f"{_name(app, key)}: rotation {'off' if days is None else words[-1]}", *words)
 
 
-async def alias(app: Explorer, key: Key, tallies: Tallies) -> None:
+async def alias(app: Host, key: Key, tallies: Tallies) -> None:
     """Give a key another alias."""
     kms = kms_of(app.session.lab, key)
     form = Form(
@@ -199,7 +195,7 @@ async def alias(app: Explorer, key: Key, tallies: Tallies) -> None:
         app.done(f"key {key.key_id} is called {new}", *words)
 
 
-async def create(app: Explorer, provider: str) -> None:
+async def create(app: Host, provider: str) -> None:
     """Make a key."""
     form = Form(
         "A new key",
@@ -259,8 +255,26 @@ def _days_fault(text: str, least: int, most: int) -> str:
     return f"a number of days from {least} to {most:,}"
 
 
+Deed = Callable[[Host, Key, Tallies], Coroutine[Any, Any, None]]
+
+DEEDS: Final[Mapping[str, Deed]] = {
+    "rotate": rotate,
+    "enable": enable,
+    "deletion": deletion,
+    "policy": policy,
+    "alias": alias,
+}
+"""What can be done to a key that is there."""
+
+
+def begin(app: Host, name: str, key: Key | None, tallies: Tallies) -> None:
+    """Begin to do something to a key: it says what, asks, and does it."""
+    if key is not None:
+        app.begin("key", lambda: DEEDS[name](app, key, tallies))
+
+
 async def _agreed(
-    app: Explorer,
+    app: Host,
     title: str,
     sentences: list[str],
     words: list[str],
@@ -274,11 +288,11 @@ async def _agreed(
     return agreed and not app.read_only
 
 
-async def _called(app: Explorer, key: Key, action: str, call: Callable[[], Key]) -> Key:
+async def _called(app: Host, key: Key, action: str, call: Callable[[], Key]) -> Key:
     return await _refusing(app, key.provider, action, call)
 
 
-async def _refusing(app: Explorer, provider: str, action: str, call: Callable[[], Key]) -> Key:
+async def _refusing(app: Host, provider: str, action: str, call: Callable[[], Key]) -> Key:
     """Make a call; what the provider refuses has its own code for it."""
     try:
         made = await app.away(call)
@@ -289,14 +303,14 @@ async def _refusing(app: Explorer, provider: str, action: str, call: Callable[[]
     return made
 
 
-def _here(app: Explorer) -> str:
+def _here(app: Host) -> str:
     """Where the records were counted: in the one source that is looked at."""
     return f"In {app.session.source}" if app.session.spec else "In no source"
 
 
-def _name(app: Explorer, key: Key) -> str:
+def _name(app: Host, key: Key) -> str:
     return f"{key.provider} key {visible(key.alias or key.key_id)}"
 
 
-def _named(app: Explorer, key: Key) -> str:
+def _named(app: Host, key: Key) -> str:
     return app.session.names()(key.key_id) or key.key_id

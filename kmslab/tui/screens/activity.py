@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -12,10 +12,8 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.host import host_of
 from kmslab.tui.texts import visible
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 
 class ActivityScreen(Screen[None]):
@@ -33,7 +31,7 @@ class ActivityScreen(Screen[None]):
         yield Footer(compact=True, show_command_palette=False)
 
     def _text(self) -> Text:
-        app: Explorer = self.app  # type: ignore[assignment]
+        app = host_of(self)
         text = Text()
         for entry in reversed(app.activity.entries):
             if text:

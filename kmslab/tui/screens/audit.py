@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -13,10 +13,8 @@ from textual.widgets import DataTable, Footer, Static
 from kmslab.campaign.rendering import moment
 from kmslab.tui.actions import AUDIT, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.host import Host, host_of
 from kmslab.tui.texts import visible
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 LISTED: Final = 500
 """The newest rows that are shown; `kmslab audit show` has all."""
@@ -49,9 +47,9 @@ class AuditLog(Screen[None]):
         self.action_reload()
 
     @property
-    def explorer(self) -> Explorer:
+    def explorer(self) -> Host:
         """The app."""
-        return self.app  # type: ignore[return-value]
+        return host_of(self)
 
     def why_not(self, _action: Action) -> str:
         """Everything can be done at any time."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -14,10 +14,8 @@ from kmslab.model import Key, Record
 from kmslab.tui import saving
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.detail import Detail
+from kmslab.tui.host import host_of
 from kmslab.tui.session import Session
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 
 class InspectScreen(Screen[None]):
@@ -52,7 +50,7 @@ class InspectScreen(Screen[None]):
 
     def action_copy(self) -> None:
         """Copy the blob."""
-        app: Explorer = self.app  # type: ignore[assignment]
+        app = host_of(self)
         saving.copy(app, "the blob", self._record.ciphertext_blob)
 
     def action_close(self) -> None:

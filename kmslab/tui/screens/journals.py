@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
@@ -16,13 +16,11 @@ from kmslab.campaign.closing import Unreadable, campaigns
 from kmslab.campaign.rendering import moment
 from kmslab.campaign.report import Report
 from kmslab.campaign.run import UNFINISHED
-from kmslab.tui import flows
 from kmslab.tui.actions import JOURNALS, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.host import Host, host_of
+from kmslab.tui.screens import flows
 from kmslab.tui.texts import visible
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 _COLUMNS = ("CAMPAIGN", "STATE", "STARTED", "TOTAL", "DONE", "FAILED", "LOST", "UNDONE", "SOURCE")
 
@@ -56,9 +54,9 @@ class Journals(Screen[None]):
         self.action_reload()
 
     @property
-    def explorer(self) -> Explorer:
+    def explorer(self) -> Host:
         """The app."""
-        return self.app  # type: ignore[return-value]
+        return host_of(self)
 
     @property
     def chosen(self) -> Report | Unreadable | None:

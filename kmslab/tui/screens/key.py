@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import ClassVar, Final
 
 from rich.text import Text
 from textual import on
@@ -17,11 +17,9 @@ from kmslab.tui.actions import KEY, Action, bindings
 from kmslab.tui.census import Tallies
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.dialogs import keys as key_dialogs
+from kmslab.tui.host import Host, host_of
 from kmslab.tui.texts import bar, fields, key_mark, moment, percent, short_moment, visible
 from kmslab.tui.tree import PROVIDER_NAMES, Place
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 _BAR: Final = 20
 
@@ -58,9 +56,9 @@ class KeyScreen(Screen[Place | None]):
         self._show()
 
     @property
-    def explorer(self) -> Explorer:
+    def explorer(self) -> Host:
         """The app."""
-        return self.app  # type: ignore[return-value]
+        return host_of(self)
 
     def changed(self, tallies: Tallies) -> None:
         """Keys or records are not what they were."""
@@ -84,9 +82,7 @@ class KeyScreen(Screen[Place | None]):
 
     def why_not(self, action: Action) -> str:
         """Why an action cannot be done now."""
-        if action.name in ("close", "records"):
-            return ""
-        return key_dialogs.why_not(action.name, self._key)
+        return key_dialogs.why_not(action.deed, self._key) if action.deed else ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Actions that cannot be done now are grey."""
@@ -101,30 +97,9 @@ class KeyScreen(Screen[Place | None]):
             version = versions[at]
             self.dismiss(Place(key.provider, key.key_id, version.version_id, key, version))
 
-    def action_rotate(self) -> None:
-        """Rotate it."""
-        app = self.explorer
-        app.begin("key", lambda: key_dialogs.rotate(app, self._key, self._tallies))
-
-    def action_enable(self) -> None:
-        """Enable or disable it."""
-        app = self.explorer
-        app.begin("key", lambda: key_dialogs.enable(app, self._key, self._tallies))
-
-    def action_deletion(self) -> None:
-        """Schedule its deletion, or cancel it."""
-        app = self.explorer
-        app.begin("key", lambda: key_dialogs.deletion(app, self._key, self._tallies))
-
-    def action_policy(self) -> None:
-        """Change its rotation."""
-        app = self.explorer
-        app.begin("key", lambda: key_dialogs.policy(app, self._key, self._tallies))
-
-    def action_alias(self) -> None:
-        """Change its alias."""
-        app = self.explorer
-        app.begin("key", lambda: key_dialogs.alias(app, self._key, self._tallies))
+    def action_deed(self, name: str) -> None:
+        """Do something to it."""
+        key_dialogs.begin(self.explorer, name, self._key, self._tallies)
 
     def action_close(self) -> None:
         """Go back."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -27,6 +27,7 @@ from kmslab.tui.activity import command_line, source_words
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
+from kmslab.tui.host import Host, host_of
 from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
@@ -34,17 +35,14 @@ from kmslab.tui.session import Session
 from kmslab.tui.shown import plan_text
 from kmslab.tui.texts import visible
 
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
-
 _STAY = ""
 
 
 class PlanScreen(Screen[Plan | None]):
     """Plans, shows the plan, and gives it where somebody has agreed to it.
 
-    `what` says which records it is about. The destination, the context and whether every blob is
-    opened can be changed; each change plans anew.
+    `plan` is None until it is made; `what` says which records it is about. The destination, the
+    context and whether every blob is opened can be changed; each change plans anew.
     """
 
     ACTIONS: tuple[Action, ...] = PLAN
@@ -57,12 +55,12 @@ class PlanScreen(Screen[Plan | None]):
 
     def __init__(self, session: Session, selection: Selection, what: str) -> None:
         super().__init__()
+        self.plan: Plan | None = None
         self._session = session
         self._what = what
         self._target: Target = STAY
         self._options = Options(selection=selection)
         self._deep = False
-        self._plan: Plan | None = None
         self._saved: Path | None = None
         self._job: Job | None = None
 
@@ -83,17 +81,17 @@ class PlanScreen(Screen[Plan | None]):
         self._plan_anew()
 
     @property
-    def explorer(self) -> Explorer:
+    def explorer(self) -> Host:
         """The app."""
-        return self.app  # type: ignore[return-value]
+        return host_of(self)
 
     def why_not(self, action: Action) -> str:
         """Why an action cannot be done now."""
         if action.name in ("close", "destination", "context", "deep"):
             return ""
-        if self._plan is None:
+        if self.plan is None:
             return "the plan is not made yet"
-        if action.name == "go_on" and not self._plan.to_send:
+        if action.name == "go_on" and not self.plan.to_send:
             return "nothing is to be re-encrypted"
         return ""
 
@@ -106,7 +104,7 @@ class PlanScreen(Screen[Plan | None]):
     def _plan_anew(self) -> None:
         if self._job is not None:
             self._job.stop()
-        self._plan, self._saved = None, None
+        self.plan, self._saved = None, None
         self._job = job = Job("the plan")
         self._show()
         self.run_worker(self._make(job), exclusive=True, exit_on_error=False)
@@ -126,7 +124,7 @@ class PlanScreen(Screen[Plan | None]):
             return
         if job is self._job:
             self._job = None
-            self._plan = made
+            self.plan = made
             self._show()
 
     def _made(self, job: Job) -> Plan:
@@ -150,8 +148,8 @@ class PlanScreen(Screen[Plan | None]):
 
     def _show(self) -> None:
         self.query_one("#asked", Static).update(self._asked())
-        if self._plan is not None:
-            self.query_one("#plan", Static).update(plan_text(self._plan, self._session.names()))
+        if self.plan is not None:
+            self.query_one("#plan", Static).update(plan_text(self.plan, self._session.names()))
             self.query_one(VerticalScroll).scroll_home(animate=False)
         self.query_one("#same", Static).update(f"the same: {visible(self._command())}")
         self.refresh_bindings()
@@ -228,9 +226,9 @@ class PlanScreen(Screen[Plan | None]):
         self.explorer.begin("write plan", self._write)
 
     async def _write(self) -> None:
-        if self._plan is None:
+        if self.plan is None:
             return
-        text = json.dumps(self._plan.as_dict(), ensure_ascii=False, indent=1)
+        text = json.dumps(self.plan.as_dict(), ensure_ascii=False, indent=1)
         self._saved = await ask_place(self.explorer, "Write the plan", "kmslab.plan", text + "\n")
         self._show()
 
@@ -239,7 +237,7 @@ class PlanScreen(Screen[Plan | None]):
         self.explorer.begin("agree", self._agree)
 
     async def _agree(self) -> None:
-        plan = self._plan
+        plan = self.plan
         if plan is None or not plan.to_send:
             return
         body = Text("\n".join(visible(sentence) for sentence in intent(plan)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, TypeVar
+from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -15,11 +15,9 @@ from textual.widgets import ProgressBar, Static
 
 from kmslab.campaign.watching import Watch
 from kmslab.errors import KmslabError
+from kmslab.tui.host import host_of
 from kmslab.tui.jobs import Job
 from kmslab.tui.texts import duration, visible
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 T = TypeVar("T")
 
@@ -69,13 +67,13 @@ class AtWork(ModalScreen[Ended[Any]]):
 
     def on_mount(self) -> None:
         """Begin."""
-        app: Explorer = self.app  # type: ignore[assignment]
+        app = host_of(self)
         app.job = self._job
         self.set_interval(LOOKS, self._show)
         self.run_worker(self._run(), exit_on_error=False)
 
     async def _run(self) -> None:
-        app: Explorer = self.app  # type: ignore[assignment]
+        app = host_of(self)
         try:
             ended = Ended(await app.away(lambda: self._work(self._job.watch)))
         except KmslabError as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from textual import on
 from textual.app import ComposeResult
@@ -17,21 +17,23 @@ from kmslab.campaign.selection import Selection
 from kmslab.errors import FilterError, KmslabError
 from kmslab.keys import Names
 from kmslab.model import Key, Record
-from kmslab.tui import flows, saving
+from kmslab.tui import saving
 from kmslab.tui.actions import RECORDS, Action, bindings
 from kmslab.tui.census import Tallies
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.detail import Detail
 from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.dialogs.decrypt import decrypt
-from kmslab.tui.dialogs.form import Choose
 from kmslab.tui.filtering import Query
 from kmslab.tui.grid import Grid
+from kmslab.tui.host import Host, host_of
 from kmslab.tui.reader import Came, ReadEnded, Reader, rows_of
+from kmslab.tui.screens import flows
 from kmslab.tui.screens.audit import AuditLog
 from kmslab.tui.screens.inspect import InspectScreen
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
+from kmslab.tui.screens.layout import LAYOUT, FilterLine
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.status import crumbs, status_text
@@ -40,23 +42,10 @@ from kmslab.tui.tree import Everything, KeyTree, Place
 from kmslab.tui.view import View
 from kmslab.tui.watching import Watched
 
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
-
 LOOK_SECONDS: Final = 1.0
 """How often lab and source are looked at: somebody else may have changed them."""
 
 _PANES: Final = {"tree": "#tree", "records": "#records", "detail": "#detail"}
-
-
-class FilterLine(Input):
-    """What is to be shown, in the language of the filter."""
-
-    DEFAULT_CSS = """
-    FilterLine { height: 1; border: none; padding: 0 1; display: none; }
-    FilterLine.used { display: block; }
-    FilterLine:focus { border: none; }
-    """
 
 
 class Records(Screen[None]):
@@ -65,26 +54,7 @@ class Records(Screen[None]):
     AUTO_FOCUS = "#records"
     ACTIONS: tuple[Action, ...] = RECORDS
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(RECORDS)]
-    DEFAULT_CSS = """
-    Records #panes { height: 1fr; }
-    Records #right { width: 1fr; }
-    Records #tree { width: 41; border-right: solid $panel; }
-    Records Grid { height: 2fr; scrollbar-size-vertical: 1; }
-    Records #detail { height: 1fr; border-top: solid $panel; padding: 0 1; }
-    Records #status { height: 1; padding: 0 1; background: $panel; }
-    Records #status.wrong { color: $text-error; text-style: bold; }
-    Records.-extra #right { layout: horizontal; }
-    Records.-extra Grid { width: 1fr; height: 1fr; }
-    Records.-extra #detail {
-        width: 46; height: 1fr; border-top: none; border-left: solid $panel;
-    }
-    Records.-narrow #tree, Records.-narrow Grid, Records.-narrow #detail { display: none; }
-    Records.-narrow #right { display: none; }
-    Records.-narrow.at-tree #tree { display: block; width: 1fr; border-right: none; }
-    Records.-narrow.at-records #right, Records.-narrow.at-detail #right { display: block; }
-    Records.-narrow.at-records Grid { display: block; height: 1fr; }
-    Records.-narrow.at-detail #detail { display: block; height: 1fr; border-top: none; }
-    """
+    DEFAULT_CSS = LAYOUT
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
         (0, "-narrow"),
         (100, "-wide"),
@@ -129,9 +99,9 @@ class Records(Screen[None]):
         self.reader.stop()
 
     @property
-    def explorer(self) -> Explorer:
+    def explorer(self) -> Host:
         """The app."""
-        return self.app  # type: ignore[return-value]
+        return host_of(self)
 
     @property
     def grid(self) -> Grid:
@@ -245,7 +215,6 @@ class Records(Screen[None]):
     def _marks_changed(self) -> None:
         self.explorer.marked = self.grid.view.marked
         self._show_status()
-        self.refresh_bindings()
 
     @on(Grid.Highlighted)
     def _show_detail(self) -> None:
@@ -283,7 +252,6 @@ class Records(Screen[None]):
             if self.query_one(selector).has_focus:
                 self.remove_class(*(f"at-{each}" for each in _PANES))
                 self.add_class(f"at-{pane}")
-        self.refresh_bindings()
 
     def action_pane(self, pane: str) -> None:
         """Go to a pane."""
@@ -347,8 +315,8 @@ class Records(Screen[None]):
     def why_not(self, action: Action) -> str:
         """Why an action cannot be done now."""
         name = action.name
-        if name in ("create", "rotate", "enable", "deletion", "policy", "alias"):
-            return key_dialogs.why_not(name, self.key)
+        if action.deed:
+            return key_dialogs.why_not(action.deed, self.key)
         if name == "key":
             return "" if self.key is not None else "the cursor is on no key of this lab"
         if name in ("re_encrypt", "undo") and self.session.spec is None:
@@ -435,26 +403,16 @@ class Records(Screen[None]):
         """Write the blob to a file."""
         record = self.record
         if record is not None:
-            self._begin("write", lambda: self._write(record))
+            text = f"{record.ciphertext_blob}\n"
+            self._begin("write", lambda: self._write(text))
 
-    async def _write(self, record: Record) -> None:
-        text = record.ciphertext_blob + "\n"
+    async def _write(self, text: str) -> None:
         await saving.ask_place(self.explorer, "Write the blob", "blob.txt", text)
 
     def action_export(self) -> None:
         """Export records."""
-        self._begin("export", self._export)
-
-    async def _export(self) -> None:
         view = self.grid.view
-        rows = view.marked_rows() or list(view.rows)
-        which = f"{len(rows):,} {'marked' if view.marked else 'shown'}"
-        options = [(form, f"{which} records as {form}", "") for form in saving.FORMATS]
-        form = await self.app.push_screen_wait(Choose("Export", options))
-        if form is not None:
-            table = view.table
-            text = await self.explorer.away(lambda: saving.exported(table, rows, form))
-            await saving.ask_place(self.explorer, f"Export {which}", f"records.{form}", text)
+        self._begin("export", lambda: saving.export(self.explorer, view))
 
     def action_key(self) -> None:
         """The key on a screen of its own."""
@@ -472,32 +430,9 @@ class Records(Screen[None]):
         provider = self.key.provider if self.key is not None else "tencent"
         self._begin("key", lambda: key_dialogs.create(self.explorer, provider))
 
-    def action_rotate(self) -> None:
-        """Rotate the key."""
-        self._with_key(key_dialogs.rotate)
-
-    def action_enable(self) -> None:
-        """Enable or disable the key."""
-        self._with_key(key_dialogs.enable)
-
-    def action_deletion(self) -> None:
-        """Schedule the deletion of the key, or cancel it."""
-        self._with_key(key_dialogs.deletion)
-
-    def action_policy(self) -> None:
-        """Change the rotation of the key."""
-        self._with_key(key_dialogs.policy)
-
-    def action_alias(self) -> None:
-        """Change the alias of the key."""
-        self._with_key(key_dialogs.alias)
-
-    def _with_key(
-        self, flow: Callable[[Explorer, Key, Tallies], Coroutine[Any, Any, None]]
-    ) -> None:
-        key = self.key
-        if key is not None:
-            self._begin("key", lambda: flow(self.explorer, key, self.tallies))
+    def action_deed(self, name: str) -> None:
+        """Do something to the key."""
+        key_dialogs.begin(self.explorer, name, self.key, self.tallies)
 
     def action_journals(self) -> None:
         """The journals."""

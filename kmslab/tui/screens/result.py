@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
@@ -14,11 +14,9 @@ from kmslab.campaign.report import Report
 from kmslab.campaign.run import UNFINISHED
 from kmslab.tui.actions import RESULT, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.host import host_of
 from kmslab.tui.session import Session
 from kmslab.tui.shown import report_text
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 
 class ResultScreen(Screen[str | None]):
@@ -31,19 +29,19 @@ class ResultScreen(Screen[str | None]):
     def __init__(self, session: Session, report: Report) -> None:
         super().__init__()
         self._session = session
-        self._report = report
+        self.report = report
 
     def compose(self) -> ComposeResult:
         """One text."""
         yield TopBar()
-        yield Crumbs(self._session.source, "Campaign", self._report.campaign, self._report.state)
+        yield Crumbs(self._session.source, "Campaign", self.report.campaign, self.report.state)
         with VerticalScroll():
-            yield Static(report_text(self._report, self._session.names()))
+            yield Static(report_text(self.report, self._session.names()))
         yield Footer(compact=True, show_command_palette=False)
 
     def why_not(self, action: Action) -> str:
         """Why an action cannot be done now."""
-        report = self._report
+        report = self.report
         if action.name == "undo":
             if report.state in ("closed", "closing"):
                 return "the campaign is closed"
@@ -59,7 +57,7 @@ class ResultScreen(Screen[str | None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Actions that cannot be done now are grey."""
-        app: Explorer = self.app  # type: ignore[assignment]
+        app = host_of(self)
         return app.allowed(self, self.ACTIONS, action, parameters)
 
     def action_undo(self) -> None:

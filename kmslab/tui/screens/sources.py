@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from rich.text import Text
 from textual import on
@@ -15,10 +15,8 @@ from kmslab.campaign.rendering import moment
 from kmslab.campaign.sources import RegisteredSource
 from kmslab.tui.actions import SOURCES, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.host import host_of
 from kmslab.tui.texts import visible
-
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
 
 
 class SourcesScreen(Screen[RegisteredSource | None]):
@@ -46,7 +44,7 @@ class SourcesScreen(Screen[RegisteredSource | None]):
 
     def on_mount(self) -> None:
         """Show them."""
-        app: Explorer = self.app  # type: ignore[assignment]
+        app = host_of(self)
         table = self.query_one(DataTable)
         table.add_columns("", "NAME", "ADDED", "TABLE", "WHERE")
         for source in self._found:

@@ -4,7 +4,7 @@ campaigns' own; here it is only asked for."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import Final, TypeVar
 
 from rich.text import Text
 
@@ -20,6 +20,7 @@ from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted, CampaignState
 from kmslab.tui.activity import command_line
 from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.host import Host
 from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.plan import PlanScreen
@@ -28,23 +29,20 @@ from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.shown import undo_text
 from kmslab.tui.texts import visible
 
-if TYPE_CHECKING:
-    from kmslab.tui.app import Explorer
-
 T = TypeVar("T")
 
 UNDOABLE: Final = frozenset({"running", "finished", "undoing", "aborted"})
 """The states of campaigns of which something may be left to undo."""
 
 
-async def re_encrypt(app: Explorer, selection: Selection, what: str) -> None:
+async def re_encrypt(app: Host, selection: Selection, what: str) -> None:
     """Plan, ask, run, show; then whatever is asked for there."""
     plan = await app.push_screen_wait(PlanScreen(app.session, selection, what))
     if plan is not None:
         await carry_out(app, plan)
 
 
-async def carry_out(app: Explorer, plan: Plan) -> None:
+async def carry_out(app: Host, plan: Plan) -> None:
     """Run a plan that somebody has agreed to, and show what came of it."""
     ground = app.session.ground
     report = await _campaign(
@@ -58,7 +56,7 @@ async def carry_out(app: Explorer, plan: Plan) -> None:
     await show_result(app, report)
 
 
-async def show_result(app: Explorer, report: Report) -> None:
+async def show_result(app: Host, report: Report) -> None:
     """The result of a campaign, and what is asked for there."""
     while True:
         chosen = await app.push_screen_wait(ResultScreen(app.session, report))
@@ -78,7 +76,7 @@ async def show_result(app: Explorer, report: Report) -> None:
         report = again or report
 
 
-async def undo_campaign(app: Explorer, campaign_id: str) -> Report | None:
+async def undo_campaign(app: Host, campaign_id: str) -> Report | None:
     """Say what an undo would do, ask, do it; its report, None where nothing was done."""
     ground = app.session.ground
     looked = await at_work(
@@ -107,7 +105,7 @@ async def undo_campaign(app: Explorer, campaign_id: str) -> Report | None:
     return report
 
 
-async def undo_last(app: Explorer) -> None:
+async def undo_last(app: Host) -> None:
     """Undo the last campaign on this source that left something to undo."""
     ground, spec = app.session.ground, app.session.spec
     source = None if spec is None else await app.away(lambda: ground.open_source(spec).name)
@@ -129,7 +127,7 @@ async def undo_last(app: Explorer) -> None:
         await show_result(app, report)
 
 
-async def resume_campaign(app: Explorer, campaign_id: str) -> Report | None:
+async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
     """Ask, and take up a campaign where it was stopped."""
     ground = app.session.ground
     words = ["campaign", "resume", campaign_id]
@@ -147,7 +145,7 @@ async def resume_campaign(app: Explorer, campaign_id: str) -> Report | None:
     return report
 
 
-async def close_campaign(app: Explorer, campaign_id: str) -> None:
+async def close_campaign(app: Host, campaign_id: str) -> None:
     """Ask, and erase the blobs in a journal, which ends the undo."""
     words = ["campaign", "close", campaign_id]
     body = Text(
@@ -163,31 +161,31 @@ async def close_campaign(app: Explorer, campaign_id: str) -> None:
         app.done(f"campaign {campaign_id} is closed", *words)
 
 
-async def write_report(app: Explorer, campaign_id: str) -> None:
+async def write_report(app: Host, campaign_id: str) -> None:
     """Write the report of a campaign to a file."""
     report = await app.away(lambda: report_of(app, campaign_id))
     await ask_place(app, "Write the report", f"report-{campaign_id}.md", markdown(report))
 
 
-def report_of(app: Explorer, campaign_id: str, *, listed: int | None = 1_000) -> Report:
+def report_of(app: Host, campaign_id: str, *, listed: int | None = 1_000) -> Report:
     """The report of a campaign as its journal is now."""
     with Journal.open(app.session.ground.state.journal_path(campaign_id)) as journal:
         return read_report(journal, listed=listed)
 
 
-def failed_ids(app: Explorer, campaign_id: str) -> frozenset[str]:
+def failed_ids(app: Host, campaign_id: str) -> frozenset[str]:
     """The ids of all records of a campaign that failed or were lost."""
     report = report_of(app, campaign_id, listed=None)
     failed = {failure.record_id for failure in report.failures}
     return frozenset(failed | {lost.record_id for lost in report.losses})
 
 
-async def at_work(app: Explorer, title: str, work: Callable[[Watch], T]) -> Ended[T]:
+async def at_work(app: Host, title: str, work: Callable[[Watch], T]) -> Ended[T]:
     """Do a pass in a thread, with its bar, until it has ended."""
     return await app.push_screen_wait(AtWork(title, Job(title), work))
 
 
-async def _campaign(app: Explorer, title: str, work: Callable[[Watch], Report]) -> Report | None:
+async def _campaign(app: Host, title: str, work: Callable[[Watch], Report]) -> Report | None:
     """A pass that writes: its report, also where it was stopped on the way."""
     ended = await at_work(app, title, work)
     app.read_again()
@@ -199,13 +197,13 @@ async def _campaign(app: Explorer, title: str, work: Callable[[Watch], Report]) 
     return _value(app, ended)
 
 
-def _value(app: Explorer, ended: Ended[T]) -> T | None:
+def _value(app: Host, ended: Ended[T]) -> T | None:
     if ended.error is not None:
         app.refused(ended.error)
     return ended.value
 
 
-def _left(app: Explorer, campaign_id: str) -> int:
+def _left(app: Host, campaign_id: str) -> int:
     """How many records an unfinished campaign may still change."""
     report = report_of(app, campaign_id, listed=0)
     if report.state not in UNFINISHED:
