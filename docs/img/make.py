@@ -70,7 +70,7 @@ async def take(app: Explorer, folder: Path) -> None:
         job, end = SteadyJob("the campaign"), Event()
         job.latest = Progress("re-encrypting", 412, 657, {"re_encrypted": 400, "failed": 12})
         app.push_screen(AtWork("Re-encrypting", job, lambda watch: end.wait(20)))
-        await pilot.pause(0.5)
+        await until(pilot, lambda: isinstance(app.screen, AtWork) and app.screen.has_shown)
         picture("progress")
         end.set()
         await until(pilot, lambda: app.screen is app.records)

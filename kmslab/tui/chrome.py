@@ -28,7 +28,8 @@ class TopBar(Static):
         if app.marked:
             parts.append(f"{app.marked:,} marked")
         self.set_class(not app.read_only, "writable")
-        self.update(Text(" - ".join(parts), no_wrap=True, overflow="ellipsis"))
+        text = Text(" - ".join(parts), no_wrap=True, overflow="ellipsis")
+        self.update(text, layout=False)
 
 
 class Crumbs(Static):
@@ -47,4 +48,4 @@ class Crumbs(Static):
     def show(self, *steps: str) -> None:
         """Be there."""
         text = " ▸ ".join(visible(step) for step in steps if step)
-        self.update(Text(text, no_wrap=True, overflow="ellipsis"))
+        self.update(Text(text, no_wrap=True, overflow="ellipsis"), layout=False)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from textual.widgets import Footer
 from tui_world import Stage, World, make_world
 
 from kmslab import Lab
@@ -49,6 +50,13 @@ def session(world: World, lab: Lab) -> Session:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Stage:
-    """Where the explorer is played."""
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Where the explorer is played, without the line of keys, which costs half of the time."""
+    monkeypatch.setattr(Footer, "compose", lambda _: iter(()))
+    return Stage(tmp_path / "log")
+
+
+@pytest.fixture
+def full_stage(tmp_path: Path) -> Stage:
+    """Where all of it is shown."""
     return Stage(tmp_path / "log")

@@ -17,10 +17,12 @@ from tui_world import (
     back,
     come,
     grid,
+    in_turn,
     settled,
     status,
     told,
     typed,
+    world_of,
 )
 
 from kmslab import Lab
@@ -52,154 +54,127 @@ async def agreed(pilot: Pilot[None]) -> ResultScreen:
     return await come(pilot, ResultScreen)
 
 
-def test_marked_records_are_re_encrypted_and_undone(
-    world: World, session: Session, stage: Stage
-) -> None:
+async def marked_records_are_re_encrypted_and_undone(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
     before = world.blobs()
-
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await typed(pilot, "key:orders out:stale")
-        await pilot.press("enter", "a")
-        assert app.marked == 8
-        plan = (await planned(pilot)).plan
-        assert plan is not None
-        assert (plan.total, plan.to_send) == (8, 8)
-        result = await agreed(pilot)
-        assert result.report.results.re_encrypted == 8
-        changed = {name for name, blob in world.blobs().items() if before[name] != blob}
-        assert len(changed) == 8
-        await pilot.press("u")
-        await come(pilot, Confirm)
-        assert world.blobs() != before
-        await pilot.press("y")
-        await settled(pilot)
-        undone = await come(pilot, ResultScreen)
-        assert undone.report.state == "undone"
-        await pilot.press("escape")
-        await back(pilot)
-        commands = [entry.command for entry in app.activity.entries]
-        assert f"kmslab campaign undo {result.report.campaign} --yes --lab lab" in commands
-
-    stage.play(session, scene)
+    await typed(pilot, "key:orders out:stale")
+    await pilot.press("enter", "a")
+    assert app.marked == 8
+    plan = (await planned(pilot)).plan
+    assert plan is not None
+    assert (plan.total, plan.to_send) == (8, 8)
+    result = await agreed(pilot)
+    assert result.report.results.re_encrypted == 8
+    changed = {name for name, blob in world.blobs().items() if before[name] != blob}
+    assert len(changed) == 8
+    await pilot.press("u")
+    await come(pilot, Confirm)
+    assert world.blobs() != before
+    await pilot.press("y")
+    await settled(pilot)
+    undone = await come(pilot, ResultScreen)
+    assert undone.report.state == "undone"
+    await pilot.press("escape")
+    await back(pilot)
+    commands = [entry.command for entry in app.activity.entries]
+    assert f"kmslab campaign undo {result.report.campaign} --yes --lab lab" in commands
     assert world.blobs() == before
 
 
-def test_enter_alone_never_re_encrypts(world: World, session: Session, stage: Stage) -> None:
+async def enter_alone_never_re_encrypts(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
     before = world.blobs()
-
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await pilot.press("a")
-        await planned(pilot)
-        for _ in range(4):
-            await pilot.press("enter")
-        assert isinstance(app.screen, PlanScreen | Confirm)
-        await pilot.press("escape", "escape")
-        await back(pilot)
-
-    stage.play(session, scene)
+    await pilot.press("a")
+    await planned(pilot)
+    for _ in range(4):
+        await pilot.press("enter")
+    assert isinstance(app.screen, PlanScreen | Confirm)
+    await pilot.press("escape", "escape")
+    await back(pilot)
     assert world.blobs() == before
 
 
-def test_cancel_is_focused_and_the_yes_button_can_be_reached(
-    world: World, session: Session, stage: Stage
+async def cancel_is_focused_and_the_yes_button_can_be_reached(
+    app: Explorer, pilot: Pilot[None]
 ) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await pilot.press("a")
-        await planned(pilot)
-        await pilot.press("enter")
-        await come(pilot, Confirm)
-        assert app.focused is not None
-        assert app.focused.id == "cancel"
-        await pilot.press("right", "enter")
-        result = await come(pilot, ResultScreen)
-        assert result.report.results.re_encrypted == STALE
-
-    stage.play(session, scene)
+    await pilot.press("a")
+    await planned(pilot)
+    await pilot.press("enter")
+    await come(pilot, Confirm)
+    assert app.focused is not None
+    assert app.focused.id == "cancel"
+    await pilot.press("right", "enter")
+    result = await come(pilot, ResultScreen)
+    assert result.report.results.re_encrypted == STALE
 
 
-def test_many_records_are_agreed_to_by_their_number(session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        from rich.text import Text
+async def many_records_are_agreed_to_by_their_number(app: Explorer, pilot: Pilot[None]) -> None:
+    from rich.text import Text
 
-        answers: list[bool | None] = []
-        for keys in (["y", "enter"], [*"1000", "enter"], [*"1001", "enter"]):
-            dialog = Confirm("Sure?", Text("all of them"), answer="Do it", records=SURE + 1)
-            app.push_screen(dialog, answers.append)
-            await pilot.pause()
-            assert dialog.query_one("#yes").disabled
-            await pilot.press("y")
-            assert app.screen is dialog, "one key is not enough"
-            await pilot.press(*keys[1:] if keys[0] == "y" else keys)
-            if app.screen is dialog:
-                await pilot.press("escape")
-        assert answers == [False, False, True]
-
-    stage.play(session, scene)
-
-
-def test_a_plan_says_what_is_left_and_why(session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await pilot.press("a")
-        screen = await planned(pilot)
-        text = str(screen.query_one("#plan").render())
-        for line in ("key disabled", "total", "Re-encryption does not change a data key"):
-            assert line in text
-        plan = screen.plan
-        assert plan is not None
-        assert plan.total == RECORDS
-        by_outcome = {name.value: count for name, count in plan.outcomes.items() if count}
-        expected = {"stale": STALE, "current": CURRENT, "blocked": FROZEN, "invalid": 1}
-        assert by_outcome == expected
-        await pilot.press("escape")
-
-    stage.play(session, scene)
-
-
-def test_records_of_a_disabled_key_are_blocked(
-    world: World, session: Session, stage: Stage
-) -> None:
-    before = world.blobs()
-
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await typed(pilot, "key:frozen")
-        await pilot.press("enter", "a")
-        await planned(pilot)
-        await pilot.press("enter")
+    answers: list[bool | None] = []
+    for keys in (["y", "enter"], [*"1000", "enter"], [*"1001", "enter"]):
+        dialog = Confirm("Sure?", Text("all of them"), answer="Do it", records=SURE + 1)
+        app.push_screen(dialog, answers.append)
         await pilot.pause()
-        assert isinstance(app.screen, PlanScreen)
-        assert any("nothing is to be re-encrypted" in text for text in told(app))
-        await pilot.press("escape")
+        assert dialog.query_one("#yes").disabled
+        await pilot.press("y")
+        assert app.screen is dialog, "one key is not enough"
+        await pilot.press(*keys[1:] if keys[0] == "y" else keys)
+        if app.screen is dialog:
+            await pilot.press("escape")
+    assert answers == [False, False, True]
 
-    stage.play(session, scene)
+
+async def a_plan_says_what_is_left_and_why(app: Explorer, pilot: Pilot[None]) -> None:
+    await pilot.press("a")
+    screen = await planned(pilot)
+    text = str(screen.query_one("#plan").render())
+    for line in ("key disabled", "total", "Re-encryption does not change a data key"):
+        assert line in text
+    plan = screen.plan
+    assert plan is not None
+    assert plan.total == RECORDS
+    by_outcome = {name.value: count for name, count in plan.outcomes.items() if count}
+    expected = {"stale": STALE, "current": CURRENT, "blocked": FROZEN, "invalid": 1}
+    assert by_outcome == expected
+    await pilot.press("escape")
+
+
+async def records_of_a_disabled_key_are_blocked(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
+    before = world.blobs()
+    await typed(pilot, "key:frozen")
+    await pilot.press("enter", "a")
+    await planned(pilot)
+    await pilot.press("enter")
+    await pilot.pause()
+    assert isinstance(app.screen, PlanScreen)
+    assert any("nothing is to be re-encrypted" in text for text in told(app))
+    await pilot.press("escape")
     assert world.blobs() == before
 
 
-def test_a_version_of_the_tree_is_planned_as_one(session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await pilot.press("1", "down", "down", "down", "right", "down")
-        selection, what = app.records.selection()
-        assert (selection.key_id, what) == (session.lab.key("orders").key_id, "on orders version 1")
-        plan = (await planned(pilot)).plan
-        assert plan is not None
-        assert plan.total == 8
-
-    stage.play(session, scene)
+async def a_version_of_the_tree_is_planned_as_one(app: Explorer, pilot: Pilot[None]) -> None:
+    session = app.session
+    await pilot.press("1", "down", "down", "down", "right", "down")
+    selection, what = app.records.selection()
+    assert (selection.key_id, what) == (session.lab.key("orders").key_id, "on orders version 1")
+    plan = (await planned(pilot)).plan
+    assert plan is not None
+    assert plan.total == 8
 
 
-def test_marks_survive_filter_sort_and_reading_again(session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await pilot.press("space", "down", "space")
-        marked = grid(app).view.marked_ids()
-        assert marked == {"rec-00", f"{MARKUP}-01"}
-        await typed(pilot, "prov:ctyun")
-        assert status(app) == f"showing 4 of {RECORDS}, 2 marked (2 hidden by the filter)"
-        await pilot.press("enter", "s", "s", "f5")
-        await settled(pilot)
-        await pilot.press("escape")
-        await settled(pilot)
-        assert grid(app).view.marked_ids() == marked
-
-    stage.play(session, scene)
+async def marks_survive_filter_sort_and_reading_again(app: Explorer, pilot: Pilot[None]) -> None:
+    await pilot.press("space", "down", "space")
+    marked = grid(app).view.marked_ids()
+    assert marked == {"rec-00", f"{MARKUP}-01"}
+    await typed(pilot, "prov:ctyun")
+    assert status(app) == f"showing 4 of {RECORDS}, 2 marked (2 hidden by the filter)"
+    await pilot.press("enter", "s", "s", "f5")
+    await settled(pilot)
+    await pilot.press("escape")
+    await settled(pilot)
+    assert grid(app).view.marked_ids() == marked
 
 
 @pytest.mark.parametrize("reason", ["", "at work"])
@@ -293,3 +268,27 @@ def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
         assert isinstance(app.screen, Records)
 
     stage.play(session, scene)
+
+
+def test_what_needs_more_than_one_key(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            enter_alone_never_re_encrypts,
+            many_records_are_agreed_to_by_their_number,
+            a_plan_says_what_is_left_and_why,
+            records_of_a_disabled_key_are_blocked,
+            a_version_of_the_tree_is_planned_as_one,
+            marks_survive_filter_sort_and_reading_again,
+        ),
+    )
+
+
+def test_mark_plan_agree_watch_and_undo(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            marked_records_are_re_encrypted_and_undone,
+            cancel_is_focused_and_the_yes_button_can_be_reached,
+        ),
+    )

@@ -5,7 +5,20 @@ from __future__ import annotations
 import pytest
 from textual.pilot import Pilot
 from tui_golden import screen_text
-from tui_world import CURRENT, FROZEN, MARKUP, Stage, World, back, come, settled, told, typed, until
+from tui_world import (
+    CURRENT,
+    FROZEN,
+    MARKUP,
+    Stage,
+    World,
+    back,
+    come,
+    in_turn,
+    settled,
+    told,
+    typed,
+    until,
+)
 
 from kmslab import Lab
 from kmslab.model import KeyState
@@ -39,122 +52,110 @@ async def filled(pilot: Pilot[None], **values: str) -> None:
     await pilot.pause()
 
 
-def test_rotate_disable_and_enable(world: World, lab: Lab, session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await typed(pilot, "key:orders")
-        await pilot.press("enter", "R")
-        await come(pilot, Confirm)
-        assert f"{CURRENT} records on the primary version now; stale afterwards" in said(app)
-        assert "kmslab key rotate orders --lab lab" in said(app)
-        await pilot.press("escape")
-        await back(pilot)
-        assert len(lab.key("orders").versions) == 2
-        await pilot.press("R")
-        await yes(pilot)
-        assert len(lab.key("orders").versions) == 3
-        assert app.records.tallies.every.old == 12 + CURRENT, "what is said of records is told anew"
-        await pilot.press("e")
-        await come(pilot, Confirm)
-        assert "12 records on it cannot be read" in said(app)
-        await yes(pilot)
-        assert lab.key("orders").state is KeyState.DISABLED
-        await pilot.press("e")
-        await yes(pilot)
-        assert lab.key("orders").state is KeyState.ENABLED
-        actions = [entry.action for entry in lab.audit.entries()]
-        assert {"RotateNow", "DisableKey", "EnableKey"} <= set(actions)
-
-    stage.play(session, scene)
+async def rotate_disable_and_enable(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    await typed(pilot, "key:orders")
+    await pilot.press("enter", "R")
+    await come(pilot, Confirm)
+    assert f"{CURRENT} records on the primary version now; stale afterwards" in said(app)
+    assert "kmslab key rotate orders --lab lab" in said(app)
+    await pilot.press("escape")
+    await back(pilot)
+    assert len(lab.key("orders").versions) == 2
+    await pilot.press("R")
+    await yes(pilot)
+    assert len(lab.key("orders").versions) == 3
+    assert app.records.tallies.every.old == 12 + CURRENT, "what is said of records is told anew"
+    await pilot.press("e")
+    await come(pilot, Confirm)
+    assert "12 records on it cannot be read" in said(app)
+    await yes(pilot)
+    assert lab.key("orders").state is KeyState.DISABLED
+    await pilot.press("e")
+    await yes(pilot)
+    assert lab.key("orders").state is KeyState.ENABLED
+    actions = [entry.action for entry in lab.audit.entries()]
+    assert {"RotateNow", "DisableKey", "EnableKey"} <= set(actions)
 
 
-def test_alias_rotation_policy_and_deletion(lab: Lab, session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await typed(pilot, "out:blocked")
-        await pilot.press("enter", "N")
-        await filled(pilot, alias="ice")
-        await come(pilot, Confirm)
-        assert f"{FROZEN} records on it; none is touched" in said(app)
-        await yes(pilot)
-        assert lab.key("ice").state is KeyState.DISABLED
-        await pilot.press("D")
-        await filled(pilot, days="7")
-        await come(pilot, Confirm)
-        assert f"{FROZEN} records on it. What is not re-encrypted" in said(app)
-        await yes(pilot)
-        assert lab.key("ice").state is KeyState.PENDING_DELETION
-        await pilot.press("D")
-        await yes(pilot)
-        assert lab.key("ice").state is KeyState.DISABLED
-        await typed(pilot, "key:bills")
-        await pilot.press("enter", "P")
-        await filled(pilot, days="90")
-        await yes(pilot)
-        assert lab.key("bills").rotation_days == 90
-        await pilot.press("P")
-        await filled(pilot, days="")
-        await yes(pilot)
-        assert lab.key("bills").rotation_days is None
-
-    stage.play(session, scene)
+async def alias_rotation_policy_and_deletion(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    await typed(pilot, "out:blocked")
+    await pilot.press("enter", "N")
+    await filled(pilot, alias="ice")
+    await come(pilot, Confirm)
+    assert f"{FROZEN} records on it; none is touched" in said(app)
+    await yes(pilot)
+    assert lab.key("ice").state is KeyState.DISABLED
+    await pilot.press("D")
+    await filled(pilot, days="7")
+    await come(pilot, Confirm)
+    assert f"{FROZEN} records on it. What is not re-encrypted" in said(app)
+    await yes(pilot)
+    assert lab.key("ice").state is KeyState.PENDING_DELETION
+    await pilot.press("D")
+    await yes(pilot)
+    assert lab.key("ice").state is KeyState.DISABLED
+    await typed(pilot, "key:bills")
+    await pilot.press("enter", "P")
+    await filled(pilot, days="90")
+    await yes(pilot)
+    assert lab.key("bills").rotation_days == 90
+    await pilot.press("P")
+    await filled(pilot, days="")
+    await yes(pilot)
+    assert lab.key("bills").rotation_days is None
 
 
-def test_create_and_what_the_provider_refuses(lab: Lab, session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await pilot.press("n")
-        await filled(pilot, alias="")
-        assert isinstance(app.screen, Form)
-        assert "needs an alias" in screen_text(app)
-        await filled(pilot, alias="fresh", description=MARKUP)
-        await come(pilot, Confirm)
-        assert "It touches no record" in said(app)
-        await yes(pilot)
-        assert lab.key("fresh").description == MARKUP
-        await pilot.press("n")
-        await filled(pilot, alias="fresh")
-        await yes(pilot)
-        assert any("AliasAlreadyExists" in text for text in told(app))
-
-    stage.play(session, scene)
+async def create_and_what_the_provider_refuses(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    await pilot.press("n")
+    await filled(pilot, alias="")
+    assert isinstance(app.screen, Form)
+    assert "needs an alias" in screen_text(app)
+    await filled(pilot, alias="fresh", description=MARKUP)
+    await come(pilot, Confirm)
+    assert "It touches no record" in said(app)
+    await yes(pilot)
+    assert lab.key("fresh").description == MARKUP
+    await pilot.press("n")
+    await filled(pilot, alias="fresh")
+    await yes(pilot)
+    assert any("AliasAlreadyExists" in text for text in told(app))
 
 
-def test_what_cannot_be_done_says_why(session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        reasons = {
-            "frozen": [("R", "the key is disabled"), ("P", "the key is disabled")],
-            "orders": [("D", "a key of Tencent's is disabled first (e)")],
-        }
-        for key, cases in reasons.items():
-            await typed(pilot, f"key:{key}")
-            await pilot.press("enter")
-            for letter, reason in cases:
-                await pilot.press(letter)
-                await pilot.pause()
-                assert told(app)[-1].endswith(reason), letter
-        await typed(pilot, "id:rec-cut")
-        await pilot.press("enter", "K")
-        await pilot.pause()
-        assert told(app)[-1].endswith("the cursor is on no key of this lab")
-
-    stage.play(session, scene)
+async def what_cannot_be_done_says_why(app: Explorer, pilot: Pilot[None]) -> None:
+    reasons = {
+        "frozen": [("R", "the key is disabled"), ("P", "the key is disabled")],
+        "orders": [("D", "a key of Tencent's is disabled first (e)")],
+    }
+    for key, cases in reasons.items():
+        await typed(pilot, f"key:{key}")
+        await pilot.press("enter")
+        for letter, reason in cases:
+            await pilot.press(letter)
+            await pilot.pause()
+            assert told(app)[-1].endswith(reason), letter
+    await typed(pilot, "id:rec-cut")
+    await pilot.press("enter", "K")
+    await pilot.pause()
+    assert told(app)[-1].endswith("the cursor is on no key of this lab")
 
 
-def test_a_key_by_its_versions(session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await typed(pilot, "key:orders")
-        await pilot.press("enter", "K")
-        await come(pilot, KeyScreen)
-        text = screen_text(app)
-        assert MARKUP in text
-        assert "● v2" in text
-        assert "○ v1" in text
-        await pilot.press("down", "enter")
-        await back(pilot)
-        await settled(pilot)
-        assert app.records.place.version is not None
-        assert app.records.place.version.number == 1
-        assert app.records.grid.view.shown == 8
-
-    stage.play(session, scene)
+async def a_key_by_its_versions(app: Explorer, pilot: Pilot[None]) -> None:
+    await typed(pilot, "key:orders")
+    await pilot.press("enter", "K")
+    await come(pilot, KeyScreen)
+    text = screen_text(app)
+    assert MARKUP in text
+    assert "● v2" in text
+    assert "○ v1" in text
+    await pilot.press("down", "enter")
+    await back(pilot)
+    await settled(pilot)
+    assert app.records.place.version is not None
+    assert app.records.place.version.number == 1
+    assert app.records.grid.view.shown == 8
 
 
 @pytest.mark.parametrize("locked", [True, False])
@@ -183,3 +184,18 @@ def test_read_only_writes_nothing_whatever_is_pressed(
     stage.play(session, scene)
     assert world.blobs() == before
     assert lab.keys() == keys
+
+
+def test_what_is_done_to_keys(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            rotate_disable_and_enable,
+            alias_rotation_policy_and_deletion,
+            create_and_what_the_provider_refuses,
+        ),
+    )
+
+
+def test_what_is_told_of_keys(session: Session, stage: Stage) -> None:
+    stage.play(session, in_turn(what_cannot_be_done_says_why, a_key_by_its_versions))

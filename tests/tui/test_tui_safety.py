@@ -18,11 +18,13 @@ from tui_world import (
     back,
     come,
     grid,
+    in_turn,
     settled,
     status,
     told,
     typed,
     until,
+    world_of,
 )
 
 from kmslab import Lab
@@ -36,104 +38,92 @@ from kmslab.tui.dialogs.notice import Notice, Whole
 from kmslab.tui.session import Session
 
 
-def test_a_plaintext_is_seen_only_where_it_was_asked_for(
-    lab: Lab, session: Session, stage: Stage
-) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await pilot.press("d")
-        preview = await come(pilot, Preview)
-        assert CANARY not in screen_text(app)
-        await pilot.press("space")
-        assert f"{CANARY} 0" in screen_text(app)
-        await pilot.press("space")
-        assert CANARY not in screen_text(app)
-        await pilot.press("space", "escape")
-        await back(pilot)
-        assert CANARY not in screen_text(app)
-        assert preview._plaintext is None
-        assert CANARY not in repr(vars(preview))
-        assert any(entry.action == "Decrypt" for entry in lab.audit.entries())
-        brief = Preview("rec-00", Plaintext(CANARY.encode()), seconds=0.2)
-        app.push_screen(brief)
-        await pilot.pause()
-        await pilot.press("space")
-        await until(pilot, lambda: "(cleared)" in screen_text(app))
-        assert brief._plaintext is None
-        await pilot.press("space")
-        assert CANARY not in screen_text(app)
-        await pilot.press("escape")
-        await typed(pilot, "id:cut")
-        await pilot.press("enter", "d")
-        await until(pilot, lambda: any("InvalidCiphertext" in text for text in told(app)))
-
-    stage.play(session, scene)
+async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    await pilot.press("d")
+    preview = await come(pilot, Preview)
+    assert CANARY not in screen_text(app)
+    await pilot.press("space")
+    assert f"{CANARY} 0" in screen_text(app)
+    await pilot.press("space")
+    assert CANARY not in screen_text(app)
+    await pilot.press("space", "escape")
+    await back(pilot)
+    assert CANARY not in screen_text(app)
+    assert preview._plaintext is None
+    assert CANARY not in repr(vars(preview))
+    assert any(entry.action == "Decrypt" for entry in lab.audit.entries())
+    brief = Preview("rec-00", Plaintext(CANARY.encode()), seconds=0.2)
+    app.push_screen(brief)
+    await pilot.pause()
+    await pilot.press("space")
+    await until(pilot, lambda: "(cleared)" in screen_text(app))
+    assert brief._plaintext is None
+    await pilot.press("space")
+    assert CANARY not in screen_text(app)
+    await pilot.press("escape")
+    await typed(pilot, "id:cut")
+    await pilot.press("enter", "d")
+    await until(pilot, lambda: any("InvalidCiphertext" in text for text in told(app)))
 
 
-def test_markup_and_other_alphabets_are_shown_as_they_are(session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        text = screen_text(app)
-        for value in (f"{MARKUP}-01", "欧阳", "[bold]o[/]"):
-            assert value in text
-        await pilot.press("down", "Y")
-        await come(pilot, Whole)
-        assert MARKUP in screen_text(app)
-        await pilot.press("escape", "y")
-        await pilot.pause()
-        assert app.clipboard == app.records.record.ciphertext_blob
+async def markup_is_shown_as_it_is(app: Explorer, pilot: Pilot[None]) -> None:
+    text = screen_text(app)
+    assert f"{MARKUP}-01" in text
+    for owner in ("[bold]o[/]", "欧阳建国"):
         await pilot.press("i")
         await pilot.pause()
-        assert f"{MARKUP}-01" in screen_text(app)
-        await pilot.press("escape")
-        app.tell(f"{MARKUP}\x1b[31m")
-        await until(pilot, lambda: f"{MARKUP}\\x1b[31m" in screen_text(app))
-
-    stage.play(session, scene)
-
-
-def test_a_lab_that_another_process_changes_shows_it(
-    world: World, session: Session, stage: Stage
-) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        with world.lab() as other:
-            other.rotate(other.key("orders").key_id)
-        await until(pilot, lambda: app.records.tallies.every.old == STALE + 4)
-        assert any("keys were changed" in text for text in told(app))
-        rows = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
-        world.csv.write_text("".join(rows[:-2]), encoding="utf-8")
-        await until(pilot, lambda: grid(app).view.total == RECORDS - 2)
-        assert any("the source was changed" in text for text in told(app))
-
-    stage.play(session, scene)
+        assert owner in screen_text(app)
+        await pilot.press("escape", "down")
+    await pilot.press("g")
+    await pilot.press("down", "Y")
+    await come(pilot, Whole)
+    assert MARKUP in screen_text(app)
+    await pilot.press("escape", "y")
+    await pilot.pause()
+    assert app.clipboard == app.records.record.ciphertext_blob
+    await pilot.press("i")
+    await pilot.pause()
+    assert f"{MARKUP}-01" in screen_text(app)
+    await pilot.press("escape")
 
 
-def test_a_source_that_vanishes_is_a_message(world: World, session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        world.csv.rename(world.csv.with_suffix(".away"))
-        await pilot.press("f5")
-        await until(pilot, lambda: status(app).startswith("! "))
-        assert grid(app).view.total == RECORDS, "what was read is still shown"
-        await pilot.press("a", "r")
-        await pilot.pause(0.3)
-        assert any("records.csv" in text for text in told(app))
-        await pilot.press("escape")
-        await back(pilot)
-        world.csv.with_suffix(".away").rename(world.csv)
-        await pilot.press("f5")
-        await until(pilot, lambda: not status(app).startswith("! "))
-
-    stage.play(session, scene)
+async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
+    with world.lab() as other:
+        other.rotate(other.key("orders").key_id)
+    await until(pilot, lambda: app.records.tallies.every.old == STALE + 4)
+    assert any("keys were changed" in text for text in told(app))
+    rows = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
+    world.csv.write_text("".join(rows[:-2]), encoding="utf-8")
+    await until(pilot, lambda: grid(app).view.total == RECORDS - 2)
+    assert any("the source was changed" in text for text in told(app))
 
 
-def test_a_filter_that_is_none_says_where(session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await typed(pilot, "out:nonsense")
-        assert "'nonsense' is none of" in status(app)
-        assert grid(app).view.shown == RECORDS
-        await pilot.press("escape")
-        await settled(pilot)
-        assert not status(app).startswith("!")
+async def a_source_that_vanishes_is_a_message(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
+    total = grid(app).view.total
+    world.csv.rename(world.csv.with_suffix(".away"))
+    await pilot.press("f5")
+    await until(pilot, lambda: status(app).startswith("! "))
+    assert grid(app).view.total == total, "what was read is still shown"
+    await pilot.press("a", "r")
+    await pilot.pause(0.3)
+    assert any("records.csv" in text for text in told(app))
+    await pilot.press("escape")
+    await back(pilot)
+    world.csv.with_suffix(".away").rename(world.csv)
+    await pilot.press("f5")
+    await until(pilot, lambda: not status(app).startswith("! "))
 
-    stage.play(session, scene)
+
+async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) -> None:
+    await typed(pilot, "out:nonsense")
+    assert "'nonsense' is none of" in status(app)
+    assert grid(app).view.shown == RECORDS
+    await pilot.press("escape")
+    await settled(pilot)
+    assert not status(app).startswith("!")
 
 
 def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
@@ -241,28 +231,28 @@ def test_every_theme_can_be_begun_with(
         await pilot.press("t")
         await pilot.pause()
         assert app.theme != theme
+        app.clear_notifications()
+        app.tell(f"{MARKUP}\x1b[31m")
+        await until(pilot, lambda: f"{MARKUP}\\x1b[31m" in screen_text(app))
 
-    stage.play(session, scene)
+    stage.play(session, scene, notifications=True)
 
 
-def test_the_palette_has_every_action(session: Session, stage: Stage) -> None:
-    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        from kmslab.tui.actions import APP, RECORDS
-        from kmslab.tui.commands import Commands
+async def the_palette_has_every_action(app: Explorer, pilot: Pilot[None]) -> None:
+    from kmslab.tui.actions import APP, RECORDS
+    from kmslab.tui.commands import Commands
 
-        provider = Commands(app.screen)
-        hits = [hit async for hit in provider.discover()]
-        shown = {hit.text for hit in hits}
-        for action in (*RECORDS, *APP):
-            assert f"{action.title} ({action.shown_keys})" in shown
-        await pilot.press("colon")
-        await until(pilot, lambda: type(app.screen).__name__ == "CommandPalette")
-        await pilot.press(*"journals")
-        await until(pilot, lambda: "view: journals" in screen_text(app))
-        await pilot.press("enter")
-        await until(pilot, lambda: type(app.screen).__name__ == "Journals")
-
-    stage.play(session, scene)
+    provider = Commands(app.screen)
+    hits = [hit async for hit in provider.discover()]
+    shown = {hit.text for hit in hits}
+    for action in (*RECORDS, *APP):
+        assert f"{action.title} ({action.shown_keys})" in shown
+    await pilot.press("colon")
+    await until(pilot, lambda: type(app.screen).__name__ == "CommandPalette")
+    await pilot.press(*"journals")
+    await until(pilot, lambda: "view: journals" in screen_text(app))
+    await pilot.press("enter")
+    await until(pilot, lambda: type(app.screen).__name__ == "Journals")
 
 
 def test_the_sessions_own_files_are_removed(tmp_path: Path) -> None:
@@ -274,3 +264,22 @@ def test_the_sessions_own_files_are_removed(tmp_path: Path) -> None:
         assert place.is_dir()
     assert not place.exists()
     shutil.rmtree(tmp_path)
+
+
+def test_what_is_seen_and_kept(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            a_plaintext_is_seen_where_it_was_asked_for,
+            markup_is_shown_as_it_is,
+            a_filter_that_is_none_says_where,
+            the_palette_has_every_action,
+        ),
+    )
+
+
+def test_what_others_do_meanwhile(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(a_lab_that_another_process_changes_shows_it, a_source_that_vanishes_is_a_message),
+    )

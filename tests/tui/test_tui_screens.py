@@ -75,7 +75,7 @@ async def quiet(app: Explorer, pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
-def test_the_screens_of_a_campaign(demo: Session, stage: Stage, golden: Golden) -> None:
+def test_the_screens_of_a_campaign(demo: Session, full_stage: Stage, golden: Golden) -> None:
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         golden.take(app, "records")
         await typed(pilot, "key:orders-data ver:<3")
@@ -107,12 +107,12 @@ def test_the_screens_of_a_campaign(demo: Session, stage: Stage, golden: Golden) 
         await come(pilot, ActivityScreen)
         golden.take(app, "activity")
 
-    stage.play(demo, scene)
+    full_stage.play(demo, scene, size=(120, 34))
 
 
-def test_the_screens_of_keys_and_logs(demo: Session, stage: Stage, golden: Golden) -> None:
+def test_the_screens_of_keys_and_logs(demo: Session, full_stage: Stage, golden: Golden) -> None:
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        await typed(pilot, "id:rec-00005")
+        await typed(pilot, "id:rec-00009")
         await pilot.press("enter", "K")
         await come(pilot, KeyScreen)
         golden.take(app, "key")
@@ -152,11 +152,11 @@ def test_the_screens_of_keys_and_logs(demo: Session, stage: Stage, golden: Golde
         await pilot.press("v")
         await until(pilot, lambda: "whole: " in screen_text(app))
 
-    stage.play(demo, scene)
+    full_stage.play(demo, scene, size=(120, 34))
 
 
 def test_progress(
-    demo: Session, stage: Stage, golden: Golden, monkeypatch: pytest.MonkeyPatch
+    demo: Session, full_stage: Stage, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Job, "rate", lambda self: 1_250.0)
     job, end = Job("the campaign"), Event()
@@ -172,10 +172,10 @@ def test_progress(
         end.set()
         await back(pilot)
 
-    stage.play(demo, scene)
+    full_stage.play(demo, scene, size=(120, 34))
 
 
-def test_one_pane_at_a_time(demo: Session, stage: Stage, golden: Golden) -> None:
+def test_one_pane_at_a_time(demo: Session, full_stage: Stage, golden: Golden) -> None:
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         golden.take(app, "narrow-records")
         await pilot.press("enter")
@@ -193,7 +193,7 @@ def test_one_pane_at_a_time(demo: Session, stage: Stage, golden: Golden) -> None
         await pilot.press("t")
         await pilot.pause()
 
-    stage.play(demo, scene, size=(80, 24))
+    full_stage.play(demo, scene, size=(80, 24))
 
 
 def test_no_golden_text_is_left_over() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
@@ -228,6 +229,7 @@ def test_whoever_arranges_can_be_stopped(by: By | None, text: str) -> None:
     sort = None if by is None else Sort(by)
     with pytest.raises(Stopped):
         view.arrange(Wanted(Query.parse(text), sort), lambda: True)
+    assert gc.isenabled()
 
 
 def test_an_order_that_is_known_is_not_looked_for_again() -> None:

@@ -23,6 +23,7 @@ from kmslab.tui.grid import Grid
 from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.records import Records
 from kmslab.tui.session import Session
+from kmslab.tui.tree import Everything
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -118,12 +119,19 @@ class Stage:
     def __init__(self, log_folder: Path) -> None:
         self.log_folder = log_folder
 
-    def play(self, session: Session, scene: Scene, size: tuple[int, int] = (120, 34)) -> None:
+    def play(
+        self,
+        session: Session,
+        scene: Scene,
+        size: tuple[int, int] = (100, 24),
+        *,
+        notifications: bool = False,
+    ) -> None:
         """Play a scene on a session, once everything has been read."""
 
         async def run() -> None:
             app = Explorer(session, self.log_folder)
-            async with app.run_test(size=size) as pilot:
+            async with app.run_test(size=size, notifications=notifications) as pilot:
                 await settled(pilot)
                 await scene(app, pilot)
             assert not list(self.log_folder.glob("*")), "an error that nobody foresaw"
@@ -131,12 +139,32 @@ class Stage:
         asyncio.run(run())
 
 
+def in_turn(*scenes: Scene) -> Scene:
+    """Scenes that leave nothing behind but records and keys, one after the other."""
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        for each in scenes:
+            await each(app, pilot)
+            while not isinstance(app.screen, Records):
+                await pilot.press("escape")
+                await pilot.pause(0.05)
+            app.clear_notifications()
+            app.records.query_one(FilterLine).value = ""
+            app.records.place = Everything
+            app.records.action_pane("records")
+            await settled(pilot)
+            grid(app).action_clear_marks()
+            grid(app).action_first()
+
+    return scene
+
+
 async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 10) -> None:
     """Wait until something is so."""
     end = monotonic() + seconds
     while not condition():
         assert monotonic() < end, "it did not come to be so"
-        await pilot.pause(0.02)
+        await pilot.pause(0.05)
 
 
 async def settled(pilot: Pilot[None]) -> None:
@@ -190,3 +218,9 @@ async def back(pilot: Pilot[None]) -> None:
 def told(app: Explorer) -> list[str]:
     """The messages that were shown."""
     return [note.message for note in app._notifications]
+
+
+def world_of(app: Explorer) -> World:
+    """The folder that the explorer's lab is in."""
+    assert app.session.spec is not None
+    return World(Path(app.session.spec.location).parent)

@@ -36,6 +36,8 @@ class Ended(Generic[T]):
 class AtWork(ModalScreen[Ended[Any]]):
     """Runs a pass in a thread, and shows it until it has ended.
 
+    `has_shown` says that something of it has been on the screen.
+
     Leaving is not possible before: Esc asks it to stop, which it does after the chunk.
     """
 
@@ -56,6 +58,7 @@ class AtWork(ModalScreen[Ended[Any]]):
         self._title = title
         self._job = job
         self._work = work
+        self.has_shown = False
 
     def compose(self) -> ComposeResult:
         """Title, bar, figures."""
@@ -69,6 +72,7 @@ class AtWork(ModalScreen[Ended[Any]]):
         """Begin."""
         app = host_of(self)
         app.job = self._job
+        self._show()
         self.set_interval(LOOKS, self._show)
         self.run_worker(self._run(), exit_on_error=False)
 
@@ -92,6 +96,7 @@ class AtWork(ModalScreen[Ended[Any]]):
             return
         self.query_one(ProgressBar).update(total=latest.total, progress=latest.rows)
         self.query_one("#figures", Static).update(figures(self._job))
+        self.has_shown = True
 
     def action_stop(self) -> None:
         """Ask it to stop."""

@@ -204,7 +204,7 @@ class Records(Screen[None]):
         status = self.query_one("#status", Static)
         status.set_class(bool(self._error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
-        status.update(status_text(self.grid, busy, self._error))
+        status.update(status_text(self.grid, busy, self._error), layout=False)
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
     @on(Grid.Failed)
