@@ -28,6 +28,9 @@ from kmslab.tui.view import Arrangement, View, Wanted
 GUTTER: Final = 3
 """The cells before the first column: the cursor, the mark, and one between."""
 
+REMEMBERED: Final = 1_000
+"""The most rows whose texts are remembered: those of several pages."""
+
 _STYLES: Final = {
     Outcome.STALE: "grid--stale",
     Outcome.MOVE: "grid--stale",
@@ -155,7 +158,9 @@ class Grid(ScrollView, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.view = view
         self.wanted = view.wanted
-        self._columns: list[tuple[Column, int]] = []
+        self._columns = laid_out(0)
+        self._remembered: dict[int, tuple[str, str, str]] = {}
+        self._remembered_at = view.clock.now()
 
     # -- what is shown
 
@@ -260,6 +265,7 @@ class Grid(ScrollView, can_focus=True):
         """The columns for the width, and how far it can be scrolled."""
         width = self.scrollable_content_region.width
         self._columns = laid_out(width - GUTTER)
+        self._remembered = {}
         whole = GUTTER + sum(cells for _, cells in self._columns) + len(self._columns) - 1
         self.virtual_size = Size(whole, self.view.shown + 1)
         self.refresh()
@@ -427,41 +433,56 @@ class Grid(ScrollView, can_focus=True):
         else:
             style = self.get_component_rich_style("grid--empty")
             return Strip(self._blank(y, style)).adjust_cell_length(width, style)
-        left = self.scroll_offset.x
-        strip = Strip(segments).crop(left, left + width)
-        return strip.extend_cell_length(width, style)
+        left, whole = self.scroll_offset.x, self.virtual_size.width
+        strip = Strip(segments, whole)
+        if left or whole != width:
+            strip = strip.crop(left, left + width).extend_cell_length(width, style)
+        return strip
 
     def _header(self) -> list[Segment]:
         style = self.get_component_rich_style("grid--header")
         sort = self.wanted.sort
-        found = [Segment(" " * GUTTER, style)]
+        titles = []
         for column, width in self._columns:
             arrow = ""
             if sort is not None and sort.by is column.by:
                 arrow = "▼" if sort.reverse else "▲"
             title = column.title[: width - len(arrow)] + arrow
-            found.append(Segment(fitted(title, width) + " ", style))
-        return found
+            titles.append(fitted(title, width))
+        return [Segment(" " * GUTTER + " ".join(titles), style)]
 
     def _line(self, position: int) -> tuple[list[Segment], Style]:
         row = self.view.rows[position]
-        table = self.view.table
         ground = self._ground(position)
-        columns = [column for column, _ in self._columns]
-        texts = cells(table, row, columns, self.view.clock.now())
-        mark = self.get_component_rich_style("grid--mark", partial=True)
+        of_state, state, others = self._said(row)
+        mark = ground + self.get_component_rich_style("grid--mark", partial=True)
+        if position != self.cursor:
+            coloured = ground + self.get_component_rich_style(of_state, partial=True)
+        else:
+            coloured = ground
         here = "▸" if position == self.cursor else "┃" if self._in_range(position) else " "
         found = [
             Segment(here, ground),
-            Segment("✓ " if self.view.is_marked(row) else "  ", ground + mark),
+            Segment("✓ " if self.view.is_marked(row) else "  ", mark),
+            Segment(state, coloured),
+            Segment(others, ground),
         ]
-        for (column, width), text in zip(self._columns, texts, strict=True):
-            style = ground
-            if column.by is By.STATE and position != self.cursor:
-                name = _STYLES.get(table.verdict(row).outcome, _STOPPED)
-                style = ground + self.get_component_rich_style(name, partial=True)
-            found.append(Segment(fitted(text, width) + " ", style))
         return found, ground
+
+    def _said(self, row: int) -> tuple[str, str, str]:
+        """The style of a row's state, the state and its other columns; remembered for a second."""
+        now = self.view.clock.now()
+        if len(self._remembered) > REMEMBERED or (now - self._remembered_at).total_seconds() > 1:
+            self._remembered, self._remembered_at = {}, now
+        found = self._remembered.get(row)
+        if found is None:
+            table = self.view.table
+            texts = cells(table, row, [column for column, _ in self._columns], now)
+            widths = (width for _, width in self._columns)
+            state, *others = map(fitted, texts, widths)
+            name = _STYLES.get(table.verdict(row).outcome, _STOPPED)
+            found = self._remembered[row] = name, f"{state} ", " ".join(others)
+        return found
 
     def _ground(self, position: int) -> Style:
         if position == self.cursor:

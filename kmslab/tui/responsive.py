@@ -35,3 +35,23 @@ def responsive() -> Iterator[None]:
     finally:
         gc.unfreeze()
         sys.setswitchinterval(before)
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Keep the garbage collector away from a list of a million, for a second or two.
+
+    It would look through all of it again and again, and every thread waits meanwhile.
+
+    >>> with uncollected():
+    ...     gc.isenabled()
+    False
+    """
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        # Of two threads at once, the one that found it at work sets it to work again.
+        if enabled:
+            gc.enable()

@@ -15,14 +15,15 @@ from typing import Any, Final
 
 from kmslab.analysis.classify import Outcome
 from kmslab.tui.packed import Distinct
+from kmslab.tui.responsive import uncollected
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import NEVER, Block, Kind, Table
 
-STACK: Final = 4_096
+STACK: Final = 2_048
 """About how many rows are sorted at once: some milliseconds."""
 
 _UNBORN: Final = ~NEVER
-_SAMPLES: Final = 8  # for each stack, so that none becomes much larger than another
+_SAMPLES: Final = 16  # for each stack, so that none becomes much larger than another
 _OUTCOMES: Final = {outcome: rank for rank, outcome in enumerate(Outcome)}
 
 
@@ -55,15 +56,15 @@ class Sort:
 def ordered(table: Table, blocks: Sequence[Block], sort: Sort, stop: Stop) -> array[int]:
     """The rows of a table's first blocks in order. Stopped, soon, where `stop` says so."""
     columns, unknown = _columns(table, blocks, sort.by)
-    # The garbage collector looks through a list, however long, and not through an array.
     values: Any = [] if isinstance(unknown, str) else array("q")
-    for column in columns:
-        values.extend(column)
-        if stop():
-            raise Stopped
-    found = _dealt(values, unknown, reverse=sort.reverse, stop=stop)
-    while values:  # to let a million go at once takes as long as to sort some of them
-        del values[-STACK:]
+    with uncollected():
+        for column in columns:
+            values.extend(column)
+            if stop():
+                raise Stopped
+        found = _dealt(values, unknown, reverse=sort.reverse, stop=stop)
+        while values:  # to let a million go at once takes as long as to sort some of them
+            del values[-STACK:]
     return found
 
 

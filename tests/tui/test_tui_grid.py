@@ -100,9 +100,12 @@ def shown_ids(grid: Grid) -> list[str]:
 
 async def arranged(app: One, pilot: Pilot[None]) -> None:
     """Wait until what was asked for is shown, or has failed."""
-    while app.grid.view.wanted != app.grid.wanted and not app.heard(Grid.Failed):
+    for _ in range(500):
+        if app.grid.view.wanted == app.grid.wanted or app.heard(Grid.Failed):
+            await pilot.pause()
+            return
         await pilot.pause(0.01)
-    await pilot.pause()
+    pytest.fail("nothing came of what was asked for")
 
 
 # -- the cursor
