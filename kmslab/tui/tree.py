@@ -98,9 +98,12 @@ class KeyTree(Tree[Place]):
             self._build_anew(places, names)
             return
         for place in places:
-            node = self._by_name[_name(place)]
+            node, label = self._by_name[_name(place)], _label(place, names)
             node.data = place
-            node.set_label(_label(place, names))
+            if node.label != label:
+                node.set_label(label)
+        self._invalidate()
+        self.refresh()
 
     def _build_anew(self, places: Sequence[Place], names: Names) -> None:
         opened = {name for name, node in self._by_name.items() if node.is_expanded}

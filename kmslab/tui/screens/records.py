@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
+from time import monotonic
 from typing import Any, ClassVar, Final
 
 from textual import on
@@ -42,6 +43,9 @@ from kmslab.tui.tree import Everything, KeyTree, Place
 from kmslab.tui.view import View
 from kmslab.tui.watching import Watched
 
+COUNT_SECONDS: Final = 0.5
+"""How often the tree counts anew while a source is read."""
+
 LOOK_SECONDS: Final = 1.0
 """How often lab and source are looked at: somebody else may have changed them."""
 
@@ -71,6 +75,7 @@ class Records(Screen[None]):
         self._watched = Watched(session)
         self._error = ""
         self._reader: Reader | None = None
+        self._counted_at = 0.0
 
     def compose(self) -> ComposeResult:
         """The bars, the panes, the lines below."""
@@ -142,8 +147,12 @@ class Records(Screen[None]):
 
     @on(Came)
     def _came(self, message: Came) -> None:
-        self.reader.came(message)
-        self._refresh()
+        if self.reader.came(message):
+            self._show_status()
+            now = monotonic()
+            if now - self._counted_at > COUNT_SECONDS:
+                self._counted_at = now
+                self._show_counts()
 
     @on(ReadEnded)
     async def _read(self, message: ReadEnded) -> None:
@@ -189,9 +198,12 @@ class Records(Screen[None]):
 
     # What is shown
 
-    def _refresh(self) -> None:
+    def _show_counts(self) -> None:
         self.tallies = Tallies.of(self.grid.view.table.counts)
         self._show_tree()
+
+    def _refresh(self) -> None:
+        self._show_counts()
         self._show_status()
         self._show_detail()
 
