@@ -110,7 +110,7 @@ def report_text(report: Report, names: Names) -> Text:
     for part in (_failures(report), _lost("Lost: left as they are", report.losses)):
         text.append(part)
     text.append(_lost("Left by the undo", report.undo_lost))
-    if report.plan is not None and report.census_after is not None:
+    if report.state == "finished" and report.plan is not None and report.census_after is not None:
         text.append("\n\n")
         text.append(heading("By key version, before and after"))
         text.append("\n")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+from campaign_data import make_keys, make_rows, write_csv
+from rich.text import Text
 from textual.pilot import Pilot
 from tui_world import (
     CURRENT,
     FROZEN,
     MARKUP,
+    NOW,
     RECORDS,
     STALE,
     Stage,
@@ -22,14 +24,21 @@ from tui_world import (
     status,
     told,
     typed,
+    until,
     world_of,
 )
 
-from kmslab import Lab
+from kmslab import Lab, ManualClock
 from kmslab.campaign.plan import SURE
+from kmslab.campaign.run import Ground, run
+from kmslab.campaign.state import State
+from kmslab.campaign.watching import Watch
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.jobs import Job
+from kmslab.tui.screens import flows
 from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.progress import AtWork
 from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.session import Session
@@ -39,8 +48,6 @@ async def planned(pilot: Pilot[None]) -> PlanScreen:
     """The plan of what is marked."""
     await pilot.press("r")
     screen = await come(pilot, PlanScreen)
-    from tui_world import until
-
     await until(pilot, lambda: screen.plan is not None)
     await pilot.pause()
     return screen
@@ -109,8 +116,6 @@ async def cancel_is_focused_and_the_yes_button_can_be_reached(
 
 
 async def many_records_are_agreed_to_by_their_number(app: Explorer, pilot: Pilot[None]) -> None:
-    from rich.text import Text
-
     answers: list[bool | None] = []
     for keys in (["y", "enter"], [*"1000", "enter"], [*"1001", "enter"]):
         dialog = Confirm("Sure?", Text("all of them"), answer="Do it", records=SURE + 1)
@@ -177,39 +182,23 @@ async def marks_survive_filter_sort_and_reading_again(app: Explorer, pilot: Pilo
     assert grid(app).view.marked_ids() == marked
 
 
-@pytest.mark.parametrize("reason", ["", "at work"])
-def test_quit_asks_while_a_campaign_is_at_work(session: Session, stage: Stage, reason: str) -> None:
+def test_quit_asks_while_a_campaign_is_at_work(session: Session, stage: Stage) -> None:
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        from kmslab.tui.jobs import Job
-
-        job = Job("the campaign")
-        app.job = job if reason else None
+        app.job = job = Job("the campaign")
         await pilot.press("q")
-        await pilot.pause()
-        if not reason:
-            assert not app.is_running or app._exit
-            return
         await come(pilot, Confirm)
-        await pilot.press("escape")
+        await pilot.press("enter")
         await back(pilot)
         assert not job.stopping
         app.job = None
+        await pilot.press("q")
+        await until(pilot, lambda: not app.is_running or app._exit)
 
     stage.play(session, scene)
 
 
 def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(tmp_path: Path, stage: Stage) -> None:
     """Over two chunks: stopped after the first one, then continued to the end."""
-    from campaign_data import make_keys, make_rows, write_csv
-    from tui_world import NOW
-
-    from kmslab import ManualClock
-    from kmslab.campaign.run import Ground
-    from kmslab.campaign.state import State
-    from kmslab.campaign.watching import Watch
-    from kmslab.tui.screens import flows
-    from kmslab.tui.screens.progress import AtWork
-
     with Lab.create(tmp_path / "lab", clock=ManualClock(NOW)) as lab:
         rows = make_rows(lab, make_keys(lab), 1_100)
         spec = write_csv(tmp_path / "many", rows)
@@ -217,8 +206,6 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(tmp_path: Path, st
         session = Session(lab, ground, "lab", spec=spec, source="many.csv")
 
         async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-            from kmslab.campaign.run import run
-
             def begin(watch: Watch) -> object:
                 app.job.stop()  # as Esc does, before the first chunk has ended
                 return run(ground, spec, watch=watch)
@@ -258,8 +245,6 @@ def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
         await planned(pilot)
         report = (await agreed(pilot)).report
         assert (report.results.re_encrypted, report.results.failed) == (6, 2)
-        shown = str(app.screen.query_one("Static").render())
-        del shown
         await pilot.press("f")
         await back(pilot)
         await settled(pilot)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 from textual.pilot import Pilot
 from tui_golden import screen_text
 from tui_world import (
@@ -158,12 +157,9 @@ async def a_key_by_its_versions(app: Explorer, pilot: Pilot[None]) -> None:
     assert app.records.grid.view.shown == 8
 
 
-@pytest.mark.parametrize("locked", [True, False])
-def test_read_only_writes_nothing_whatever_is_pressed(
-    world: World, lab: Lab, stage: Stage, locked: bool
-) -> None:
+def test_read_only_writes_nothing_whatever_is_pressed(world: World, lab: Lab, stage: Stage) -> None:
     before, keys = world.blobs(), lab.keys()
-    session = world.session(lab, locked=locked, read_only=True)
+    session = world.session(lab, locked=True)
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         assert "read-only" in screen_text(app).splitlines()[0]
@@ -179,7 +175,7 @@ def test_read_only_writes_nothing_whatever_is_pressed(
         assert any("this is read-only" in text for text in told(app))
         await pilot.press("f10")
         await pilot.pause()
-        assert app.read_only is locked
+        assert app.read_only
 
     stage.play(session, scene)
     assert world.blobs() == before

@@ -76,6 +76,7 @@ class Records(Screen[None]):
         self._error = ""
         self._reader: Reader | None = None
         self._counted_at = 0.0
+        self._could: tuple[bool, ...] = ()
 
     def compose(self) -> ComposeResult:
         """The bars, the panes, the lines below."""
@@ -231,6 +232,10 @@ class Records(Screen[None]):
     @on(Grid.Highlighted)
     def _show_detail(self) -> None:
         detail, row = self.query_one(Detail), self.grid.row
+        can = tuple(not self.why_not(action) for action in self.ACTIONS)
+        if can != self._could:
+            self._could = can
+            self.refresh_bindings()  # what cannot be done is grey
         if row is None:
             detail.clear()
             return
