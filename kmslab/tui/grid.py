@@ -255,9 +255,11 @@ class Grid(ScrollView, can_focus=True):
     # -- laying out
 
     def on_mount(self) -> None:
+        """Tell of the first row."""
         self.go_to(0)
 
     def on_resize(self) -> None:
+        """Other columns may fit."""
         self._laid_out()
         self.call_after_refresh(self._into_sight)
 
@@ -502,4 +504,5 @@ class Grid(ScrollView, can_focus=True):
         return [Segment("  " + visible(lines[y - 2]), style)] if 0 <= y - 2 < len(lines) else []
 
     def watch_empty(self) -> None:
+        """Something else is said where no row is shown."""
         self.refresh()
