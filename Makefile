@@ -4,10 +4,13 @@ WORKERS ?= 2
 BIN := .venv/bin
 PYTEST := $(BIN)/pytest -q
 
-.PHONY: demo test lint bench soak
+.PHONY: demo tui test lint bench soak
 
 demo: .venv/.stamp
 	@$(BIN)/kmslab demo
+
+tui: .venv/.stamp
+	@$(BIN)/kmslab tui
 
 test: .venv/.stamp
 	@$(PYTEST) -n $(WORKERS) --dist worksteal

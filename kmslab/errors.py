@@ -57,7 +57,8 @@ KmslabError
 │   ├── BundleError
 │   └── SeedError
 ├── FormatError (ValueError)      a text that is not what it should be; has .offset
-│   └── ContextError
+│   ├── ContextError
+│   └── FilterError               a filter of the terminal explorer
 ├── SourceError                   records cannot be read or written; has .source and .row
 │   ├── SourceChanged             it is not what it was any more
 │   └── SourceBusy                another campaign is at work on it
@@ -337,6 +338,10 @@ class FormatError(KmslabError, ValueError):
 
 class ContextError(FormatError):
     """An encryption context that is not a JSON object of strings."""
+
+
+class FilterError(FormatError):
+    """A text is no filter of records; `offset` is where, in characters from 0."""
 
 
 class SourceError(KmslabError):

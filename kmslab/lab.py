@@ -214,6 +214,20 @@ class Lab:
             return self.ctyun(region=region).explain(blob)
         return "; ".join(found.notes) or "not a blob of either provider"
 
+    def epoch(self) -> int:
+        """A number that grows whenever anything in the lab has changed, whoever changed it.
+
+        Cheap to ask often: whoever shows the lab looks again where it is another one.
+
+        >>> with Lab.in_memory() as lab:
+        ...     before = lab.epoch()
+        ...     key = lab.ctyun().create_key(alias="orders")
+        ...     lab.epoch() > before
+        True
+        """
+        self._keystore.begin()
+        return self._keystore.epoch
+
     def info(self) -> LabInfo:
         """The lab's identity, state and settings, and the end of its audit log, as they are now."""
         self._keystore.begin()

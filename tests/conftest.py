@@ -27,6 +27,12 @@ settings.register_profile("soak", max_examples=2000, deadline=None, suppress_hea
 settings.load_profile("soak" if SOAK else "small")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update-golden", action="store_true", help="Write what the screens show as golden texts."
+    )
+
+
 @pytest.fixture(scope="session")
 def soak() -> bool:
     """Whether the counts are to be long."""

@@ -28,6 +28,9 @@ from kmslab.records.spec import SourceSpec
 FORMAT: Final = 1
 """The format of saved plans."""
 
+SURE: Final = 1_000
+"""Whoever agrees to change more records than this types their number."""
+
 DATA_KEYS: Final = (
     "Re-encryption does not change a data key: whoever has unwrapped one before still has it."
 )

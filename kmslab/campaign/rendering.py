@@ -179,6 +179,28 @@ def _context(plan: Plan) -> str:
             return context_text(named)
 
 
+def intent(plan: Plan) -> list[str]:
+    """What a run of a plan would do, in sentences for whoever is asked to agree."""
+    calls = [f"{counted(one.calls, 'call')} to {one.provider}" for one in plan.forecast.providers]
+    if calls and plan.options.rates:
+        calls[-1] += f", {duration(plan.forecast.seconds)} at that rate"
+    verified = {"decrypt": "open each new blob and compare", "answer": "open no new blob"}
+    how = verified.get(plan.options.verify) or f"open one in {plan.options.verify[7:]} new blobs"
+    place = (
+        f"write the changed copy to {plan.options.output}, and leave the source as it is"
+        if plan.options.output
+        else f"write the new blobs back into {plan.source}"
+    )
+    some = counted(plan.to_send, "record")
+    sentences = [f"This will re-encrypt {some} ({' and '.join(calls)}), {how}, and {place}."]
+    if left := plan.total - plan.to_send:
+        others = counted(left, "is left as it is", "are left as they are")
+        sentences.append(f"The other {others}.")
+    if plan.options.atomic:
+        sentences.append("With --atomic nothing is written unless every record succeeds.")
+    return sentences
+
+
 # Markdown
 
 

@@ -25,6 +25,7 @@ CLOSED_PIPE: Final = 141
 # Each command's module and the first line of its help (a test compares them).
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "demo": ("demo", "Make the demo lab, rotate, re-encrypt, show before and after."),
+    "tui": ("tui", "Explore keys, versions and records; plan, re-encrypt, undo."),
     "lab": ("lab", "Make a lab, look at it, set it up, move it."),
     "key": ("key", "Create, show, rotate, enable, disable and delete keys."),
     "encrypt": ("data", "Encrypt bytes under a key."),

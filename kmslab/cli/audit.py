@@ -38,7 +38,7 @@ def show(
     has one of its own; --json gives every id. The log holds no context, no blob and no plaintext.
     Exits 1 where the log is not just as it was written; what is there is shown all the same.
     """
-    from kmslab.cli.names import Names
+    from kmslab.keys import Names
 
     with opening() as lab:
         entries = lab.audit.entries(last)

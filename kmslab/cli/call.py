@@ -48,9 +48,9 @@ def call(
     Only the provider's envelope goes to stdout. Exits 1 where it holds an error, whichever it is,
     and tells the lab's owner on stderr what was wrong.
     """
-    from kmslab.cli.providers import kms_in
     from kmslab.cli.streams import read_object
     from kmslab.errors import SettingError
+    from kmslab.keys import kms_in
     from kmslab.providers.tencent.service import TencentKms
 
     if language is not None and provider != "tencent":

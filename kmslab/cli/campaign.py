@@ -69,8 +69,8 @@ def plan(
 
     from kmslab.cli.campaign_shown import show_plan
     from kmslab.cli.hints import Hints
-    from kmslab.cli.names import Names
     from kmslab.cli.streams import refuse_existing, write_private_file
+    from kmslab.keys import Names
 
     refuse_existing(save)
     hints = Hints(opening, state)
@@ -133,8 +133,8 @@ def run(
     from kmslab.campaign.run import run as run_campaign
     from kmslab.cli.campaign_options import saved_plan
     from kmslab.cli.hints import Hints
-    from kmslab.cli.names import Names
     from kmslab.cli.progress import watching
+    from kmslab.keys import Names
 
     hints = Hints(opening, state)
     given = columns.given or (target, pace, some) != _NOTHING_SAID
@@ -174,8 +174,8 @@ def resume(
     from kmslab.campaign.run import resume as resume_campaign
     from kmslab.cli.campaign_options import found_id
     from kmslab.cli.hints import Hints
-    from kmslab.cli.names import Names
     from kmslab.cli.progress import watching
+    from kmslab.keys import Names
 
     hints = Hints(opening, state)
     with opening() as lab:

@@ -27,9 +27,6 @@ CampaignId = Annotated[
 _IDS_BYTES: Final = 256 * 1024 * 1024
 """Millions of ids."""
 
-SURE: Final = 1_000
-"""Above so many records their number must be typed, and not just `y`."""
-
 
 @dataclass(frozen=True, slots=True)
 class TargetOptions:
@@ -227,6 +224,8 @@ def may_ask() -> bool:
 
 def agreed(records: int) -> bool:
     """Ask whether to go on. Anything but the wanted answer is a no."""
+    from kmslab.campaign.plan import SURE
+
     wanted = f"type {records} to go on" if records > SURE else "go on? [y/N]"
     sys.stderr.write(f"{wanted}: ")
     sys.stderr.flush()

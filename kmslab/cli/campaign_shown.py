@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from kmslab.campaign.plan import Plan
     from kmslab.campaign.report import Report
     from kmslab.campaign.undo import UndoPlan
-    from kmslab.cli.names import Names
+    from kmslab.keys import Names
 
 _NAMED: Final = 10
 """So many records are named on a screen; the report has more."""
@@ -128,29 +128,13 @@ def _calls(plan: Plan) -> list[list[Any]]:
 
 def show_intent(plan: Plan) -> None:
     """Say exactly what a run would do, to whoever is asked."""
-    from kmslab.campaign.rendering import duration
+    from kmslab.campaign.rendering import intent
     from kmslab.campaign.wording import counted
 
-    calls = [f"{counted(one.calls, 'call')} to {one.provider}" for one in plan.forecast.providers]
-    if plan.options.rates:
-        calls[-1] += f", {duration(plan.forecast.seconds)} at that rate"
-    verified = {"decrypt": "open each new blob and compare", "answer": "open no new blob"}
-    how = verified.get(plan.options.verify) or f"open one in {plan.options.verify[7:]} new blobs"
-    place = (
-        f"write the changed copy to {plan.options.output}, and leave the source as it is"
-        if plan.options.output
-        else f"write the new blobs back into {plan.source}"
-    )
-    some = counted(plan.to_send, "record")
-    done = f"re-encrypt {some} ({' and '.join(calls)}), {how}, and {place}"
     outcomes = ", ".join(f"{n:,} {outcome.value}" for outcome, n in plan.outcomes.items() if n)
     narrate_text(f"\n{counted(plan.total, 'record')}: {outcomes}.")
-    narrate_text(f"This will {done}.")
-    if left := plan.total - plan.to_send:
-        others = counted(left, "is left as it is", "are left as they are")
-        narrate_text(f"The other {others}.")
-    if plan.options.atomic:
-        narrate_text("With --atomic nothing is written unless every record succeeds.")
+    for sentence in intent(plan):
+        narrate_text(sentence)
 
 
 def show_report(report: Report, names: Names) -> None:

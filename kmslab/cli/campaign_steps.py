@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from kmslab.campaign.state import State
     from kmslab.cli.failures import Failure
     from kmslab.cli.hints import Hints
-    from kmslab.cli.names import Names
     from kmslab.cli.opening import Opening
+    from kmslab.keys import Names
     from kmslab.lab import Lab
     from kmslab.records.spec import SourceSpec
 

@@ -48,9 +48,9 @@ def census(
     """
     from kmslab.campaign.wording import counted
     from kmslab.cli.campaign_shown import show_census
-    from kmslab.cli.names import Names
     from kmslab.cli.progress import watching
     from kmslab.cli.source_options import opener
+    from kmslab.keys import Names
 
     with opening() as lab, watching("") as watch:
         spec = columns.find(source, state_of(opening, state))

@@ -11,7 +11,7 @@ from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_fields, write_json, write_table
 
 if TYPE_CHECKING:
-    from kmslab.cli.names import Names
+    from kmslab.keys import Names
     from kmslab.keystore.credentials import Credential
     from kmslab.lab import Lab
 
@@ -60,7 +60,7 @@ def create(
 @opens_lab
 def list_(opening: Opening, as_json: Json = False) -> None:
     """List the credentials, oldest first, revoked ones too."""
-    from kmslab.cli.names import Names
+    from kmslab.keys import Names
 
     with opening() as lab:
         found = lab.credentials.list()

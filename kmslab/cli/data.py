@@ -55,9 +55,9 @@ def encrypt(
 
     The blob goes to stdout.
     """
-    from kmslab.cli.providers import kms_of
     from kmslab.cli.streams import read_bytes
     from kmslab.inspection import inspect
+    from kmslab.keys import kms_of
 
     data_calls.check_context(context)
     with opening() as lab:
@@ -155,10 +155,10 @@ def data_key(
     The blob goes to stdout, the data key itself to --out. --json gives both, the data key as
     base64, unless it goes to a file or is not wanted.
     """
-    from kmslab.cli.providers import kms_of
     from kmslab.cli.streams import write_private_file
     from kmslab.encoding import b64
     from kmslab.errors import SettingError
+    from kmslab.keys import kms_of
 
     if out is not None and without_plaintext:
         raise SettingError("give --out or --without-plaintext, not both")

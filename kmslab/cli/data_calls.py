@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from kmslab.cli.providers import LabKms
+    from kmslab.keys import LabKms
     from kmslab.model import DataKey, Key, ReEncryptResult
     from kmslab.secret import Plaintext
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from kmslab.cli.names import Names
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json, write_line, write_table, write_text
+from kmslab.keys import Names
 
 if TYPE_CHECKING:
     from kmslab.analysis import CensusRow

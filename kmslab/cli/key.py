@@ -20,9 +20,10 @@ from kmslab.cli.options import (
     settings,
 )
 from kmslab.cli.output import narrate, write_fields, write_json, write_line, write_table
+from kmslab.keys import create_key, key_name, kms_in, kms_of, set_rotation
 
 if TYPE_CHECKING:
-    from kmslab.cli.providers import LabKms
+    from kmslab.keys import LabKms
     from kmslab.model import Key
 
 app = typer.Typer(
@@ -62,17 +63,24 @@ def create(
 
     Its id goes to stdout.
     """
-    from kmslab.cli.providers import kms_in
     from kmslab.model import KeySpec
 
     with opening() as lab:
         kms = kms_in(lab, provider, region)
         with answers(provider, "CreateKey"):
-            key = key_calls.create(kms, alias, description, KeySpec(spec), external, rotation_days)
+            key = create_key(
+                kms,
+                alias,
+                description=description,
+                spec=KeySpec(spec),
+                rotation_days=rotation_days,
+                external=external,
+                tell=narrate,
+            )
     if as_json:
         write_json(key)
         return
-    narrate(f"created {key_calls.name(key)}: {key.spec.value} of {key.provider} in {key.region}")
+    narrate(f"created {key_name(key)}: {key.spec.value} of {key.provider} in {key.region}")
     write_line(key.key_id)
 
 
@@ -186,7 +194,7 @@ def rotate(opening: Opening, key: KeyName, as_json: Json = False) -> None:
         write_json(found)
         return
     newest = found.versions[-1]
-    narrate(f"{key_calls.name(found)} has version {newest.number}")
+    narrate(f"{key_name(found)} has version {newest.number}")
     write_line(newest.version_id)
 
 
@@ -236,9 +244,7 @@ def rotation(
     if (days is None) is not off:
         raise SettingError("give --days N or --off")
     action = "DisableKeyRotation" if off else "EnableKeyRotation"
-    _change(
-        opening, key, as_json, action, lambda kms, key_id: key_calls.set_rotation(kms, key_id, days)
-    )
+    _change(opening, key, as_json, action, lambda kms, key_id: set_rotation(kms, key_id, days))
 
 
 @app.command("schedule-deletion", epilog=example("kmslab key schedule-deletion orders --days 7"))
@@ -347,7 +353,6 @@ def public_key(
     as_json: Json = False,
 ) -> None:
     """Give the public key of a pair, as PEM text."""
-    from kmslab.cli.providers import kms_of
 
     with opening() as lab:
         found = lab.key(key)
@@ -369,7 +374,6 @@ def _change(
     change: Callable[[LabKms, str], Key],
 ) -> None:
     """Change a key by the rules of its provider, and say what it is then."""
-    from kmslab.cli.providers import kms_of
 
     with opening() as lab:
         found = lab.key(name)
@@ -379,7 +383,7 @@ def _change(
     if as_json:
         write_json(key)
     else:
-        narrate(f"{key_calls.name(key)} is {_state(key)}")
+        narrate(f"{key_name(key)} is {_state(key)}")
 
 
 def _state(key: Key) -> str:

@@ -4,62 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kmslab.cli.output import narrate
-
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from kmslab.cli.providers import LabKms
-    from kmslab.model import Key, KeySpec, PublicKey
-
-
-def name(key: Key) -> str:
-    """A key as people are told of it."""
-    return f"key {key.key_id} ({key.alias})" if key.alias else f"key {key.key_id}"
-
-
-def create(
-    kms: LabKms,
-    alias: str,
-    description: str,
-    spec: KeySpec,
-    external: bool,
-    rotation_days: int | None,
-) -> Key:
-    """Make a key at its provider."""
-    from kmslab.errors import KmsError, MissingParameter, Unsupported
-    from kmslab.model import KeyOrigin
-    from kmslab.providers.ctyun.service import CtyunKms
-
-    if isinstance(kms, CtyunKms):
-        if external:
-            raise Unsupported("CTyun imports no key material")
-        return kms.create_key(
-            spec=spec, alias=alias, description=description, rotation_days=rotation_days
-        )
-    if not alias:
-        raise MissingParameter("a key of Tencent's needs --alias", parameter="Alias")
-    origin = KeyOrigin.EXTERNAL if external else KeyOrigin.KMS
-    key = kms.create_key(alias, description=description, spec=spec, origin=origin)
-    if rotation_days is None:
-        return key
-    try:
-        return kms.enable_key_rotation(key.key_id, rotate_days=rotation_days)
-    except KmsError:
-        # Tencent Cloud has no call that does both.
-        narrate(f"created {name(key)}, but without automatic rotation")
-        raise
-
-
-def set_rotation(kms: LabKms, key_id: str, days: int | None) -> Key:
-    """Turn automatic rotation on, every so many days, or off."""
-    from kmslab.providers.ctyun.service import CtyunKms
-
-    if isinstance(kms, CtyunKms):
-        return kms.update_rotation_policy(key_id, rotation_days=days)
-    if days is None:
-        return kms.disable_key_rotation(key_id)
-    return kms.enable_key_rotation(key_id, rotate_days=days)
+    from kmslab.keys import LabKms
+    from kmslab.model import Key, PublicKey
 
 
 def archive(kms: LabKms, key_id: str, *, cancel: bool) -> Key:

@@ -2,38 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 from kmslab.cli.failures import REFUSED, Failure, Refused
+from kmslab.keys import kms_in
 
 if TYPE_CHECKING:
     from kmslab.inspection import Inspection
+    from kmslab.keys import LabKms
     from kmslab.lab import Lab
     from kmslab.model import Key
-    from kmslab.providers.ctyun.service import CtyunKms
-    from kmslab.providers.tencent.service import TencentKms
-
-    LabKms: TypeAlias = TencentKms | CtyunKms
-
-
-def kms_in(
-    lab: Lab,
-    provider: str,
-    region: str | None = None,
-    *,
-    credential: str | None = None,
-    rate_limit: bool = False,
-) -> LabKms:
-    """The local KMS of a provider, in its usual region where none is named."""
-    make = lab.tencent if provider == "tencent" else lab.ctyun
-    if region is None:
-        return make(credential=credential, rate_limit=rate_limit)
-    return make(region=region, credential=credential, rate_limit=rate_limit)
-
-
-def kms_of(lab: Lab, key: Key) -> LabKms:
-    """The local KMS that a key is in."""
-    return kms_in(lab, key.provider, key.region)
 
 
 def kms_for(

@@ -168,7 +168,7 @@ def _survey(
 
 
 def _carry_out(lab: Lab, key: Key, disable: bool, days: int | None) -> Key:
-    from kmslab.cli.providers import kms_of
+    from kmslab.keys import kms_of
     from kmslab.model import KeyState
 
     kms = kms_of(lab, key)

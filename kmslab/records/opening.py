@@ -19,16 +19,20 @@ def is_url(location: str) -> bool:
     return "://" in location
 
 
-def open_source(spec: SourceSpec, *, password: str | None = None) -> Source:
+def open_source(
+    spec: SourceSpec, *, password: str | None = None, described: bool = False
+) -> Source:
     """The source that a spec names: a table where it names a URL, files otherwise.
 
     Its records have neither `created_at` nor `owner`, unless the spec gives their columns other
-    names: no campaign looks at them, and what is not read costs no time and cannot be malformed.
+    names, or they are to be `described`: no campaign looks at them, and what is not read costs no
+    time and cannot be malformed.
 
     `password` is that of a database URL, which must not hold it: see `open_table`. SourceError
     where the source cannot be read.
     """
-    spec = replace(spec, columns=_without_defaults(spec.columns))
+    if not described:
+        spec = replace(spec, columns=_without_defaults(spec.columns))
     # Either loads a large library, and nobody needs both.
     if is_url(spec.location):
         from kmslab.records.sql import open_table

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 from command_line import Run
 
-from kmslab.cli.names import Names
+from kmslab.keys import Names
 from kmslab.lab import Lab
 from kmslab.model import Key, KeyState
 

@@ -1,0 +1,91 @@
+"""Make the pictures of the explorer: python docs/img/make.py [FOLDER].
+
+They are of the demo lab at its own time, so that they are the same in each run; and they name no
+outside address, so that they show the same wherever they are looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from threading import Event
+
+from textual.pilot import Pilot
+
+from kmslab.campaign.watching import Progress
+from kmslab.tui.app import Explorer
+from kmslab.tui.jobs import Job
+from kmslab.tui.screens.key import KeyScreen
+from kmslab.tui.screens.layout import FilterLine
+from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.progress import AtWork
+from kmslab.tui.session import demo_in, make_demo
+
+SIZE = (120, 34)
+_FONTS = re.compile(r"@font-face\s*\{.*?\}\s*", re.DOTALL)
+_COMMENT = re.compile(r"<!--.*?-->\s*", re.DOTALL)
+
+
+class SteadyJob(Job):
+    """A job whose rate is the same in every picture."""
+
+    def rate(self) -> float:
+        """About what a lab on disk does."""
+        return 1_250.0
+
+
+async def until(pilot: Pilot[None], condition: Callable[[], object]) -> None:
+    """Wait until something is so, and has been drawn."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await pilot.pause(0.02)
+    await pilot.pause()
+
+
+async def take(app: Explorer, folder: Path) -> None:
+    """Go through the screens, and write a picture of each."""
+
+    def picture(name: str) -> None:
+        text = _COMMENT.sub("", _FONTS.sub("", app.export_screenshot(title="kmslab tui")))
+        (folder / f"{name}.svg").write_text(text, encoding="utf-8")
+
+    async with app.run_test(size=SIZE) as pilot:
+        grid = app.records.grid
+        await until(pilot, lambda: grid.view.total and not app.records.reader.busy)
+        await pilot.press("1", *["down"] * 5, "right", "2")
+        app.records.query_one(FilterLine).value = "key:orders-data out:stale"
+        await until(pilot, lambda: grid.view.shown < grid.view.total)
+        await pilot.press("a")
+        app.records.query_one(FilterLine).value = ""
+        await until(pilot, lambda: grid.view.shown == grid.view.total)
+        picture("records")
+        await pilot.press("r")
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen) and app.screen.plan)
+        picture("plan")
+        await pilot.press("escape")
+        job, end = SteadyJob("the campaign"), Event()
+        job.latest = Progress("re-encrypting", 412, 657, {"re_encrypted": 400, "failed": 12})
+        app.push_screen(AtWork("Re-encrypting", job, lambda watch: end.wait(20)))
+        await until(pilot, lambda: isinstance(app.screen, AtWork) and app.screen.has_shown)
+        picture("progress")
+        end.set()
+        await until(pilot, lambda: app.screen is app.records)
+        await pilot.press("1", "g", "down", "down", "K")
+        await until(pilot, lambda: isinstance(app.screen, KeyScreen))
+        picture("key")
+
+
+def main(folder: Path) -> None:
+    """Make them all."""
+    with tempfile.TemporaryDirectory() as place, make_demo(Path(place)) as lab:
+        session = demo_in(Path(place), lab)
+        session.options = ("--lab", "lab")
+        asyncio.run(take(Explorer(session, Path(place) / "log"), folder))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent)

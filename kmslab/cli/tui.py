@@ -1,0 +1,145 @@
+"""kmslab tui: the terminal explorer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from kmslab.cli.grounds import StateFolder, state_of
+from kmslab.cli.opening import Opening, opens_lab
+from kmslab.cli.options import example, settings
+from kmslab.cli.output import narrate, write_line
+from kmslab.cli.source_options import READ_HELP, SourceOptions
+
+if TYPE_CHECKING:
+    from kmslab.tui.session import Session
+
+app = typer.Typer(**settings())
+
+
+@app.command(
+    epilog=example(
+        "kmslab tui",
+        "kmslab tui --lab ./lab --source orders",
+        "kmslab tui --lab ./lab --source sqlite:///shop.db --table secrets --read-only",
+        "kmslab tui --lab ./lab --web",
+    )
+)
+@opens_lab
+def tui(
+    columns: SourceOptions,
+    opening: Opening,
+    source: Annotated[
+        str | None, typer.Option("--source", metavar="SOURCE", help=READ_HELP)
+    ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Write nothing, whatever is pressed.")
+    ] = False,
+    web: Annotated[
+        bool, typer.Option("--web", help="Serve it to a browser on this machine, read-only.")
+    ] = False,
+    write: Annotated[bool, typer.Option("--write", help="With --web: not read-only.")] = False,
+    port: Annotated[
+        int, typer.Option("--port", metavar="N", min=1, max=65535, help="With --web: the port.")
+    ] = 8000,
+    state: StateFolder = None,
+) -> None:
+    """Explore keys, versions and records; plan, re-encrypt, undo.
+
+    Without a lab the demo lab is made in a temporary directory, with the sample data, and is gone
+    afterwards. Without --source the registered sources are looked at. In it, ? shows the keys.
+    """
+    from kmslab.errors import SettingError
+
+    if write and (not web or read_only):
+        raise SettingError("--write goes with --web, which is read-only without it")
+    if web:
+        words = _words(opening, columns, source, state)
+        _serve(opening, words if write else [*words, "--read-only"], port)
+        return
+    from platformdirs import user_log_path
+
+    from kmslab.tui.app import explore
+
+    with _session(opening, columns, source, state, locked=read_only) as session:
+        code = explore(session, user_log_path("kmslab", appauthor=False))
+    if code:
+        raise typer.Exit(code)
+
+
+def _serve(opening: Opening, words: list[str], port: int) -> None:
+    """Serve the explorer to tabs of a browser; each opens the lab by itself."""
+    from kmslab.errors import SettingError
+
+    try:
+        from kmslab.tui.web import serve
+    except ImportError:
+        raise SettingError("--web needs the extra `web`: pip install 'kmslab[web]'") from None
+    environment = {}
+    if opening.passphrase:
+        _, passphrase = opening.protection()
+        environment["KMSLAB_PASSPHRASE"] = passphrase or ""
+    narrate("serving to browsers on this machine; whoever has the address sees the lab")
+    serve(words, port, environment, write_line)
+
+
+def _words(
+    opening: Opening, columns: SourceOptions, source: str | None, state: str | None
+) -> list[str]:
+    """The same options for another process, less those of the server."""
+    given: dict[str, object] = {"--source": source, "--state": state}
+    names = ("lab", "root_key", "expect_generation")
+    given |= {f"--{name.replace('_', '-')}": getattr(opening, name) for name in names}
+    given["--audit"] = None if opening.audit == "grouped" else opening.audit
+    for field in fields(columns):
+        value = getattr(columns, field.name)
+        if value != field.default:
+            given[f"--{field.name.replace('_', '-')}"] = value
+    return [str(word) for pair in given.items() if pair[1] is not None for word in pair]
+
+
+@contextmanager
+def _session(
+    opening: Opening,
+    columns: SourceOptions,
+    source: str | None,
+    state: str | None,
+    *,
+    locked: bool,
+) -> Iterator[Session]:
+    """What is explored: the lab that is named, else the demo's."""
+    from kmslab.cli.campaign_steps import ground_in
+    from kmslab.records.opening import split_location
+    from kmslab.tui.session import Session, demo_session
+
+    if opening.path is None:
+        narrate("no lab is named: making the demo lab in a temporary directory, gone afterwards")
+        with demo_session(locked=locked) as session:
+            if source is not None:
+                session.spec = columns.find(source, session.ground.state)
+                session.source = source
+            yield session
+        return
+    with opening() as lab:
+        ground = ground_in(lab, opening, state, source or "")
+        session = Session(
+            lab, ground, opening.path, options=_options(opening, state), locked=locked
+        )
+        if source is not None:
+            session.spec = columns.find(source, state_of(opening, state))
+            location, session.password = split_location(source)
+            session.source = location
+        elif registered := session.sources.all():
+            session.spec, session.source = registered[0].spec, registered[0].name
+        yield session
+
+
+def _options(opening: Opening, state: str | None) -> tuple[str, ...]:
+    """What the command line needs to find the same lab and state."""
+    given = {"--lab": opening.lab, "--root-key": opening.root_key, "--state": state}
+    found = [word for option, value in given.items() if value for word in (option, value)]
+    return (*found, *(["--passphrase"] if opening.passphrase else []))

@@ -1,0 +1,1 @@
+"""The terminal explorer: browse, plan, re-encrypt, undo."""

@@ -1,0 +1,297 @@
+"""The explorer: what all of its screens share."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
+
+from rich.text import Text
+from textual.app import App
+from textual.binding import BindingType
+from textual.events import Key as KeyPress
+from textual.reactive import reactive
+from textual.screen import Screen
+
+from kmslab.errors import CampaignInterrupted, KmsError, KmslabError
+from kmslab.tui.actions import APP, Acting, Action, bindings
+from kmslab.tui.activity import Activity, Entry, command_line
+from kmslab.tui.commands import Commands
+from kmslab.tui.crash import write_crash
+from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.dialogs.notice import Notice
+from kmslab.tui.jobs import Job
+from kmslab.tui.responsive import responsive
+from kmslab.tui.session import Session
+from kmslab.tui.texts import visible
+from kmslab.tui.theme import first_theme, next_theme
+
+if TYPE_CHECKING:
+    from kmslab.tui.screens.records import Records
+
+T = TypeVar("T")
+
+BUG: Final = 70
+"""The exit code after an error that nobody foresaw, as on the command line."""
+
+END_SECONDS: Final = 30.0
+"""How long whatever is at work may take to end once the terminal is gone."""
+
+
+class Explorer(App[None]):
+    """The explorer on one session. `log_folder` is where errors that nobody foresaw are kept."""
+
+    TITLE = "kmslab"
+    ENABLE_COMMAND_PALETTE = True
+    COMMANDS: ClassVar[Any] = {Commands}
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(APP)]
+    CSS = """
+    Screen { layout: vertical; }
+    ToastRack { align-horizontal: right; }
+    """
+
+    read_only: reactive[bool] = reactive(True)
+    marked: reactive[int] = reactive(0)
+
+    def __init__(self, session: Session, log_folder: Path) -> None:
+        super().__init__()
+        self.session = session
+        self.activity = Activity()
+        self.job: Job | None = None
+        self._log_folder = log_folder
+        self._flows: set[str] = set()
+        self.set_reactive(Explorer.read_only, session.read_only)
+
+    def get_default_screen(self) -> Screen[Any]:
+        """The records."""
+        from kmslab.tui.screens.records import Records
+
+        return Records(self.session)
+
+    def on_mount(self) -> None:
+        """Choose a theme that can be read."""
+        self.theme = first_theme(os.environ)
+        if self.is_web:
+            parent = os.getppid()
+            self.set_interval(1.0, lambda: self._leave_with(parent))
+        if not self.is_headless:
+            loop = asyncio.get_running_loop()
+            loop.add_signal_handler(signal.SIGHUP, self._terminal_gone)
+            loop.add_signal_handler(signal.SIGTERM, self.exit)
+
+    def _terminal_gone(self) -> None:
+        """End as ever, so that what is temporary goes too; nobody reads what is written."""
+        nowhere = os.open(os.devnull, os.O_RDWR)
+        for descriptor in (0, 1, 2):
+            os.dup2(nowhere, descriptor)
+        last = threading.Timer(END_SECONDS, os._exit, [128 + signal.SIGHUP])
+        last.daemon = True
+        last.start()
+        self.exit()
+
+    def _leave_with(self, parent: int) -> None:
+        """In a browser: end where the server has ended, however it did."""
+        if os.getppid() != parent:
+            self.exit()
+
+    # What everything tells and asks
+
+    def tell(self, text: str, *, severity: Any = "information") -> None:
+        """A message that goes by itself. It is no markup, whatever it holds."""
+        self.notify(visible(text), severity=severity, markup=False)
+
+    def done(self, text: str, *words: str) -> None:
+        """Something was done; the words are those of the command that does the same."""
+        command = command_line(words, self.session.options) if words else ""
+        self.activity.add(Entry(self.session.ground.clock.now(), text, command))
+        self.tell(text)
+
+    def refused(self, error: KmslabError) -> None:
+        """Something was refused: a message, and a line in the log."""
+        text = _told(error)
+        self.activity.add(Entry(self.session.ground.clock.now(), text, failed=True))
+        self.tell(text, severity="warning")
+
+    def unforeseen(self, error: BaseException) -> None:
+        """An error that nobody foresaw in something that was at work: the app lives on."""
+        self.push_screen(Notice("An error that nobody foresaw", self._unforeseen_text(error)))
+
+    def _unforeseen_text(self, error: BaseException) -> Text:
+        path = write_crash(error, self._log_folder)
+        kept = "no log could be written" if path is None else f"where it came about is in {path}"
+        return Text(f"{type(error).__name__}: {kept}. What was being done has ended.")
+
+    def _handle_exception(self, error: Exception) -> None:
+        """An error in the event loop ends the app: a message and a log, no traceback, no locals."""
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+        text = self._unforeseen_text(error)
+        self._return_code = BUG
+        self._exit_renderables.append(Text.assemble("kmslab: an error that nobody foresaw. ", text))
+        self._close_messages_no_wait()
+
+    # What the records screen is told
+
+    @property
+    def records(self) -> Records:
+        """The records screen, which is always there."""
+        from kmslab.tui.screens.records import Records
+
+        return next(screen for screen in self.screen_stack if isinstance(screen, Records))
+
+    def read_again(self) -> None:
+        """The source is not what it was."""
+        self.records.read_again()
+
+    def keys_changed(self) -> None:
+        """Keys are not what they were."""
+        self.records.keys_changed()
+
+    async def mark_records(self, record_ids: frozenset[str]) -> None:
+        """Mark the records with these ids, and no other."""
+        await self.records.mark(record_ids)
+
+    # What takes longer than a key press
+
+    async def away(self, work: Callable[[], T]) -> T:
+        """Do something in a thread, and wait for it without holding up the screen."""
+        return await asyncio.to_thread(work)
+
+    def begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin something that may ask, wait and fail; once at a time for each name."""
+        if name not in self._flows:
+            self._flows.add(name)
+            self.run_worker(self._guarded(name, flow), name=name, exit_on_error=False)
+
+    async def _guarded(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await flow()
+        except KmslabError as error:
+            self.refused(error)
+        except Exception as error:
+            self.unforeseen(error)
+        finally:
+            self._flows.discard(name)
+
+    # Actions
+
+    def why_not(self, screen: Screen[Any], action: Action) -> str:
+        """Why an action cannot be done now, in a sentence; "" where it can."""
+        if action.writes and self.read_only:
+            locked = "it was started so" if self.session.locked else "F10 ends that"
+            return f"this is read-only ({locked})"
+        if action.name == "toggle_read_only" and self.session.locked:
+            return "it was started read-only, and stays so"
+        if action in APP:
+            return ""
+        return screen.why_not(action) if isinstance(screen, Acting) else ""
+
+    async def act(self, screen: Screen[Any], action: Action) -> None:
+        """Do an action, or say why not."""
+        if why := self.why_not(screen, action):
+            self.tell(f"{action.title}: {why}", severity="warning")
+        else:
+            await self.run_action(action.name, self if action in APP else screen)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Actions that cannot be done now are grey."""
+        return self.allowed(self.screen, APP, action, parameters)
+
+    def allowed(
+        self,
+        screen: Screen[Any],
+        actions: tuple[Action, ...],
+        name: str,
+        parameters: tuple[object, ...],
+    ) -> bool | None:
+        """What `check_action` of a screen with these actions answers."""
+        found = next((a for a in actions if a.is_called(name, parameters)), None)
+        return None if found is not None and self.why_not(screen, found) else True
+
+    async def on_key(self, event: KeyPress) -> None:
+        """A key of an action that is grey says why."""
+        screen = self.screen
+        actions = (*(screen.ACTIONS if isinstance(screen, Acting) else ()), *APP)
+        for action in actions:
+            if action.has_key(event):
+                if why := self.why_not(screen, action):
+                    self.tell(f"{action.title}: {why}", severity="warning")
+                return
+
+    def action_theme(self) -> None:
+        """The next theme."""
+        self.theme = next_theme(self.theme)
+        self.tell(f"theme: {self.theme}")
+
+    def action_toggle_read_only(self) -> None:
+        """Allow writing, or no longer; a session that was started read-only stays so."""
+        if self.session.locked:
+            return
+        self.session.read_only = self.read_only = not self.read_only
+        self.refresh_bindings()
+
+    def action_help(self) -> None:
+        """The keys of the pane that has the focus."""
+        from kmslab.tui.screens.help import Help
+
+        if not isinstance(self.screen, Help):
+            self.push_screen(Help(self.screen, self.focused))
+
+    def action_activity(self) -> None:
+        """What was done in this session."""
+        from kmslab.tui.screens.activity import ActivityScreen
+
+        if not isinstance(self.screen, ActivityScreen):
+            self.push_screen(ActivityScreen())
+
+    async def action_quit(self) -> None:
+        """End; asks while a campaign is at work."""
+        if self.job is None:
+            self.exit()
+        else:
+            self.begin("quit", self._quit)
+
+    async def _quit(self) -> None:
+        job = self.job
+        body = Text(
+            "It ends after the chunk that is at work, and can be resumed or undone from the "
+            "journals (J) later."
+        )
+        name = "it" if job is None else job.name
+        if not await self.push_screen_wait(
+            Confirm(f"Stop {name} and quit?", body, answer="Stop and quit")
+        ):
+            return
+        while self.job is not None:
+            self.job.stop()
+            await asyncio.sleep(0.05)
+        self.exit()
+
+    def on_unmount(self) -> None:
+        """Whatever is still at work in a thread ends after its chunk."""
+        if self.job is not None:
+            self.job.stop()
+
+
+def _told(error: KmslabError) -> str:
+    """An error with the provider's code and the request that it answers."""
+    text = str(error)
+    if isinstance(error, CampaignInterrupted):
+        return text
+    if isinstance(error, KmsError):
+        request = f" (request {error.request_id})" if error.request_id else ""
+        return f"{error.code or type(error).__name__}: {text}{request}"
+    return text
+
+
+def explore(session: Session, log_folder: Path) -> int:
+    """Run the explorer on a session until it is left; its exit code."""
+    app = Explorer(session, log_folder)
+    with responsive():
+        app.run()
+    return app.return_code or 0

@@ -1,0 +1,138 @@
+"""What the grid says of a record, column by column."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from kmslab.analysis.classify import Outcome, Verdict
+from kmslab.tui.ages import age_text
+from kmslab.tui.judging import NO_ANSWER
+from kmslab.tui.sorting import By
+from kmslab.tui.table import Kind, Table, moment_of
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column: what it is sorted by, its title, its least width in cells, its share of room."""
+
+    by: By
+    title: str
+    width: int
+    share: int = 0
+
+
+COLUMNS: Final = (
+    Column(By.STATE, "STATE", 12),
+    Column(By.ID, "RECORD", 15, 3),
+    Column(By.PROVIDER, "PROVIDER", 8),
+    Column(By.KEY, "KEY", 14, 3),
+    Column(By.VERSION, "VERSION", 8),
+    Column(By.AGE, "AGE", 5),
+    Column(By.OWNER, "OWNER", 6, 2),
+)
+"""The columns that are always there: 75 cells with one between each two."""
+
+MORE: Final = (Column(By.CONTEXT, "CONTEXT", 22, 3), Column(By.REASON, "REASON", 20, 2))
+"""Columns that come where there is room for them, and the others have all that they want."""
+
+_WANTED: Final = 16  # cells that the others want beyond their least widths
+
+_GLYPHS: Final = {
+    Outcome.STALE: "○ stale",
+    Outcome.MOVE: "→ move",
+    Outcome.CURRENT: "● current",
+    Outcome.MAY_CHANGE: "? may change",
+    Outcome.FOREIGN: "◇ foreign",
+    Outcome.BLOCKED: "✗ blocked",
+    Outcome.INVALID: "! invalid",
+    Outcome.NEEDS_CONTEXT: "! no context",
+    Outcome.NEEDS_PUBLIC_KEY_INFO: "! no key info",
+}
+
+_BLOCKED: Final = {
+    "key disabled": "✗ disabled",
+    "key archived": "✗ archived",
+    "key pending-import": "✗ no material",
+    "key pending-deletion": "✗ deleting",
+    "key deleted": "✗ deleted",
+    "key missing": "✗ no key",
+    "key version missing": "✗ no version",
+    "no Kms of this provider": "✗ no provider",
+}
+
+
+def state_text(verdict: Verdict) -> str:
+    """A sign and a word for what becomes of a record: colour alone tells nothing.
+
+    >>> state_text(Verdict(Outcome.STALE)), state_text(Verdict(Outcome.BLOCKED, "key disabled"))
+    ('○ stale', '✗ disabled')
+    """
+    if verdict.outcome is Outcome.BLOCKED:
+        if verdict.reason.startswith(NO_ANSWER):
+            return "✗ no answer"
+        return _BLOCKED.get(verdict.reason, _GLYPHS[Outcome.BLOCKED])
+    return _GLYPHS[verdict.outcome]
+
+
+def version_text(kind: Kind, table: Table) -> str:
+    """Which of its key's versions a blob is on: `3 of 5`; how its id begins where that is all."""
+    verdict = kind.verdict
+    key = table.keys.get(verdict.key_id or "")
+    if verdict.version_number is None:
+        return (verdict.key_version_id or "")[:8]
+    return str(verdict.version_number) + (f" of {len(key.versions)}" if key else "")
+
+
+def cells(table: Table, row: int, columns: Sequence[Column], now: datetime) -> list[str]:
+    """What some columns say of a row."""
+    block, at = table.find(row)
+    kind = table.shared.kinds[block.kinds[at]]
+    found = []
+    for column in columns:
+        match column.by:
+            case By.STATE:
+                text = state_text(kind.verdict)
+            case By.ID:
+                text = block.ids[at]
+            case By.PROVIDER:
+                text = kind.provider
+            case By.KEY:
+                text = table.names(kind.verdict.key_id) or ""
+            case By.VERSION:
+                text = version_text(kind, table)
+            case By.AGE:
+                created = moment_of(block.created[at])
+                text = "" if created is None else age_text((now - created).total_seconds())
+            case By.OWNER:
+                text = table.shared.owners[block.owners[at]] or ""
+            case By.CONTEXT:
+                text = block.contexts[at]
+            case By.REASON:
+                text = kind.verdict.reason
+        found.append(text)
+    return found
+
+
+def laid_out(width: int) -> list[tuple[Column, int]]:
+    """The columns that a grid has, and their widths, with one cell between each two.
+
+    >>> sum(cells + 1 for _, cells in laid_out(200)) - 1, len(laid_out(60)), len(laid_out(200))
+    (200, 7, 9)
+    """
+    there = list(COLUMNS)
+    for column in MORE:
+        if _cells(there) + _WANTED + 1 + column.width <= width:
+            there.append(column)
+    widths = {column.by: column.width for column in there}
+    # Cell by cell to whoever has least of its share, so that nothing is left over.
+    for _ in range(width - _cells(there)):
+        least = min((c for c in there if c.share), key=lambda c: widths[c.by] / c.share)
+        widths[least.by] += 1
+    return [(column, widths[column.by]) for column in there]
+
+
+def _cells(columns: Sequence[Column]) -> int:
+    return sum(column.width for column in columns) + len(columns) - 1

@@ -1,0 +1,55 @@
+"""What stands above and below every screen: which lab, whether it can be written, where one is."""
+
+from __future__ import annotations
+
+from rich.text import Text
+from textual.widgets import Static
+
+from kmslab.tui.host import host_of
+from kmslab.tui.texts import visible
+
+
+class TopBar(Static):
+    """Whether anything can be written, how many records are marked, and which lab it is.
+
+    The lab comes last: its path may be longer than a line.
+    """
+
+    DEFAULT_CSS = """
+    TopBar { height: 1; background: $primary; color: $text; padding: 0 1; text-style: bold; }
+    TopBar.writable { background: $accent; }
+    """
+
+    def on_mount(self) -> None:
+        """Follow what the app knows."""
+        for name in ("read_only", "marked"):
+            self.watch(self.app, name, self._show)
+
+    def _show(self) -> None:
+        app = host_of(self)
+        parts = ["kmslab", "read-only" if app.read_only else "writable"]
+        if app.marked:
+            parts.append(f"{app.marked:,} marked")
+        parts.append(visible(app.session.where))
+        self.set_class(not app.read_only, "writable")
+        text = Text(" - ".join(parts), no_wrap=True, overflow="ellipsis")
+        self.update(text, layout=False)
+
+
+class Crumbs(Static):
+    """Where one is, from the outside in."""
+
+    DEFAULT_CSS = "Crumbs { height: 1; padding: 0 1; color: $text-muted; }"
+
+    def __init__(self, *steps: str) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def on_mount(self) -> None:
+        """Show the first steps."""
+        self.show(*self._steps)
+
+    def show(self, *steps: str) -> None:
+        """Be there."""
+        text = " ▸ ".join(visible(step) for step in steps if step)
+        self.update(Text(text, no_wrap=True, overflow="ellipsis"), layout=False)

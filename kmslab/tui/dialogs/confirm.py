@@ -1,0 +1,116 @@
+"""The one dialog before anything is written: what will happen, Cancel focused."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, Static
+
+from kmslab.campaign.plan import SURE
+
+
+class Confirm(ModalScreen[bool]):
+    """Asks whether to go on; Enter alone is a no.
+
+    Cancel has the focus, `y` is a yes. For more than `SURE` records it is not: their number has to
+    be typed. `answer` is what the yes button says.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "yes", "Yes"),
+        Binding("escape,n", "cancel", "Cancel"),
+        Binding("left,right", "other_button", show=False),
+    ]
+    DEFAULT_CSS = """
+    Confirm { align: center middle; }
+    Confirm > Vertical {
+        width: 76; max-width: 96%; height: auto; max-height: 96%;
+        border: round $warning; padding: 0 1; background: $surface;
+    }
+    Confirm .title { text-style: bold; width: 1fr; }
+    Confirm VerticalScroll { height: auto; max-height: 60vh; margin: 1 0 0 0; }
+    Confirm Input { margin: 1 0 0 0; }
+    Confirm .wrong { color: $error; height: auto; }
+    Confirm Horizontal { height: auto; margin: 1 0 0 0; align-horizontal: right; }
+    Confirm Button { margin: 0 0 0 2; }
+    """
+
+    def __init__(self, title: str, body: Text, *, answer: str, records: int = 0) -> None:
+        super().__init__()
+        self._title = title
+        self._body = body
+        self._answer = answer
+        self._count = records if records > SURE else None
+
+    def compose(self) -> ComposeResult:
+        """Title, what will happen, the number where one is asked for, two buttons."""
+        with Vertical():
+            yield Static(self._title, classes="title", markup=False)
+            with VerticalScroll(can_focus=False):
+                yield Static(self._body)
+            if self._count is not None:
+                yield Input(placeholder=f"type {self._count} to go on", id="count")
+                yield Static("", classes="wrong", markup=False)
+            with Horizontal():
+                yield Button("Cancel", id="cancel", compact=True)
+                label = self._answer if self._count is not None else f"{self._answer} (y)"
+                yield Button(
+                    label,
+                    id="yes",
+                    variant="warning",
+                    compact=True,
+                    disabled=self._count is not None,
+                )
+
+    def on_mount(self) -> None:
+        """Cancel has the focus."""
+        self.query_one("#cancel").focus()
+
+    def action_yes(self) -> None:
+        """Agree, where one key may."""
+        if self._count is None:
+            self.dismiss(True)
+        else:
+            self.query_one("#count").focus()
+            self._say("more than 1,000 records: their number has to be typed")
+
+    def action_cancel(self) -> None:
+        """Do nothing."""
+        self.dismiss(False)
+
+    def action_other_button(self) -> None:
+        """Left and right go from one button to the other."""
+        yes, cancel = self.query_one("#yes", Button), self.query_one("#cancel", Button)
+        (cancel if yes.has_focus or yes.disabled else yes).focus()
+
+    @on(Button.Pressed, "#cancel")
+    def _cancelled(self) -> None:
+        self.dismiss(False)
+
+    @on(Button.Pressed, "#yes")
+    def _agreed(self) -> None:
+        self.dismiss(True)
+
+    @on(Input.Changed, "#count")
+    def _typed(self, event: Input.Changed) -> None:
+        self.query_one("#yes", Button).disabled = not self._is_count(event.value)
+        self._say("")
+
+    @on(Input.Submitted, "#count")
+    def _entered(self, event: Input.Submitted) -> None:
+        if self._is_count(event.value):
+            self.dismiss(True)
+        else:
+            self._say(f"that is not {self._count}; Esc leaves everything as it is")
+
+    def _is_count(self, typed: str) -> bool:
+        return typed.strip().replace(",", "") == str(self._count)
+
+    def _say(self, text: str) -> None:
+        self.query_one(".wrong", Static).update(text)

@@ -1,0 +1,131 @@
+"""The decrypt preview: one plaintext, masked until it is asked for, and gone soon after."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.timer import Timer
+from textual.widgets import Static
+
+from kmslab.campaign.retrying import code_of
+from kmslab.errors import KmsError
+from kmslab.inspection import inspect
+from kmslab.keys import kms_in
+from kmslab.model import CTYUN, BlobFormat, Key, Record
+from kmslab.secret import Plaintext
+from kmslab.tui.detail import hex_lines
+from kmslab.tui.host import Host
+from kmslab.tui.texts import visible
+
+SECONDS: Final = 30.0
+"""How long a plaintext is kept, masked or not."""
+
+_MOST: Final = 512
+_MASK: Final = "•" * 16
+
+
+class Preview(ModalScreen[None]):
+    """A plaintext: space reveals and masks it; it is let go of after SECONDS and on leaving."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "reveal", "Reveal or mask"),
+        Binding("escape,q,enter", "close", "Close"),
+    ]
+    DEFAULT_CSS = """
+    Preview { align: center middle; }
+    Preview > Vertical {
+        width: 76; max-width: 96%; height: auto; max-height: 90%;
+        border: round $warning; padding: 0 1; background: $surface;
+    }
+    Preview .title { text-style: bold; }
+    Preview #plaintext { margin: 1 0; max-height: 40vh; overflow-y: auto; }
+    """
+
+    def __init__(self, record_id: str, plaintext: Plaintext, *, seconds: float = SECONDS) -> None:
+        super().__init__()
+        self._record_id = record_id
+        self._plaintext: Plaintext | None = plaintext
+        self._bytes = len(plaintext)
+        self._seconds = seconds
+        self._shown = False
+        self._timer: Timer | None = None
+
+    def compose(self) -> ComposeResult:
+        """Which record, the mask, what can be done."""
+        with Vertical():
+            title = f"Decrypted: {visible(self._record_id)}, {self._bytes:,} bytes"
+            yield Static(title, classes="title", markup=False)
+            yield Static(_MASK, id="plaintext", markup=False)
+            about = f"Space reveals it. It is gone after {self._seconds:.0f} s. This was audited."
+            yield Static(about, id="about", markup=False)
+
+    def on_mount(self) -> None:
+        """It is not kept for long."""
+        self._timer = self.set_timer(self._seconds, self._forget)
+
+    def on_unmount(self) -> None:
+        """It is not kept when nobody looks."""
+        self._plaintext = None
+
+    def action_reveal(self) -> None:
+        """Show it, or mask it again."""
+        if self._plaintext is not None:
+            self._shown = not self._shown
+            text = plain_text(self._plaintext) if self._shown else Text(_MASK)
+            self.query_one("#plaintext", Static).update(text)
+
+    def action_close(self) -> None:
+        """Let go of it."""
+        self._forget()
+        self.dismiss(None)
+
+    def _forget(self) -> None:
+        self._plaintext = None
+        self._shown = False
+        self.query_one("#plaintext", Static).update(Text("(cleared)"))
+
+
+def plain_text(data: Plaintext) -> Text:
+    """A plaintext as text where it is some, and as bytes elsewhere; the beginning of a long one."""
+    shown = bytes(data[:_MOST])
+    try:
+        text = shown.decode("utf-8")
+    except UnicodeDecodeError:
+        text = ""
+    if text and all(letter.isprintable() or letter in "\r\n\t" for letter in text):
+        found = Text("\n".join(visible(line) for line in text.splitlines()))
+    else:
+        found = Text("\n".join(hex_lines(shown, 70)))
+    if len(data) > _MOST:
+        found.append(f"\n({len(data) - _MOST:,} more bytes)")
+    return found
+
+
+async def decrypt(app: Host, record: Record, key: Key | None) -> None:
+    """Decrypt one record, which the lab audits, and show it masked."""
+    provider = record.provider
+    kms = app.session.ground.providers.kms(provider)
+    if key is not None:
+        kms = kms_in(app.session.lab, provider, key.region)
+    opened = await app.away(lambda: kms.decrypt_records([record]))
+    error, plaintext = opened.error[0], opened.plaintext[0]
+    if error is not None:
+        raise _explained(app, record, error)
+    if plaintext is not None:
+        await app.push_screen_wait(Preview(record.record_id, plaintext))
+
+
+def _explained(app: Host, record: Record, error: KmsError) -> KmsError:
+    """The refusal with its code; what more the lab's owner may know is told beside it."""
+    action = "Decrypt"
+    if record.provider == CTYUN and inspect(record.ciphertext_blob).format is BlobFormat.PUBLIC_KEY:
+        action = "asymmetricDecrypt"
+    error.code = error.code or code_of(record.provider, error, action)
+    if inspect(record.ciphertext_blob).format is BlobFormat.LAB:
+        app.tell(app.session.lab.explain(record.ciphertext_blob, record.context))
+    return error

@@ -1,0 +1,157 @@
+"""A dialog that asks for some values. It changes nothing: what is asked for is confirmed after."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Button, Input, OptionList, Select, Static
+from textual.widgets.option_list import Option
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One value that is asked for: a text, or one of `choices`."""
+
+    name: str
+    label: str
+    value: str = ""
+    choices: tuple[str, ...] = ()
+
+
+Check = Callable[[Mapping[str, str]], str]
+"""What is wrong with the values, in a sentence; "" where nothing is."""
+
+
+class Form(ModalScreen[Mapping[str, str] | None]):
+    """Asks for the values of fields; None where it is left."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
+    DEFAULT_CSS = """
+    Form { align: center middle; }
+    Form > Vertical {
+        width: 72; max-width: 96%; height: auto; max-height: 96%;
+        border: round $primary; padding: 0 1; background: $surface; overflow-y: auto;
+    }
+    Form .title { text-style: bold; margin: 0 0 1 0; }
+    Form .row { height: auto; }
+    Form .row Static { width: 18; }
+    Form .row Input, Form .row Select { width: 1fr; }
+    Form .wrong { color: $error; height: auto; }
+    Form .buttons { height: auto; margin: 1 0 0 0; align-horizontal: right; }
+    Form Button { margin: 0 0 0 2; }
+    """
+
+    def __init__(self, title: str, fields: Sequence[Field], check: Check, *, answer: str) -> None:
+        super().__init__()
+        self._title = title
+        self._fields = fields
+        self._check = check
+        self._answer = answer
+
+    def compose(self) -> ComposeResult:
+        """A line for each field, and two buttons."""
+        with Vertical():
+            yield Static(self._title, classes="title", markup=False)
+            for field in self._fields:
+                with Horizontal(classes="row"):
+                    yield Static(field.label, markup=False)
+                    if field.choices:
+                        choices = [(choice, choice) for choice in field.choices]
+                        yield Select(
+                            choices,
+                            value=field.value or field.choices[0],
+                            allow_blank=False,
+                            id=field.name,
+                            compact=True,
+                        )
+                    else:
+                        yield Input(field.value, id=field.name, compact=True)
+            yield Static("", classes="wrong", markup=False)
+            with Horizontal(classes="buttons"):
+                yield Button("Cancel", id="cancel", compact=True)
+                yield Button(self._answer, id="go", variant="primary", compact=True)
+
+    def on_mount(self) -> None:
+        """The first field has the focus."""
+        self.query_one(f"#{self._fields[0].name}").focus()
+
+    def action_cancel(self) -> None:
+        """Ask nothing more."""
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#cancel")
+    def _cancelled(self) -> None:
+        self.dismiss(None)
+
+    @on(Button.Pressed, "#go")
+    @on(Input.Submitted)
+    def _gone_on(self) -> None:
+        values = {field.name: self._value(field) for field in self._fields}
+        wrong = self._check(values)
+        if wrong:
+            self.query_one(".wrong", Static).update(wrong)
+        else:
+            self.dismiss(values)
+
+    def _value(self, field: Field) -> str:
+        if field.choices:
+            return str(self.query_one(f"#{field.name}", Select).value)
+        return self.query_one(f"#{field.name}", Input).value.strip()
+
+
+class Choose(ModalScreen[str | None]):
+    """Choose one of several things; None where it is left.
+
+    `options` are ids with what is shown of each, and why it cannot be chosen ("" where it can).
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
+    DEFAULT_CSS = """
+    Choose { align: center middle; }
+    Choose > Vertical {
+        width: 76; max-width: 96%; height: auto; max-height: 90%;
+        border: round $primary; padding: 0 1; background: $surface;
+    }
+    Choose .title { text-style: bold; margin: 0 0 1 0; }
+    Choose OptionList, Choose OptionList:focus { height: auto; max-height: 60vh; border: none; }
+    """
+
+    def __init__(self, title: str, options: Sequence[tuple[str, str, str]]) -> None:
+        super().__init__()
+        self._title = title
+        self._options = options
+
+    def compose(self) -> ComposeResult:
+        """The list."""
+        with Vertical():
+            yield Static(self._title, classes="title", markup=False)
+            yield OptionList(
+                *[
+                    Option(
+                        Text(f"{text}  ({reason})" if reason else text, no_wrap=True),
+                        id=f"option-{at}",
+                        disabled=bool(reason),
+                    )
+                    for at, (_, text, reason) in enumerate(self._options)
+                ]
+            )
+
+    def on_mount(self) -> None:
+        """The list has the focus."""
+        self.query_one(OptionList).focus()
+
+    def action_cancel(self) -> None:
+        """Choose nothing."""
+        self.dismiss(None)
+
+    @on(OptionList.OptionSelected)
+    def _chosen(self, event: OptionList.OptionSelected) -> None:
+        self.dismiss(self._options[event.option_index][0])

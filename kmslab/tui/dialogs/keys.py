@@ -1,0 +1,316 @@
+"""What is done to keys: each says how many records it touches before it does anything."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import timedelta
+from typing import Any, Final
+
+from rich.text import Text
+
+from kmslab.campaign.retrying import code_of
+from kmslab.errors import KmsError
+from kmslab.keys import create_key, kms_in, kms_of, set_rotation
+from kmslab.model import CTYUN, TENCENT, Key, KeyOrigin, KeySpec, KeyState
+from kmslab.tui.activity import command_line
+from kmslab.tui.census import Tallies
+from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.dialogs.form import Field, Form
+from kmslab.tui.host import Host
+from kmslab.tui.texts import moment, records, visible
+
+DELETION_DAYS: Final = (7, 30)
+"""The fewest and the most days after which a key is deleted (both clouds)."""
+
+
+def why_not(action: str, key: Key | None) -> str:
+    """Why something cannot be done to a key; "" where it can."""
+    if key is None:
+        return "the cursor is on no key of this lab"
+    if key.state is KeyState.DELETED:
+        return "the key is deleted"
+    match action:
+        case "rotate":
+            return _why_not_rotate(key)
+        case "enable" if key.state not in (KeyState.ENABLED, KeyState.DISABLED):
+            return f"the key is {key.state.value}"
+        case "deletion" if key.provider == TENCENT and key.state is KeyState.ENABLED:
+            return "a key of Tencent's is disabled first (e)"
+        case "policy":
+            return _why_not_rotate(key)
+    return ""
+
+
+def _why_not_rotate(key: Key) -> str:
+    if key.origin is KeyOrigin.EXTERNAL:
+        return "imported material does not rotate"
+    if key.provider == TENCENT and not key.spec.symmetric:
+        return "a pair of Tencent Cloud does not rotate"
+    return "" if key.state is KeyState.ENABLED else f"the key is {key.state.value}"
+
+
+async def rotate(app: Host, key: Key, tallies: Tallies) -> None:
+    """A new version of a key, now."""
+    lab = app.session.lab
+    tally = tallies.version(key.provider, key.key_id, key.primary_version_id)
+    on_primary = tally.total if key.primary_version_id else 0
+    text = [
+        f"{_name(app, key)} gets version {key.versions[-1].number + 1}, and encrypts with it from "
+        "then on. Nothing that is stored changes.",
+        f"{_here(app)}: {records(on_primary)} on the primary version now"
+        + ("; stale afterwards, until re-encrypted." if on_primary else ", so none becomes stale."),
+        "This is the lab's own and works at any time; the cloud has rules on when.",
+    ]
+    words = ["key", "rotate", _named(app, key)]
+    if await _agreed(app, "Rotate the key?", text, words, "Rotate"):
+        made = await _called(app, key, "RotateKey", lambda: lab.rotate(key.key_id))
+        app.done(f"{_name(app, made)} has version {made.versions[-1].number}", *words)
+
+
+async def enable(app: Host, key: Key, tallies: Tallies) -> None:
+    """Disable an enabled key, or enable a disabled one."""
+    kms = kms_of(app.session.lab, key)
+    total = tallies.key(key.provider, key.key_id).total
+    if key.state is KeyState.ENABLED:
+        text = [
+            f"{_name(app, key)} neither encrypts nor decrypts until it is enabled again.",
+            f"{_here(app)}: {records(total)} on it cannot be read then, nor re-encrypted.",
+        ]
+        words = ["key", "disable", _named(app, key)]
+        if await _agreed(app, "Disable the key?", text, words, "Disable"):
+            await _called(app, key, "DisableKey", lambda: kms.disable_key(key.key_id))
+            app.done(f"{_name(app, key)} is disabled", *words)
+        return
+    text = [
+        f"{_name(app, key)} encrypts and decrypts again.",
+        f"{_here(app)}: {records(total)} on it can be read and re-encrypted again.",
+    ]
+    words = ["key", "enable", _named(app, key)]
+    if await _agreed(app, "Enable the key?", text, words, "Enable"):
+        await _called(app, key, "EnableKey", lambda: kms.enable_key(key.key_id))
+        app.done(f"{_name(app, key)} is enabled", *words)
+
+
+async def deletion(app: Host, key: Key, tallies: Tallies) -> None:
+    """Schedule the deletion of a key, or cancel it."""
+    kms = kms_of(app.session.lab, key)
+    total = tallies.key(key.provider, key.key_id).total
+    if key.state is KeyState.PENDING_DELETION:
+        then = "disabled" if key.provider == TENCENT else "enabled"
+        text = [
+            f"{_name(app, key)} would be deleted on {moment(key.deletion_at)}. Cancelled, it is "
+            f"{then}.",
+            f"{_here(app)}: {records(total)} on it, which would be lost.",
+        ]
+        words = ["key", "cancel-deletion", _named(app, key)]
+        if await _agreed(app, "Cancel the deletion?", text, words, "Cancel the deletion"):
+            made = await _called(
+                app, key, "CancelKeyDeletion", lambda: kms.cancel_key_deletion(key.key_id)
+            )
+            app.done(f"{_name(app, key)} is {made.state.value}", *words)
+        return
+    form = Form(
+        f"Delete {_name(app, key)}: when?",
+        [Field("days", "in days (7 to 30)", "30")],
+        lambda values: _days_fault(values["days"], *DELETION_DAYS),
+        answer="Go on",
+    )
+    values = await app.push_screen_wait(form)
+    if values is None:
+        return
+    days = int(values["days"])
+    at = app.session.ground.clock.now() + timedelta(days=days)
+    text = [
+        f"{_name(app, key)} is deleted with its material on {moment(at)}, for good. Until then it "
+        "neither encrypts nor decrypts, and the deletion can be cancelled.",
+        f"{_here(app)}: {records(total)} on it. What is not re-encrypted to another key by then is "
+        "lost."
+        if total
+        else f"{_here(app)}: no record on it. Other sources and backups are not looked at here; "
+        "kmslab retire looks at every registered one.",
+    ]
+    words = ["key", "schedule-deletion", _named(app, key), "--days", str(days)]
+    answer = "Schedule the deletion"
+    if await _agreed(app, "Schedule the deletion?", text, words, answer, touched=total):
+        await _called(
+            app, key, "ScheduleKeyDeletion", lambda: kms.schedule_key_deletion(key.key_id, days)
+        )
+        app.done(f"{_name(app, key)} is to be deleted on {moment(at)}", *words)
+
+
+async def policy(app: Host, key: Key, tallies: Tallies) -> None:
+    """Have a key rotated automatically, every so many days, or no longer."""
+    kms = kms_of(app.session.lab, key)
+    now = "" if key.rotation_days is None else str(key.rotation_days)
+    form = Form(
+        f"Rotate {_name(app, key)} automatically",
+        [Field("days", "days (empty: off)", now or "365")],
+        lambda values: "" if not values["days"] else _days_fault(values["days"], 1, 10_000),
+        answer="Go on",
+    )
+    values = await app.push_screen_wait(form)
+    if values is None:
+        return
+    days = int(values["days"]) if values["days"] else None
+    total = tallies.version(key.provider, key.key_id, key.primary_version_id).total
+    if days is None:
+        text = [f"{_name(app, key)} is not rotated by itself any more.", "No record is touched."]
+        words = ["key", "rotation", _named(app, key), "--off"]
+    else:
+        at = app.session.ground.clock.now() + timedelta(days=days)
+        text = [
+            f"{_name(app, key)} gets a new version every {days} days, the first on {moment(at)}.",
+            f"{_here(app)}: {records(total)} on the primary version now; each rotation makes "
+            "those on it stale.",
+        ]
+        words = ["key", "rotation", _named(app, key), "--days", str(days)]
+    if await _agreed(app, "Change the rotation?", text, words, "Change"):
+        action = "DisableKeyRotation" if days is None else "EnableKeyRotation"
+        await _called(app, key, action, lambda: set_rotation(kms, key.key_id, days))
+        app.done(f"{_name(app, key)}: rotation {'off' if days is None else words[-1]}", *words)
+
+
+async def alias(app: Host, key: Key, tallies: Tallies) -> None:
+    """Give a key another alias."""
+    kms = kms_of(app.session.lab, key)
+    form = Form(
+        f"Another alias for {_name(app, key)}",
+        [Field("alias", "alias", key.alias)],
+        lambda values: "" if values["alias"] else "an alias has at least one letter",
+        answer="Go on",
+    )
+    values = await app.push_screen_wait(form)
+    if values is None or values["alias"] == key.alias:
+        return
+    new = values["alias"]
+    total = tallies.key(key.provider, key.key_id).total
+    text = [
+        f"{_name(app, key)} is called {visible(new)} from then on. Calls that name the key by its "
+        "old alias fail.",
+        f"{_here(app)}: {records(total)} on it; none is touched, since blobs name the key's id.",
+    ]
+    words = ["key", "alias", _named(app, key), new]
+    if await _agreed(app, "Change the alias?", text, words, "Change"):
+        await _called(app, key, "UpdateAlias", lambda: kms.update_alias(key.key_id, new))
+        app.done(f"key {key.key_id} is called {new}", *words)
+
+
+async def create(app: Host, provider: str) -> None:
+    """Make a key."""
+    form = Form(
+        "A new key",
+        [
+            Field("provider", "provider", provider, (TENCENT, CTYUN)),
+            Field("alias", "alias"),
+            Field("spec", "material", KeySpec.AES_256.value, tuple(s.value for s in KeySpec)),
+            Field("description", "what it is for"),
+            Field("days", "rotate, every days"),
+        ],
+        _new_key_fault,
+        answer="Go on",
+    )
+    values = await app.push_screen_wait(form)
+    if values is None:
+        return
+    days = int(values["days"]) if values["days"] else None
+    words = ["key", "create", "--provider", values["provider"], "--spec", values["spec"]]
+    for option, name in (("--alias", "alias"), ("--description", "description")):
+        if values[name]:
+            words += [option, values[name]]
+    if days is not None:
+        words += ["--rotation-days", str(days)]
+    rotated = "not rotated by itself" if days is None else f"rotated every {days} days"
+    text = [
+        f"A key of {values['provider']}, {values['spec']}, {rotated}.",
+        "It touches no record: nothing is encrypted under it yet.",
+    ]
+    if not await _agreed(app, "Create the key?", text, words, "Create"):
+        return
+    kms = kms_in(app.session.lab, values["provider"])
+    made = await _refusing(
+        app,
+        values["provider"],
+        "CreateKey",
+        lambda: create_key(
+            kms,
+            values["alias"],
+            description=values["description"],
+            spec=KeySpec(values["spec"]),
+            rotation_days=days,
+            tell=lambda told: app.call_from_thread(app.tell, told),
+        ),
+    )
+    app.done(f"{_name(app, made)} is created", *words)
+
+
+def _new_key_fault(values: Mapping[str, str]) -> str:
+    if values["provider"] == TENCENT and not values["alias"]:
+        return "a key of Tencent's needs an alias"
+    return _days_fault(values["days"], 1, 10_000) if values["days"] else ""
+
+
+def _days_fault(text: str, least: int, most: int) -> str:
+    if text.isascii() and text.isdigit() and least <= int(text) <= most:
+        return ""
+    return f"a number of days from {least} to {most:,}"
+
+
+Deed = Callable[[Host, Key, Tallies], Coroutine[Any, Any, None]]
+
+DEEDS: Final[Mapping[str, Deed]] = {
+    "rotate": rotate,
+    "enable": enable,
+    "deletion": deletion,
+    "policy": policy,
+    "alias": alias,
+}
+"""What can be done to a key that is there."""
+
+
+def begin(app: Host, name: str, key: Key | None, tallies: Tallies) -> None:
+    """Begin to do something to a key: it says what, asks, and does it."""
+    if key is not None:
+        app.begin("key", lambda: DEEDS[name](app, key, tallies))
+
+
+async def _agreed(
+    app: Host,
+    title: str,
+    sentences: list[str],
+    words: list[str],
+    answer: str,
+    *,
+    touched: int = 0,
+) -> bool:
+    body = Text("\n\n".join(visible(sentence) for sentence in sentences))
+    body.append(f"\n\nThe same: {visible(command_line(words, app.session.options))}")
+    agreed = await app.push_screen_wait(Confirm(title, body, answer=answer, records=touched))
+    return agreed and not app.read_only
+
+
+async def _called(app: Host, key: Key, action: str, call: Callable[[], Key]) -> Key:
+    return await _refusing(app, key.provider, action, call)
+
+
+async def _refusing(app: Host, provider: str, action: str, call: Callable[[], Key]) -> Key:
+    """Make a call; what the provider refuses has its own code for it."""
+    try:
+        made = await app.away(call)
+    except KmsError as error:
+        error.code = error.code or code_of(provider, error, action)
+        raise
+    app.keys_changed()
+    return made
+
+
+def _here(app: Host) -> str:
+    """Where the records were counted: in the one source that is looked at."""
+    return f"In {app.session.source}" if app.session.spec else "In no source"
+
+
+def _name(app: Host, key: Key) -> str:
+    return f"{key.provider} key {visible(key.alias or key.key_id)}"
+
+
+def _named(app: Host, key: Key) -> str:
+    return app.session.names()(key.key_id) or key.key_id

@@ -1,0 +1,102 @@
+"""What the app is to its screens and dialogs, which know no more of it than this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar, cast
+
+from textual.message_pump import MessagePump
+from textual.screen import Screen
+
+from kmslab.errors import KmslabError
+from kmslab.tui.actions import Action
+from kmslab.tui.activity import Activity
+from kmslab.tui.jobs import Job
+from kmslab.tui.session import Session
+
+T = TypeVar("T")
+
+
+class Host(Protocol):
+    """The explorer, as those see it who are shown in it."""
+
+    session: Session
+    activity: Activity
+    job: Job | None
+    read_only: bool
+    marked: int
+
+    def tell(self, text: str, *, severity: Any = "information") -> None:
+        """A message that goes by itself."""
+        ...
+
+    def done(self, text: str, *words: str) -> None:
+        """Something was done; the words are those of the command that does the same."""
+        ...
+
+    def refused(self, error: KmslabError) -> None:
+        """Something was refused."""
+        ...
+
+    def unforeseen(self, error: BaseException) -> None:
+        """An error that nobody foresaw, in something that was at work."""
+        ...
+
+    async def away(self, work: Callable[[], T]) -> T:
+        """Do something in a thread, and wait for it."""
+        ...
+
+    def begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Begin something that may ask, wait and fail; once at a time for each name."""
+        ...
+
+    async def push_screen_wait(self, screen: Screen[T]) -> T:
+        """Show a screen, and wait for what it gives."""
+        ...
+
+    def push_screen(self, screen: Screen[Any]) -> Any:
+        """Show a screen."""
+        ...
+
+    def call_from_thread(self, call: Callable[..., Any], *args: Any) -> Any:
+        """Have the event loop do something, and wait for it."""
+        ...
+
+    def copy_to_clipboard(self, text: str) -> None:
+        """Send a text to the terminal's clipboard."""
+        ...
+
+    def read_again(self) -> None:
+        """The source is not what it was."""
+        ...
+
+    def keys_changed(self) -> None:
+        """Keys are not what they were."""
+        ...
+
+    async def mark_records(self, record_ids: frozenset[str]) -> None:
+        """Mark the records with these ids, and no other."""
+        ...
+
+    def why_not(self, screen: Screen[Any], action: Action) -> str:
+        """Why an action cannot be done now; "" where it can."""
+        ...
+
+    async def act(self, screen: Screen[Any], action: Action) -> None:
+        """Do an action, or say why not."""
+        ...
+
+    def allowed(
+        self,
+        screen: Screen[Any],
+        actions: tuple[Action, ...],
+        name: str,
+        parameters: tuple[object, ...],
+    ) -> bool | None:
+        """What `check_action` of a screen with these actions answers."""
+        ...
+
+
+def host_of(node: MessagePump) -> Host:
+    """The explorer that something is shown in."""
+    return cast(Host, node.app)

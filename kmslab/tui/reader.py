@@ -1,0 +1,148 @@
+"""Keeps the grid's table as source and keys are: reads in a thread, and swaps tables when it is
+done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Set
+from dataclasses import dataclass
+from threading import Event
+from typing import TYPE_CHECKING
+
+from textual.message import Message
+
+from kmslab.tui.grid import Grid
+from kmslab.tui.loading import Ended, Grown, Job, judge_again, read
+from kmslab.tui.session import Session
+from kmslab.tui.table import Table
+from kmslab.tui.view import View
+
+if TYPE_CHECKING:
+    from textual.screen import Screen
+
+
+@dataclass
+class Came(Message):
+    """Records came, in a reading that `left` ends."""
+
+    grown: Grown
+    left: Event
+
+
+@dataclass
+class ReadEnded(Message):
+    """A reading has come to its end."""
+
+    ended: Ended
+    left: Event
+
+
+class Reader:
+    """Reads for one grid. Records that come first are shown at once; where there are some already,
+    they stay until all of the new ones are there. Marks, filter and order stay."""
+
+    def __init__(self, screen: Screen[None], grid: Grid, session: Session) -> None:
+        self._screen = screen
+        self._grid = grid
+        self._session = session
+        self._left: Event | None = None
+        self._coming: Table | None = None
+        self._live = False
+        self.rows = 0
+        self.notes: tuple[str, ...] = ()
+        self.error: Exception | None = None
+
+    @property
+    def busy(self) -> bool:
+        """Whether something is being read."""
+        return self._left is not None
+
+    def stop(self) -> None:
+        """What is being read is not wanted any more."""
+        if self._left is not None:
+            self._left.set()
+            self._left = None
+
+    def job(self) -> Job | None:
+        """What there is to read."""
+        spec, lab = self._session.spec, self._session.lab
+        return None if spec is None else Job(spec, lab, lab.keys, self._session.password)
+
+    async def read(self) -> None:
+        """Read the source in a thread."""
+        self.stop()
+        job = self.job()
+        if job is None:
+            return
+        self._left = left = Event()
+        self._coming, self.rows, self.error, self.notes = None, 0, None, ()
+        self._live = self._grid.view.total == 0
+
+        def work() -> None:
+            ended = read(job, lambda grown: self._post(Came(grown, left)), left.is_set)
+            self._post(ReadEnded(ended, left))
+
+        await asyncio.to_thread(work)
+
+    def came(self, message: Came) -> bool:
+        """Take records in; whether they are shown."""
+        if message.left is not self._left:
+            return False
+        grown = message.grown
+        if grown.table is not self._coming:
+            self._coming = grown.table
+            if self._live:
+                self._grid.show_table(View(grown.table, self._session.ground.clock))
+        for block in grown.blocks:
+            grown.table.append(block)
+        self.rows = grown.rows
+        if self._live:
+            self._grid.grow()
+        return self._live
+
+    async def ended(self, message: ReadEnded) -> bool:
+        """Show what has been read; whether this was the reading that is wanted."""
+        if message.left is not self._left:
+            return False
+        self._left = None
+        self.notes, self.error = message.ended.notes, message.ended.error
+        table = self._coming
+        if table is None:
+            return True
+        if self._live:
+            self._grid.arrange_again()
+        elif self.error is None:
+            await self._grid.swap(table)
+        return True
+
+    async def judge(self) -> Exception | None:
+        """Judge the records that are there by the keys as they are now; what went wrong."""
+        job = self.job()
+        if job is None or self.busy:
+            return None
+        table = self._grid.view.table
+        found = await asyncio.to_thread(
+            lambda: judge_again(table, job, lambda rows: None, lambda: False)
+        )
+        if isinstance(found, Ended):
+            return found.error
+        if self._grid.view.table is table:
+            await self._grid.swap(found)
+        return None
+
+    def _post(self, message: Message) -> None:
+        self._screen.post_message(message)
+
+
+def rows_of(table: Table, record_ids: Set[str]) -> list[int]:
+    """The rows of the records with these ids."""
+    found, start = [], 0
+    if record_ids:
+        for block in table.blocks:
+            found += [
+                start + at
+                for at, record_id in enumerate(block.ids.all())
+                if record_id in record_ids
+            ]
+            start += len(block)
+    return found

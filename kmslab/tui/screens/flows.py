@@ -1,0 +1,213 @@
+"""What is done in several steps: plan, agree, watch, see the result, undo. All of it is the
+campaigns' own; here it is only asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, TypeVar
+
+from rich.text import Text
+
+from kmslab.campaign.accounts import summary
+from kmslab.campaign.closing import campaigns, close
+from kmslab.campaign.journal import Journal
+from kmslab.campaign.plan import Plan
+from kmslab.campaign.rendering import markdown
+from kmslab.campaign.report import Report, read_report
+from kmslab.campaign.run import UNFINISHED, resume, run
+from kmslab.campaign.selection import Selection
+from kmslab.campaign.undo import plan_undo, undo
+from kmslab.campaign.watching import Watch
+from kmslab.errors import CampaignInterrupted, CampaignState
+from kmslab.tui.activity import command_line
+from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.host import Host
+from kmslab.tui.jobs import Job
+from kmslab.tui.saving import ask_place
+from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.progress import AtWork, Ended
+from kmslab.tui.screens.result import ResultScreen
+from kmslab.tui.shown import undo_text
+from kmslab.tui.texts import visible
+
+T = TypeVar("T")
+
+UNDOABLE: Final = frozenset({"running", "finished", "undoing", "aborted"})
+"""The states of campaigns of which something may be left to undo."""
+
+
+async def re_encrypt(app: Host, selection: Selection, what: str) -> None:
+    """Plan, ask, run, show; then whatever is asked for there."""
+    plan = await app.push_screen_wait(PlanScreen(app.session, selection, what))
+    if plan is not None:
+        await carry_out(app, plan)
+
+
+async def carry_out(app: Host, plan: Plan) -> None:
+    """Run a plan that somebody has agreed to, and show what came of it."""
+    ground = app.session.ground
+    report = await _campaign(
+        app, "Re-encrypting", lambda watch: run(ground, plan.spec, plan=plan, watch=watch)
+    )
+    if report is None:
+        return
+    app.done(
+        f"campaign {report.campaign}: {summary(report)}", "campaign", "report", report.campaign
+    )
+    await show_result(app, report)
+
+
+async def show_result(app: Host, report: Report) -> None:
+    """The result of a campaign, and what is asked for there."""
+    while True:
+        chosen = await app.push_screen_wait(ResultScreen(app.session, report))
+        match chosen:
+            case "undo":
+                again = await undo_campaign(app, report.campaign)
+            case "resume":
+                again = await resume_campaign(app, report.campaign)
+            case "mark":
+                await app.mark_records(failed_ids(app, report.campaign))
+                return
+            case "write":
+                await write_report(app, report.campaign)
+                again = None
+            case _:
+                return
+        report = again or report
+
+
+async def undo_campaign(app: Host, campaign_id: str) -> Report | None:
+    """Say what an undo would do, ask, do it; its report, None where nothing was done."""
+    ground = app.session.ground
+    looked = await at_work(
+        app, "Looking what can be undone", lambda w: plan_undo(ground, campaign_id, watch=w)
+    )
+    would = _value(app, looked)
+    if would is None:
+        return None
+    if not would.restorable:
+        app.tell(f"campaign {campaign_id}: no record has its blob any more; nothing to undo")
+        return None
+    words = ["campaign", "undo", campaign_id, "--yes"]
+    body = undo_text(would, command_line(words, app.session.options))
+    agreed = await app.push_screen_wait(
+        Confirm(f"Undo campaign {campaign_id}?", body, answer="Undo", records=would.restorable)
+    )
+    if not agreed or app.read_only:
+        return None
+    report = await _campaign(app, "Undoing", lambda w: undo(ground, campaign_id, watch=w))
+    if report is not None:
+        app.done(
+            f"campaign {campaign_id} undone: {report.undone:,} records restored, "
+            f"{report.undo_left:,} left",
+            *words,
+        )
+    return report
+
+
+async def undo_last(app: Host) -> None:
+    """Undo the last campaign on this source that left something to undo."""
+    ground, spec = app.session.ground, app.session.spec
+    source = None if spec is None else await app.away(lambda: ground.open_source(spec).name)
+
+    def newest() -> str | None:
+        found = [each for each in campaigns(ground.state) if isinstance(each, Report)]
+        ids = [
+            each.campaign
+            for each in found
+            if each.source == source and each.state in UNDOABLE and each.results.re_encrypted
+        ]
+        return ids[-1] if ids else None
+
+    campaign_id = await app.away(newest)
+    if campaign_id is None:
+        raise CampaignState("no campaign on this source has anything to undo; J lists them all")
+    report = await undo_campaign(app, campaign_id)
+    if report is not None:
+        await show_result(app, report)
+
+
+async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
+    """Ask, and take up a campaign where it was stopped."""
+    ground = app.session.ground
+    words = ["campaign", "resume", campaign_id]
+    body = Text("It goes on by its own plan, with the records that are not done yet.")
+    body.append(f"\n\nThe same: {visible(command_line(words, app.session.options))}")
+    left = await app.away(lambda: _left(app, campaign_id))
+    agreed = await app.push_screen_wait(
+        Confirm(f"Continue campaign {campaign_id}?", body, answer="Continue", records=left)
+    )
+    if not agreed or app.read_only:
+        return None
+    report = await _campaign(app, "Re-encrypting", lambda w: resume(ground, campaign_id, watch=w))
+    if report is not None:
+        app.done(f"campaign {campaign_id} continued: {summary(report)}", *words)
+    return report
+
+
+async def close_campaign(app: Host, campaign_id: str) -> None:
+    """Ask, and erase the blobs in a journal, which ends the undo."""
+    words = ["campaign", "close", campaign_id]
+    body = Text(
+        "Its journal forgets every old blob: after that it cannot be undone. Counts, ids and "
+        "failures stay. No record is touched."
+    )
+    body.append(f"\n\nThe same: {visible(command_line(words, app.session.options))}")
+    agreed = await app.push_screen_wait(
+        Confirm(f"Close campaign {campaign_id}?", body, answer="Close")
+    )
+    if agreed and not app.read_only:
+        await app.away(lambda: close(app.session.ground, campaign_id))
+        app.done(f"campaign {campaign_id} is closed", *words)
+
+
+async def write_report(app: Host, campaign_id: str) -> None:
+    """Write the report of a campaign to a file."""
+    report = await app.away(lambda: report_of(app, campaign_id))
+    await ask_place(app, "Write the report", f"report-{campaign_id}.md", markdown(report))
+
+
+def report_of(app: Host, campaign_id: str, *, listed: int | None = 1_000) -> Report:
+    """The report of a campaign as its journal is now."""
+    with Journal.open(app.session.ground.state.journal_path(campaign_id)) as journal:
+        return read_report(journal, listed=listed)
+
+
+def failed_ids(app: Host, campaign_id: str) -> frozenset[str]:
+    """The ids of all records of a campaign that failed or were lost."""
+    report = report_of(app, campaign_id, listed=None)
+    failed = {failure.record_id for failure in report.failures}
+    return frozenset(failed | {lost.record_id for lost in report.losses})
+
+
+async def at_work(app: Host, title: str, work: Callable[[Watch], T]) -> Ended[T]:
+    """Do a pass in a thread, with its bar, until it has ended."""
+    return await app.push_screen_wait(AtWork(title, Job(title), work))
+
+
+async def _campaign(app: Host, title: str, work: Callable[[Watch], Report]) -> Report | None:
+    """A pass that writes: its report, also where it was stopped on the way."""
+    ended = await at_work(app, title, work)
+    app.read_again()
+    error = ended.error
+    if isinstance(error, CampaignInterrupted) and error.campaign_id:
+        app.refused(error)
+        campaign_id = error.campaign_id
+        return await app.away(lambda: report_of(app, campaign_id))
+    return _value(app, ended)
+
+
+def _value(app: Host, ended: Ended[T]) -> T | None:
+    if ended.error is not None:
+        app.refused(ended.error)
+    return ended.value
+
+
+def _left(app: Host, campaign_id: str) -> int:
+    """How many records an unfinished campaign may still change."""
+    report = report_of(app, campaign_id, listed=0)
+    if report.state not in UNFINISHED:
+        raise CampaignState(f"campaign {campaign_id} is {report.state}; nothing is to be continued")
+    done = report.results.re_encrypted
+    return 0 if report.plan is None else max(report.plan.to_send - done, 0)

@@ -1,0 +1,185 @@
+"""The campaigns that this state folder remembers, whoever ran them: show, continue, undo, close."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar
+
+from rich.text import Text
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import DataTable, Footer, Static
+
+from kmslab.campaign.closing import Unreadable, campaigns
+from kmslab.campaign.rendering import moment
+from kmslab.campaign.report import Report
+from kmslab.campaign.run import UNFINISHED
+from kmslab.tui.actions import JOURNALS, Action, bindings
+from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.host import Host, host_of
+from kmslab.tui.screens import flows
+from kmslab.tui.texts import visible
+
+_COLUMNS = ("CAMPAIGN", "STATE", "STARTED", "TOTAL", "DONE", "FAILED", "LOST", "UNDONE", "SOURCE")
+
+
+class Journals(Screen[None]):
+    """The journals, the newest first."""
+
+    ACTIONS: tuple[Action, ...] = JOURNALS
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(JOURNALS)]
+    DEFAULT_CSS = """
+    Journals DataTable { height: 1fr; }
+    Journals #about { height: auto; padding: 0 1; background: $panel; }
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._found: list[Report | Unreadable] = []
+
+    def compose(self) -> ComposeResult:
+        """A table, and a line on the journal under the cursor."""
+        yield TopBar()
+        yield Crumbs("Journals of campaigns")
+        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Static("", id="about", markup=False)
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Read them."""
+        self.query_one(DataTable).add_columns(*_COLUMNS)
+        self.query_one(DataTable).focus()
+        self.action_reload()
+
+    @property
+    def explorer(self) -> Host:
+        """The app."""
+        return host_of(self)
+
+    @property
+    def chosen(self) -> Report | Unreadable | None:
+        """The one under the cursor."""
+        at = self.query_one(DataTable).cursor_row
+        return self._found[at] if 0 <= at < len(self._found) else None
+
+    def why_not(self, action: Action) -> str:
+        """Why an action cannot be done now."""
+        if action.name in ("reload", "close"):
+            return ""
+        found = self.chosen
+        if found is None:
+            return "there is no campaign"
+        if isinstance(found, Unreadable):
+            return "its journal cannot be read"
+        if action.name == "undo":
+            if found.state in ("closed", "closing", "planning"):
+                return f"it is {found.state}"
+            return "" if found.results.re_encrypted else "nothing was re-encrypted"
+        if action.name == "resume" and found.state not in UNFINISHED - {"undoing"}:
+            return f"it is {found.state}"
+        if action.name == "end" and found.state in {*UNFINISHED, "closed"}:
+            return f"it is {found.state}"
+        return ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Actions that cannot be done now are grey."""
+        return self.explorer.allowed(self, self.ACTIONS, action, parameters)
+
+    def action_reload(self) -> None:
+        """Read them again."""
+        self.explorer.begin("journals", self._load)
+
+    async def _load(self) -> None:
+        state = self.explorer.session.ground.state
+        found = await self.explorer.away(lambda: list(campaigns(state)))
+        self._found = found[::-1]
+        table = self.query_one(DataTable)
+        at = table.cursor_row
+        table.clear()
+        for each in self._found:
+            table.add_row(*[Text(visible(cell)) for cell in _cells(each)])
+        table.move_cursor(row=min(at, len(self._found) - 1))
+        self._show()
+
+    @on(DataTable.RowHighlighted)
+    def _show(self) -> None:
+        found = self.chosen
+        match found:
+            case None:
+                about = "no campaigns yet: mark records, and r plans their re-encryption"
+            case Unreadable():
+                about = f"! {found.error}"
+            case _:
+                about = f"{found.campaign} on {found.source}"
+        self.query_one("#about", Static).update(visible(about))
+        self.refresh_bindings()
+
+    @on(DataTable.RowSelected)
+    def action_show(self) -> None:
+        """Its result."""
+        self._with_chosen(self._result)
+
+    def action_undo(self) -> None:
+        """Undo it."""
+        self._with_chosen(self._undo)
+
+    def action_resume(self) -> None:
+        """Continue it."""
+        self._with_chosen(self._resume)
+
+    def action_end(self) -> None:
+        """Close it."""
+        self._with_chosen(self._end)
+
+    def action_write(self) -> None:
+        """Write its report."""
+        self._with_chosen(lambda report: flows.write_report(self.explorer, report.campaign))
+
+    def action_close(self) -> None:
+        """Go back."""
+        self.dismiss(None)
+
+    def _with_chosen(self, flow: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
+        found = self.chosen
+        if isinstance(found, Report):
+            self.explorer.begin("journal", lambda: flow(found))
+
+    async def _result(self, report: Report) -> None:
+        full = await self.explorer.away(lambda: flows.report_of(self.explorer, report.campaign))
+        await flows.show_result(self.explorer, full)
+        await self._load()
+
+    async def _undo(self, report: Report) -> None:
+        done = await flows.undo_campaign(self.explorer, report.campaign)
+        if done is not None:
+            await flows.show_result(self.explorer, done)
+        await self._load()
+
+    async def _resume(self, report: Report) -> None:
+        done = await flows.resume_campaign(self.explorer, report.campaign)
+        if done is not None:
+            await flows.show_result(self.explorer, done)
+        await self._load()
+
+    async def _end(self, report: Report) -> None:
+        await flows.close_campaign(self.explorer, report.campaign)
+        await self._load()
+
+
+def _cells(found: Report | Unreadable) -> list[str]:
+    if isinstance(found, Unreadable):
+        return [found.campaign, f"! {found.state}", *["-"] * 7]
+    results = found.results
+    return [
+        found.campaign,
+        found.state,
+        moment(found.started_at),
+        "-" if found.plan is None else f"{found.plan.total:,}",
+        f"{results.re_encrypted:,}",
+        f"{results.failed:,}",
+        f"{results.lost:,}",
+        f"{found.undone:,}",
+        found.source,
+    ]

@@ -1,0 +1,258 @@
+"""The plan of a re-encryption: what would become of each record, before anything is done."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from kmslab.analysis.classify import DROP, STAY, Target
+from kmslab.campaign.plan import Options, Plan
+from kmslab.campaign.planning import make_plan
+from kmslab.campaign.rendering import intent
+from kmslab.campaign.selection import Selection
+from kmslab.errors import CampaignInterrupted, KmslabError
+from kmslab.model import KeyState
+from kmslab.providers.base import KEEP
+from kmslab.tui.actions import PLAN, Action, bindings
+from kmslab.tui.activity import command_line, source_words
+from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.dialogs.form import Choose
+from kmslab.tui.host import Host, host_of
+from kmslab.tui.jobs import Job
+from kmslab.tui.saving import ask_place
+from kmslab.tui.screens.progress import figures
+from kmslab.tui.session import Session
+from kmslab.tui.shown import plan_text
+from kmslab.tui.texts import visible
+
+_STAY = ""
+
+
+class PlanScreen(Screen[Plan | None]):
+    """Plans, shows the plan, and gives it where somebody has agreed to it.
+
+    `plan` is None until it is made; `what` says which records it is about. The destination, the
+    context and whether every blob is opened can be changed; each change plans anew.
+    """
+
+    ACTIONS: tuple[Action, ...] = PLAN
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(PLAN)]
+    DEFAULT_CSS = """
+    PlanScreen VerticalScroll { padding: 0 1; height: 1fr; }
+    PlanScreen #asked { height: auto; padding: 0 1; background: $panel; }
+    PlanScreen #same { height: auto; padding: 0 1; color: $text-muted; }
+    """
+
+    def __init__(self, session: Session, selection: Selection, what: str) -> None:
+        super().__init__()
+        self.plan: Plan | None = None
+        self._session = session
+        self._what = what
+        self._target: Target = STAY
+        self._options = Options(selection=selection)
+        self._deep = False
+        self._saved: Path | None = None
+        self._job: Job | None = None
+
+    def compose(self) -> ComposeResult:
+        """What was asked, the plan, the command that does the same."""
+        yield TopBar()
+        yield Crumbs(self._session.source, "Plan", self._what)
+        yield Static("", id="asked", markup=False)
+        with VerticalScroll():
+            yield Static("", id="plan")
+        yield Static("", id="same", markup=False)
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Plan."""
+        self.query_one(VerticalScroll).focus()
+        self.set_interval(0.1, self._show_progress)
+        self._plan_anew()
+
+    @property
+    def explorer(self) -> Host:
+        """The app."""
+        return host_of(self)
+
+    def why_not(self, action: Action) -> str:
+        """Why an action cannot be done now."""
+        if action.name in ("close", "destination", "context", "deep"):
+            return ""
+        if self.plan is None:
+            return "the plan is not made yet"
+        if action.name == "go_on" and not self.plan.to_send:
+            return "nothing is to be re-encrypted"
+        return ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Actions that cannot be done now are grey."""
+        return self.explorer.allowed(self, self.ACTIONS, action, parameters)
+
+    # Planning
+
+    def _plan_anew(self) -> None:
+        if self._job is not None:
+            self._job.stop()
+        self.plan, self._saved = None, None
+        self._job = job = Job("the plan")
+        self._show()
+        self.run_worker(self._make(job), exclusive=True, exit_on_error=False)
+
+    async def _make(self, job: Job) -> None:
+        try:
+            made = await self.explorer.away(lambda: self._made(job))
+        except CampaignInterrupted:
+            return
+        except KmslabError as error:
+            self._job = None
+            self.query_one("#plan", Static).update(Text(f"No plan: {visible(str(error))}"))
+            self.explorer.refused(error)
+            return
+        except Exception as error:
+            self.explorer.unforeseen(error)
+            return
+        if job is self._job:
+            self._job = None
+            self.plan = made
+            self._show()
+
+    def _made(self, job: Job) -> Plan:
+        session, spec = self._session, self._session.spec
+        if spec is None:
+            raise CampaignInterrupted("there is no source", campaign_id="")
+        return make_plan(
+            session.ground.open_source(spec),
+            spec,
+            session.ground.providers,
+            self._target,
+            clock=session.ground.clock,
+            options=self._options,
+            deep=self._deep,
+            watch=job.watch,
+        )
+
+    def _show_progress(self) -> None:
+        if self._job is not None:
+            self.query_one("#plan", Static).update(figures(self._job))
+
+    def _show(self) -> None:
+        self.query_one("#asked", Static).update(self._asked())
+        if self.plan is not None:
+            self.query_one("#plan", Static).update(plan_text(self.plan, self._session.names()))
+            self.query_one(VerticalScroll).scroll_home(animate=False)
+        self.query_one("#same", Static).update(f"the same: {visible(self._command())}")
+        self.refresh_bindings()
+
+    def _asked(self) -> str:
+        names = self._session.names()
+        target = self._target
+        to = "each stays on its own key"
+        if target.key_id is not None:
+            to = f"all to {visible(names(target.key_id) or target.key_id)} of {target.provider}"
+        context = "each keeps its own" if target.context is KEEP else "dropped"
+        how = "every blob is opened" if self._deep else "heads only, unverified"
+        return f"records: {visible(self._what)}\nto: {to}   context: {context}   told from: {how}"
+
+    def _command(self) -> str:
+        """The command line that does the same; ids it takes from a plan in a file."""
+        options, selection = self._session.options, self._options.selection
+        if selection.record_ids is not None or self._saved is not None:
+            file = "FILE" if self._saved is None else str(self._saved)
+            line = command_line(["campaign", "run", "--plan", file, "--yes"], options)
+            return line if self._saved is not None else f"{line}   (o writes FILE)"
+        words = ["campaign", "run", *source_words(self._session)]
+        names = self._session.names()
+        if selection.key_id is not None:
+            words += ["--key", names(selection.key_id) or selection.key_id]
+        if selection.key_version_id is not None:
+            words += ["--key-version", selection.key_version_id]
+        if self._target.key_id is not None:
+            words += ["--to", names(self._target.key_id) or self._target.key_id]
+        if self._target.context is DROP:
+            words.append("--drop-context")
+        return command_line([*words, "--yes"], options)
+
+    # Actions
+
+    def action_close(self) -> None:
+        """Leave; nothing was changed."""
+        if self._job is not None:
+            self._job.stop()
+        self.dismiss(None)
+
+    def action_deep(self) -> None:
+        """Open every blob, or read only their heads."""
+        self._deep = not self._deep
+        self._plan_anew()
+
+    def action_context(self) -> None:
+        """Drop the contexts, or keep them."""
+        kept = self._target.context is KEEP
+        self._target = replace(self._target, context=DROP if kept else KEEP)
+        self._plan_anew()
+
+    def action_destination(self) -> None:
+        """Choose where the records go."""
+        self.explorer.begin("destination", self._choose)
+
+    async def _choose(self) -> None:
+        options = [(_STAY, "each record stays on its own key", "")]
+        for key in self._session.lab.keys():
+            if key.state is KeyState.DELETED:
+                continue
+            why = "" if key.state is KeyState.ENABLED else key.state.value
+            why = why if key.spec.symmetric else "a pair encrypts nothing here"
+            name = f"{visible(key.alias or key.key_id)}  {key.provider}  {key.spec.value}"
+            options.append((key.key_id, name, why))
+        chosen = await self.app.push_screen_wait(Choose("Where the records go", options))
+        if chosen is None:
+            return
+        key_id, provider = None, None
+        if chosen != _STAY:
+            key = self._session.lab.key(chosen)
+            key_id, provider = key.key_id, key.provider
+        self._target = replace(self._target, key_id=key_id, provider=provider)
+        self._plan_anew()
+
+    def action_write(self) -> None:
+        """Write the plan to a file, for the command line."""
+        self.explorer.begin("write plan", self._write)
+
+    async def _write(self) -> None:
+        if self.plan is None:
+            return
+        text = json.dumps(self.plan.as_dict(), ensure_ascii=False, indent=1)
+        self._saved = await ask_place(self.explorer, "Write the plan", "kmslab.plan", text + "\n")
+        self._show()
+
+    def action_go_on(self) -> None:
+        """Ask whether it is to be carried out."""
+        self.explorer.begin("agree", self._agree)
+
+    async def _agree(self) -> None:
+        plan = self.plan
+        if plan is None or not plan.to_send:
+            return
+        body = Text("\n".join(visible(sentence) for sentence in intent(plan)))
+        body.append("\n\nIt can be undone from its journal until that is closed.")
+        agreed = await self.app.push_screen_wait(
+            Confirm(
+                f"Re-encrypt {plan.to_send:,} records?",
+                body,
+                answer="Re-encrypt",
+                records=plan.to_send,
+            )
+        )
+        if agreed and not self.explorer.read_only:
+            self.dismiss(plan)

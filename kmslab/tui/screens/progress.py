@@ -1,0 +1,123 @@
+"""A pass over a source while it is at work: how far, how fast, how long still. Esc stops it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import ProgressBar, Static
+
+from kmslab.campaign.watching import Watch
+from kmslab.errors import KmslabError
+from kmslab.tui.host import host_of
+from kmslab.tui.jobs import Job
+from kmslab.tui.texts import duration, visible
+
+T = TypeVar("T")
+
+LOOKS: Final = 0.1
+"""How often, in seconds, the screen looks how far the pass is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended(Generic[T]):
+    """How a pass ended: what it gave, or why it did not."""
+
+    value: T | None = None
+    error: KmslabError | None = None
+
+
+class AtWork(ModalScreen[Ended[Any]]):
+    """Runs a pass in a thread, and shows it until it has ended.
+
+    `has_shown` says that something of it has been on the screen.
+
+    Leaving is not possible before: Esc asks it to stop, which it does after the chunk.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "stop", "Stop after this chunk")]
+    DEFAULT_CSS = """
+    AtWork { align: center middle; }
+    AtWork > Vertical {
+        width: 76; max-width: 96%; height: auto; border: round $primary;
+        padding: 0 1; background: $surface;
+    }
+    AtWork .title { text-style: bold; }
+    AtWork ProgressBar { margin: 1 0; width: 1fr; }
+    AtWork ProgressBar Bar { width: 1fr; }
+    """
+
+    def __init__(self, title: str, job: Job, work: Callable[[Watch], Any]) -> None:
+        super().__init__()
+        self._title = title
+        self._job = job
+        self._work = work
+        self.has_shown = False
+
+    def compose(self) -> ComposeResult:
+        """Title, bar, figures."""
+        with Vertical():
+            yield Static(self._title, classes="title", markup=False)
+            yield ProgressBar(show_eta=False)
+            yield Static("", id="figures", markup=False)
+            yield Static("Esc stops after this chunk", id="hint", markup=False)
+
+    def on_mount(self) -> None:
+        """Begin."""
+        app = host_of(self)
+        app.job = self._job
+        self._show()
+        self.set_interval(LOOKS, self._show)
+        self.run_worker(self._run(), exit_on_error=False)
+
+    async def _run(self) -> None:
+        app = host_of(self)
+        try:
+            ended = Ended(await app.away(lambda: self._work(self._job.watch)))
+        except KmslabError as error:
+            ended = Ended(error=error)
+        except Exception as error:
+            self.dismiss(Ended())
+            app.unforeseen(error)
+            return
+        finally:
+            app.job = None
+        self.dismiss(ended)
+
+    def _show(self) -> None:
+        latest = self._job.latest
+        if latest is None:
+            return
+        self.query_one(ProgressBar).update(total=latest.total, progress=latest.rows)
+        self.query_one("#figures", Static).update(figures(self._job))
+        self.has_shown = True
+
+    def action_stop(self) -> None:
+        """Ask it to stop."""
+        self._job.stop()
+        self.query_one("#hint", Static).update("stopping after this chunk")
+
+
+def figures(job: Job) -> Text:
+    """Rows, rate, what is left, and the counts so far."""
+    latest = job.latest
+    if latest is None:
+        return Text("beginning")
+    of = "" if latest.total is None else f" of {latest.total:,}"
+    text = Text(f"{latest.doing}: {latest.rows:,}{of} records")
+    if rate := job.rate():
+        text.append(f", {rate:,.0f} a second")
+    left = job.left()
+    if left is not None:
+        text.append(f", {duration(left)} left")
+    counts = "  ".join(
+        f"{visible(name)} {count:,}" for name, count in latest.counts.items() if count
+    )
+    text.append(f"\n{counts}")
+    return text

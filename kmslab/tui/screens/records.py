@@ -1,0 +1,479 @@
+"""The records screen: the tree of keys, the records, the one under the cursor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine, Mapping
+from time import monotonic
+from typing import Any, ClassVar, Final
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import Horizontal, Vertical
+from textual.events import DescendantFocus
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Static
+
+from kmslab.campaign.selection import Selection
+from kmslab.errors import FilterError, KmslabError
+from kmslab.keys import Names
+from kmslab.model import Key, Record
+from kmslab.tui import saving
+from kmslab.tui.actions import RECORDS, Action, bindings
+from kmslab.tui.census import Tallies
+from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.detail import Detail
+from kmslab.tui.dialogs import keys as key_dialogs
+from kmslab.tui.dialogs.decrypt import decrypt
+from kmslab.tui.filtering import Query
+from kmslab.tui.grid import Grid
+from kmslab.tui.host import Host, host_of
+from kmslab.tui.reader import Came, ReadEnded, Reader, rows_of
+from kmslab.tui.screens import flows
+from kmslab.tui.screens.audit import AuditLog
+from kmslab.tui.screens.inspect import InspectScreen
+from kmslab.tui.screens.journals import Journals
+from kmslab.tui.screens.key import KeyScreen
+from kmslab.tui.screens.layout import LAYOUT, FilterLine
+from kmslab.tui.screens.sources import SourcesScreen
+from kmslab.tui.session import Session
+from kmslab.tui.status import crumbs, status_text
+from kmslab.tui.table import Table
+from kmslab.tui.tree import Everything, KeyTree, Place
+from kmslab.tui.view import View
+from kmslab.tui.watching import Watched
+
+COUNT_SECONDS: Final = 0.5
+"""How often the tree counts anew while a source is read."""
+
+LOOK_SECONDS: Final = 1.0
+"""How often lab and source are looked at: somebody else may have changed them."""
+
+_PANES: Final = {"tree": "#tree", "records": "#records", "detail": "#detail"}
+
+
+class Records(Screen[None]):
+    """Three panes, or one at a time where there is no room for more."""
+
+    AUTO_FOCUS = "#records"
+    ACTIONS: tuple[Action, ...] = RECORDS
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(RECORDS)]
+    DEFAULT_CSS = LAYOUT
+    HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
+        (0, "-narrow"),
+        (100, "-wide"),
+        (170, "-extra"),
+    ]
+
+    def __init__(self, session: Session) -> None:
+        super().__init__()
+        self.session = session
+        self.keys: Mapping[str, Key] = {}
+        self.names = Names({})
+        self.tallies = Tallies()
+        self.place: Place = Everything
+        self._watched = Watched(session)
+        self._error = ""
+        self._reader: Reader | None = None
+        self._counted_at = 0.0
+        self._could: tuple[bool, ...] = ()
+
+    def compose(self) -> ComposeResult:
+        """The bars, the panes, the lines below."""
+        yield TopBar()
+        yield Crumbs()
+        with Horizontal(id="panes"):
+            yield KeyTree()
+            with Vertical(id="right"):
+                yield Grid(View(Table(), self.session.ground.clock), id="records")
+                yield Detail(id="detail")
+        yield FilterLine(placeholder="text, key:x ver:<3 prov:ctyun age:>90d out:stale !word")
+        yield Static("", id="status", markup=False)
+        yield Footer(compact=True, show_command_palette=False)
+
+    def on_mount(self) -> None:
+        """Show the records, and begin to read."""
+        self.add_class("at-records")
+        self.grid.focus()
+        self._watched.keys_seen()
+        self.look_at_keys()
+        self.read_again()
+        self.set_interval(LOOK_SECONDS, self._look)
+
+    def on_unmount(self) -> None:
+        """What is being read is not wanted any more."""
+        self.reader.stop()
+
+    @property
+    def explorer(self) -> Host:
+        """The app."""
+        return host_of(self)
+
+    @property
+    def grid(self) -> Grid:
+        """The records."""
+        return self.query_one(Grid)
+
+    @property
+    def reader(self) -> Reader:
+        """What keeps the records as they are."""
+        if self._reader is None:
+            self._reader = Reader(self, self.grid, self.session)
+        return self._reader
+
+    # What is there
+
+    def look_at_keys(self) -> None:
+        """Take in the keys as they are now."""
+        self.keys = {key.key_id: key for key in self.session.lab.keys()}
+        self.names = self.session.names()
+        self._show_tree()
+
+    def read_again(self) -> None:
+        """Read the source anew; marks, filter and order stay."""
+        if self.session.spec is None:
+            self.grid.empty = "no source: O opens one that is registered"
+            self._show_status()
+            return
+        self.grid.empty = "reading"
+        self._watched.source_seen()
+        self.run_worker(self.reader.read(), group="read", exit_on_error=False)
+
+    async def _judge(self) -> None:
+        error = await self.reader.judge()
+        self._tell_error(error)
+        self._refresh()
+        if isinstance(self.app.screen, KeyScreen):
+            self.app.screen.changed(self.tallies)
+
+    @on(Came)
+    def _came(self, message: Came) -> None:
+        if self.reader.came(message):
+            self._show_status()
+            now = monotonic()
+            if now - self._counted_at > COUNT_SECONDS:
+                self._counted_at = now
+                self._show_counts()
+
+    @on(ReadEnded)
+    async def _read(self, message: ReadEnded) -> None:
+        if not await self.reader.ended(message):
+            return
+        self._tell_error(self.reader.error)
+        for note in self.reader.notes:
+            self.explorer.tell(note, severity="warning")
+        self.look_at_keys()
+        self._refresh()
+
+    def _tell_error(self, error: Exception | None) -> None:
+        if isinstance(error, KmslabError):
+            self._error = str(error)
+            self.grid.empty = "the source cannot be read: F5 tries again, O opens another"
+            self.explorer.refused(error)
+        elif error is not None:
+            self.explorer.unforeseen(error)
+        else:
+            self._error = ""
+            self.grid.empty = "no record is shown: Esc clears the filter"
+
+    def keys_changed(self) -> None:
+        """Keys are not what they were: all that is said of them and of the records is told anew."""
+        self._watched.keys_seen()
+        self.look_at_keys()
+        self.explorer.begin("judge", self._judge)
+
+    async def _look(self) -> None:
+        """See whether somebody else has changed the lab or the source."""
+        if self.explorer.job is not None:
+            return
+        seen = await self.explorer.away(self._watched.look)
+        if seen.error is not None:
+            self._error = str(seen.error)
+        if seen.keys:
+            self.explorer.tell("keys were changed: what is said of the records is told anew")
+            self.keys_changed()
+        if seen.source and not self.reader.busy:
+            self.explorer.tell("the source was changed; it is read again")
+            self.read_again()
+        self._show_status()
+
+    # What is shown
+
+    def _show_counts(self) -> None:
+        self.tallies = Tallies.of(self.grid.view.table.counts)
+        self._show_tree()
+
+    def _refresh(self) -> None:
+        self._show_counts()
+        self._show_status()
+        self._show_detail()
+
+    def _show_tree(self) -> None:
+        self.query_one(KeyTree).show(list(self.keys.values()), self.names, self.tallies)
+
+    @on(Grid.Arranging)
+    @on(Grid.Arranged)
+    def _show_status(self) -> None:
+        status = self.query_one("#status", Static)
+        status.set_class(bool(self._error), "wrong")
+        busy = self.reader.rows if self.reader.busy else None
+        status.update(status_text(self.grid, busy, self._error), layout=False)
+        self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
+
+    @on(Grid.Failed)
+    def _arranging_failed(self, event: Grid.Failed) -> None:
+        self._tell_error(event.error)
+
+    @on(Grid.MarksChanged)
+    def _marks_changed(self) -> None:
+        self.explorer.marked = self.grid.view.marked
+        self._show_status()
+
+    @on(Grid.Highlighted)
+    def _show_detail(self) -> None:
+        detail, row = self.query_one(Detail), self.grid.row
+        can = tuple(not self.why_not(action) for action in self.ACTIONS)
+        if can != self._could:
+            self._could = can
+            self.refresh_bindings()  # what cannot be done is grey
+        if row is None:
+            detail.clear()
+            return
+        table = self.grid.view.table
+        verdict = table.verdict(row)
+        key = self.keys.get(verdict.key_id or "")
+        now = self.session.ground.clock.now()
+        detail.show(table.record(row), verdict, key, self.names, now)
+
+    @property
+    def record(self) -> Record | None:
+        """The record under the cursor."""
+        row = self.grid.row
+        return None if row is None else self.grid.view.table.record(row)
+
+    @property
+    def key(self) -> Key | None:
+        """The key that is meant: in the tree that of the node, elsewhere that of the record."""
+        if self.query_one(KeyTree).has_focus:
+            return self.query_one(KeyTree).place.key
+        row = self.grid.row
+        if row is None:
+            return self.place.key
+        return self.keys.get(self.grid.view.table.verdict(row).key_id or "")
+
+    # Panes, filter
+
+    @on(DescendantFocus)
+    def _focused(self) -> None:
+        for pane, selector in _PANES.items():
+            if self.query_one(selector).has_focus:
+                self.remove_class(*(f"at-{each}" for each in _PANES))
+                self.add_class(f"at-{pane}")
+
+    def action_pane(self, pane: str) -> None:
+        """Go to a pane."""
+        self.remove_class(*(f"at-{each}" for each in _PANES))
+        self.add_class(f"at-{pane}")
+        self.query_one(_PANES[pane]).focus()
+
+    def action_back(self) -> None:
+        """Out: of the filter, of the detail, of the place that the tree has chosen."""
+        line = self.query_one(FilterLine)
+        if line.has_focus or (line.value and self.grid.has_focus):
+            line.value = ""
+            line.remove_class("used")
+            self.action_pane("records")
+        elif self.query_one(Detail).has_focus:
+            self.action_pane("records")
+        elif self.place != Everything and self.grid.has_focus:
+            self._go_to(Everything)
+        else:
+            self.action_pane("tree")
+
+    @on(Grid.Chosen)
+    def _chosen(self) -> None:
+        self.action_pane("detail")
+
+    @on(KeyTree.Shown)
+    def _shown(self, event: KeyTree.Shown) -> None:
+        self._go_to(event.place)
+        self.action_pane("records")
+
+    def _go_to(self, place: Place) -> None:
+        """Show the records of a place."""
+        self.place = place
+        self._filter()
+
+    def action_filter(self) -> None:
+        """Write a filter."""
+        line = self.query_one(FilterLine)
+        line.add_class("used")
+        line.focus()
+
+    @on(Input.Changed)
+    def _filter(self) -> None:
+        scope, typed = self.place.query(), self.query_one(FilterLine).value
+        try:
+            Query.parse(typed)
+            self.grid.ask_filter(f"{scope} {typed}".strip())
+            self._error = ""
+        except FilterError as error:
+            self._error = f"filter: {error}"
+        self._show_status()
+
+    @on(Input.Submitted)
+    def _filtered(self) -> None:
+        line = self.query_one(FilterLine)
+        line.set_class(bool(line.value), "used")
+        self.action_pane("records")
+
+    # What can be done
+
+    def why_not(self, action: Action) -> str:
+        """Why an action cannot be done now."""
+        name = action.name
+        if action.deed:
+            return key_dialogs.why_not(action.deed, self.key)
+        if name == "key":
+            return "" if self.key is not None else "the cursor is on no key of this lab"
+        if name in ("re_encrypt", "undo") and self.session.spec is None:
+            return "there is no source"
+        if name in ("inspect", "decrypt", "copy", "whole", "write") and self.record is None:
+            return "there is no record"
+        if name in ("re_encrypt", "export") and not self.grid.view.total:
+            return "there is no record"
+        return ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Actions that cannot be done now are grey."""
+        return self.explorer.allowed(self, self.ACTIONS, action, parameters)
+
+    def _begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        self.explorer.begin(name, flow)
+
+    def selection(self) -> tuple[Selection, str]:
+        """What a re-encryption is about: what is marked, else what the tree has chosen, else the
+        record under the cursor."""
+        view, place = self.grid.view, self.place
+        if view.marked:
+            hidden = view.hidden_marks
+            note = f", {hidden:,} of them hidden by the filter" if hidden else ""
+            return Selection(record_ids=view.marked_ids()), f"{view.marked:,} marked{note}"
+        tree = self.query_one(KeyTree)
+        if tree.has_focus:
+            place = tree.place
+            if place.key_id is None:
+                return Selection(), "all records"
+            what = self.names(place.key_id) or place.key_id
+            if place.version is not None:
+                what += f" version {place.version.number}"
+            return Selection(key_id=place.key_id, key_version_id=place.version_id), f"on {what}"
+        ids = frozenset() if self.record is None else frozenset({self.record.record_id})
+        return Selection(record_ids=ids), ", ".join(ids)
+
+    def action_re_encrypt(self) -> None:
+        """Plan a re-encryption."""
+        selection, what = self.selection()
+        self._begin("campaign", lambda: flows.re_encrypt(self.explorer, selection, what))
+
+    def action_undo(self) -> None:
+        """Undo the last campaign."""
+        self._begin("campaign", lambda: flows.undo_last(self.explorer))
+
+    async def mark(self, record_ids: frozenset[str]) -> None:
+        """Mark the records with these ids, and no other."""
+        table = self.grid.view.table
+        rows = await self.explorer.away(lambda: rows_of(table, record_ids))
+        self.grid.view.clear_marks()
+        self.grid.view.mark(rows)
+        self.grid.refresh()
+        self._marks_changed()
+
+    def action_inspect(self) -> None:
+        """The blob on a screen of its own."""
+        row, record = self.grid.row, self.record
+        if row is not None and record is not None:
+            verdict = self.grid.view.table.verdict(row)
+            key = self.keys.get(verdict.key_id or "")
+            self.app.push_screen(InspectScreen(self.session, record, verdict, key))
+
+    def action_decrypt(self) -> None:
+        """Preview the plaintext."""
+        record, key = self.record, None
+        if record is not None:
+            row = self.grid.row
+            if row is not None:
+                key = self.keys.get(self.grid.view.table.verdict(row).key_id or "")
+            self._begin("decrypt", lambda: decrypt(self.explorer, record, key))
+
+    def action_copy(self) -> None:
+        """Copy the blob."""
+        if self.record is not None:
+            saving.copy(self.explorer, "the blob", self.record.ciphertext_blob)
+
+    def action_whole(self) -> None:
+        """Show the blob whole."""
+        if self.record is not None:
+            saving.show_whole(self.explorer, self.record.record_id, self.record.ciphertext_blob)
+
+    def action_write(self) -> None:
+        """Write the blob to a file."""
+        record = self.record
+        if record is not None:
+            text = f"{record.ciphertext_blob}\n"
+            self._begin("write", lambda: self._write(text))
+
+    async def _write(self, text: str) -> None:
+        await saving.ask_place(self.explorer, "Write the blob", "blob.txt", text)
+
+    def action_export(self) -> None:
+        """Export records."""
+        view = self.grid.view
+        self._begin("export", lambda: saving.export(self.explorer, view))
+
+    def action_key(self) -> None:
+        """The key on a screen of its own."""
+        self._begin("key screen", self._key)
+
+    async def _key(self) -> None:
+        if self.key is not None:
+            place = await self.app.push_screen_wait(KeyScreen(self.key, self.tallies))
+            if place is not None:
+                self._go_to(place)
+                self.action_pane("records")
+
+    def action_create(self) -> None:
+        """Make a key."""
+        provider = self.key.provider if self.key is not None else "tencent"
+        self._begin("key", lambda: key_dialogs.create(self.explorer, provider))
+
+    def action_deed(self, name: str) -> None:
+        """Do something to the key."""
+        key_dialogs.begin(self.explorer, name, self.key, self.tallies)
+
+    def action_journals(self) -> None:
+        """The journals."""
+        self.app.push_screen(Journals())
+
+    def action_audit(self) -> None:
+        """The audit log."""
+        self.app.push_screen(AuditLog())
+
+    def action_sources(self) -> None:
+        """Another source."""
+        self._begin("sources", self._sources)
+
+    async def _sources(self) -> None:
+        found = await self.explorer.away(lambda: list(self.session.sources.all()))
+        chosen = await self.app.push_screen_wait(SourcesScreen(found))
+        if chosen is not None:
+            self.session.spec, self.session.source = chosen.spec, chosen.name
+            self.reader.stop()
+            self.grid.show_table(View(Table(), self.session.ground.clock))
+            self._go_to(Everything)
+            self.read_again()
+
+    def action_reload(self) -> None:
+        """Look at everything again."""
+        self.look_at_keys()
+        self.read_again()

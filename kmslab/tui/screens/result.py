@@ -1,0 +1,81 @@
+"""What a campaign has done: results that sum up, failures with code and request id, censuses."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import BindingType
+from textual.containers import VerticalScroll
+from textual.screen import Screen
+from textual.widgets import Footer, Static
+
+from kmslab.campaign.report import Report
+from kmslab.campaign.run import UNFINISHED
+from kmslab.tui.actions import RESULT, Action, bindings
+from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.host import host_of
+from kmslab.tui.session import Session
+from kmslab.tui.shown import report_text
+
+
+class ResultScreen(Screen[str | None]):
+    """Shows a report, and gives what is asked for: undo, resume, mark or write."""
+
+    ACTIONS: tuple[Action, ...] = RESULT
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings(RESULT)]
+    DEFAULT_CSS = "ResultScreen VerticalScroll { padding: 0 1; height: 1fr; }"
+
+    def __init__(self, session: Session, report: Report) -> None:
+        super().__init__()
+        self._session = session
+        self.report = report
+
+    def compose(self) -> ComposeResult:
+        """One text."""
+        yield TopBar()
+        yield Crumbs(self._session.source, "Campaign", self.report.campaign, self.report.state)
+        with VerticalScroll():
+            yield Static(report_text(self.report, self._session.names()))
+        yield Footer(compact=True, show_command_palette=False)
+
+    def why_not(self, action: Action) -> str:
+        """Why an action cannot be done now."""
+        report = self.report
+        if action.name == "undo":
+            if report.state in ("closed", "closing"):
+                return "the campaign is closed"
+            if not report.results.re_encrypted:
+                return "nothing was re-encrypted"
+            if report.state == "undone" and not report.undo_left:
+                return "it is undone already"
+        if action.name == "resume" and report.state not in UNFINISHED - {"undoing"}:
+            return f"it is {report.state}"
+        if action.name == "mark_failed" and not (report.results.failed or report.results.lost):
+            return "no record failed"
+        return ""
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Actions that cannot be done now are grey."""
+        app = host_of(self)
+        return app.allowed(self, self.ACTIONS, action, parameters)
+
+    def action_undo(self) -> None:
+        """Take it back."""
+        self.dismiss("undo")
+
+    def action_resume(self) -> None:
+        """Go on."""
+        self.dismiss("resume")
+
+    def action_mark_failed(self) -> None:
+        """Mark what failed."""
+        self.dismiss("mark")
+
+    def action_write(self) -> None:
+        """Write the report."""
+        self.dismiss("write")
+
+    def action_close(self) -> None:
+        """Go back."""
+        self.dismiss(None)

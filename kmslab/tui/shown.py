@@ -1,0 +1,195 @@
+"""Plans, reports and undo plans as text: what the command line shows, laid out for a screen."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from rich.text import Text
+
+from kmslab.analysis.census import CensusRow
+from kmslab.analysis.classify import Outcome, Verdict
+from kmslab.campaign.accounts import account, summary
+from kmslab.campaign.plan import Plan
+from kmslab.campaign.rendering import MEANINGS, both_censuses, duration
+from kmslab.campaign.report import Report
+from kmslab.campaign.undo import UndoPlan
+from kmslab.keys import Names
+from kmslab.tui.cells import state_text
+from kmslab.tui.texts import heading, table, visible
+
+_NAMED: Final = 3
+_LISTED: Final = 20
+_RIGHT_OF_THREE: Final = frozenset({2})
+
+
+def plan_text(plan: Plan, names: Names) -> Text:
+    """Outcomes with their reasons, the census, calls and their time, and what is to be known."""
+    text = heading("What would become of the records")
+    rows = [
+        [
+            f"{sign(each.outcome)} {each.outcome.value}",
+            each.reason or MEANINGS[each.outcome],
+            f"{each.records:,}",
+            ", ".join(each.examples[:_NAMED]),
+        ]
+        for each in plan.reasons
+    ]
+    rows.append(["total", "", f"{plan.total:,}", ""])
+    text.append("\n")
+    text.append(table(["OUTCOME", "WHY", "RECORDS", "FOR EXAMPLE"], rows, right=_RIGHT_OF_THREE))
+    if plan.forecast.calls:
+        text.append("\n\n")
+        text.append(heading("Calls against the clouds, and how long they take"))
+        text.append("\n")
+        text.append(table(["PROVIDER", "CALLS", "A SECOND", "TIME", "RIGHTS"], _calls(plan)))
+    text.append("\n")
+    for note in plan.notes:
+        text.append(f"\n{visible(note)}")
+    keys = {mark.key_id for mark in plan.keys}
+    census = [row for row in plan.census if row.key_id in keys]
+    if census:
+        text.append("\n\n")
+        text.append(heading("All records of the source on these keys, by version"))
+        text.append("\n")
+        text.append(census_text(census, names))
+    return text
+
+
+def sign(outcome: Outcome) -> str:
+    """The sign that the grid has for an outcome."""
+    return state_text(Verdict(outcome))[0]
+
+
+def _calls(plan: Plan) -> list[list[str]]:
+    return [
+        [
+            each.provider,
+            f"{each.calls:,}",
+            f"{each.rate:g}",
+            duration(each.seconds),
+            ", ".join(plan.rights.get(each.provider, ())),
+        ]
+        for each in plan.forecast.providers
+    ]
+
+
+def census_text(rows: Iterable[CensusRow], names: Names) -> Text:
+    """A census, by what is shown of keys."""
+    ordered = sorted(rows, key=lambda row: _by_name(row, names))
+    columns = ["PROVIDER", "KEY", "VERSION", "RECORDS"]
+    return table(
+        columns,
+        [[*_version(row, names), f"{row.records:,}"] for row in ordered],
+        right=frozenset({3}),
+    )
+
+
+def _version(row: CensusRow, names: Names) -> list[str]:
+    number = "-" if row.version_number is None else str(row.version_number)
+    primary = {True: " ● primary", False: " ○ old", None: ""}[row.is_primary]
+    return [row.provider or "-", names(row.key_id) or "-", number + primary]
+
+
+def _by_name(row: CensusRow, names: Names) -> list[tuple[bool, Any]]:
+    values = row.provider, names(row.key_id), row.version_number
+    return [(value is None, "" if value is None else value) for value in values]
+
+
+def report_text(report: Report, names: Names) -> Text:
+    """What a campaign has done: results that sum to what was gone over, failures, censuses."""
+    text = Text()
+    text.append(visible(summary(report)), "bold")
+    text.append("\n\n")
+    text.append(_results(report))
+    if report.undone or report.undo_left:
+        text.append(
+            f"\n\nundone: {report.undone:,} restored, {report.undo_left:,} left", "not bold"
+        )
+        if report.undone_unproven:
+            text.append(f"\n{report.undone_unproven:,} of these without proof")
+    for part in (_failures(report), _lost("Lost: left as they are", report.losses)):
+        text.append(part)
+    text.append(_lost("Left by the undo", report.undo_lost))
+    if report.state == "finished" and report.plan is not None and report.census_after is not None:
+        text.append("\n\n")
+        text.append(heading("By key version, before and after"))
+        text.append("\n")
+        text.append(_both(report.plan.census, report.census_after, names))
+    return text
+
+
+def _results(report: Report) -> Text:
+    rows = [[name, f"{count:,}"] for name, count in account(report)]
+    return table(["RESULT", "RECORDS"], rows, right=frozenset({1}))
+
+
+def _failures(report: Report) -> Text:
+    text = Text()
+    if not report.failure_codes:
+        return text
+    text.append("\n\n")
+    text.append(heading("Failed: left as they are"))
+    rows = [[code, f"{count:,}"] for code, count in report.failure_codes.items()]
+    text.append("\n")
+    text.append(table(["CODE", "RECORDS"], rows, right=frozenset({1})))
+    for failure in report.failures[:_LISTED]:
+        text.append(f"\n! {visible(failure.record_id)}  {visible(failure.code)}")
+        text.append(f"\n    {visible(failure.message)}")
+        if failure.request_id:
+            text.append(f"\n    request {visible(failure.request_id)}")
+    _more(text, len(report.failures), sum(report.failure_codes.values()))
+    return text
+
+
+def _lost(title: str, lost: Sequence[Any]) -> Text:
+    text = Text()
+    if not lost:
+        return text
+    text.append("\n\n")
+    text.append(heading(title))
+    for each in lost[:_LISTED]:
+        text.append(f"\n! {visible(each.record_id)}: {visible(each.reason)}")
+    _more(text, len(lost), len(lost))
+    return text
+
+
+def _more(text: Text, listed: int, count: int) -> None:
+    if (left := count - min(listed, _LISTED)) > 0:
+        text.append(f"\n(and {left:,} more, which the report names)")
+
+
+def _both(before: Sequence[CensusRow], after: Sequence[CensusRow], names: Names) -> Text:
+    rows = sorted(both_censuses(before, after), key=lambda each: _by_name(each[0], names))
+    changed = [each for each in rows if each[1] != each[2]]
+    text = table(
+        ["PROVIDER", "KEY", "VERSION", "BEFORE", "AFTER"],
+        [[*_version(row, names), f"{old:,}", f"{new:,}"] for row, old, new in changed],
+        right=frozenset({3, 4}),
+    )
+    if others := len(rows) - len(changed):
+        text.append(f"\n({others:,} versions hold what they held before)")
+    return text
+
+
+def undo_text(plan: UndoPlan, command: str) -> Text:
+    """What an undo would do."""
+    rows = [
+        ["get their old blob back", plan.restorable],
+        ["have it already", plan.already],
+        ["were changed since, and are left", plan.touched_count],
+        ["are not there any more", plan.gone_count],
+    ]
+    text = table(
+        ["RECORDS THAT", "COUNT"],
+        [[str(what), f"{count:,}"] for what, count in rows],
+        right=frozenset({1}),
+    )
+    if plan.touched:
+        text.append(f"\nchanged since: {visible(', '.join(plan.touched[:_NAMED]))}")
+    text.append(
+        "\n\nA record is restored only if its old blob opens to what the new one holds; so the old "
+        "key versions must still be there."
+    )
+    text.append(f"\n\nThe same: {visible(command)}")
+    return text

@@ -1,0 +1,53 @@
+"""The lines that say how much is shown, and where one is. They never round and never guess."""
+
+from __future__ import annotations
+
+from rich.text import Text
+
+from kmslab.keys import Names
+from kmslab.tui.grid import Grid
+from kmslab.tui.session import Session
+from kmslab.tui.texts import records, visible
+from kmslab.tui.tree import PROVIDER_NAMES, Place
+from kmslab.tui.view import View
+
+
+def counts_text(view: View) -> str:
+    """How many records are shown, and how many are marked, hidden ones too."""
+    shown = (
+        f"{records(view.total)}"
+        if view.shown == view.total
+        else f"showing {view.shown:,} of {view.total:,}"
+    )
+    if not view.marked:
+        return shown
+    hidden = view.hidden_marks
+    note = f" ({hidden:,} hidden by the filter)" if hidden else ""
+    return f"{shown}, {view.marked:,} marked{note}"
+
+
+def status_text(grid: Grid, read: int | None, error: str) -> Text:
+    """The status line; `read` is how many were read so far while a source is read."""
+    if error:
+        return Text(f"! {visible(error)}", no_wrap=True, overflow="ellipsis")
+    parts = [counts_text(grid.view)]
+    if read is not None:
+        parts.append(f"reading: {read:,} so far")
+    sort = grid.wanted.sort
+    if sort is not None:
+        parts.append(f"by {sort.by.value}{', reversed' if sort.reverse else ''}")
+    if grid.wanted != grid.view.wanted:
+        parts.append("arranging")
+    return Text("   ".join(parts), no_wrap=True, overflow="ellipsis")
+
+
+def crumbs(session: Session, place: Place, names: Names, view: View) -> list[str]:
+    """Where one is: the source, what the tree has chosen, how much is shown of it."""
+    steps = [session.source or "no source"]
+    if place.provider is not None:
+        steps.append(PROVIDER_NAMES.get(place.provider, place.provider))
+    if place.key_id is not None:
+        steps.append(names(place.key_id) or place.key_id)
+    if place.version is not None:
+        steps.append(f"v{place.version.number}")
+    return [*steps, records(view.shown)]

@@ -1,0 +1,297 @@
+"""What of a table is shown, in which order, and which of its records are marked."""
+
+from __future__ import annotations
+
+from array import array
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import compress
+
+from kmslab.clock import Clock
+from kmslab.tui.filtering import EVERY, Query
+from kmslab.tui.masks import Mask, Meant, both, either
+from kmslab.tui.matching import Matcher
+from kmslab.tui.sorting import Sort, ordered
+from kmslab.tui.stopping import Stop, Stopped
+from kmslab.tui.table import Table
+
+_STEP = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is to be shown, and in which order; None is the order of the source."""
+
+    query: Query = EVERY
+    sort: Sort | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """All rows of a table's first blocks in order."""
+
+    sort: Sort
+    rows: array[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """The rows of a table's first blocks as they are wanted.
+
+    `shown` has a 1 for each of these rows that is shown, and 0 for the others.
+    """
+
+    table: Table
+    wanted: Wanted
+    blocks: int
+    rows: Sequence[int]
+    shown: bytes
+    matcher: Matcher
+    order: Order | None
+
+
+def arrange(
+    table: Table, wanted: Wanted, now: datetime, known: Order | None, stop: Stop
+) -> Arrangement:
+    """Arrange a table; changes nothing, so that a thread can do it.
+
+    `known` is an order that was found before. Stopped, soon, where `stop` says so.
+    """
+    blocks = table.blocks
+    matcher = Matcher(wanted.query, table, now)
+    masks = []
+    for block in blocks:
+        masks.append(matcher.mask(block))
+        if stop():
+            raise Stopped
+    shown = b"".join(masks)
+    order = None
+    if wanted.sort is not None:
+        order = known
+        if order is None or order.sort != wanted.sort or len(order.rows) != len(shown):
+            order = Order(wanted.sort, ordered(table, blocks, wanted.sort, stop))
+    rows = _shown(shown, wanted, order, stop)
+    return Arrangement(table, wanted, len(blocks), rows, shown, matcher, order)
+
+
+def _shown(shown: bytes, wanted: Wanted, order: Order | None, stop: Stop) -> Sequence[int]:
+    """The rows that are shown, in their order."""
+    if order is None:
+        return Meant(shown) if wanted.query.terms else range(len(shown))
+    if not wanted.query.terms:
+        return order.rows
+    found = array("I")
+    for start in range(0, len(shown), _STEP):
+        found.extend([row for row in order.rows[start : start + _STEP] if shown[row]])
+        if stop():
+            raise Stopped
+    return found
+
+
+def carried(marked: Mask, old: Table, new: Table) -> bytearray:
+    """Which rows of a new table are marked, where these were of an old one.
+
+    A record is known by its id, and where several have the same id by their order among them.
+    """
+    if [block.ids for block in old.blocks] == [block.ids for block in new.blocks]:
+        return bytearray(marked)
+    ids = marked_ids(old, marked)
+    names = {name for row, name in _named(old, ids) if marked[row]}
+    found = bytearray(len(new))
+    for row, name in _named(new, ids):
+        found[row] = name in names
+    return found
+
+
+def marked_ids(table: Table, marked: Mask) -> frozenset[str]:
+    """The ids of the records that a mask has a 1 for."""
+    ids: set[str] = set()
+    start = 0
+    for block in table.blocks:
+        mask = marked[start : start + len(block)]
+        if 1 in mask:
+            ids.update(compress(block.ids.all(), mask))
+        start += len(block)
+    return frozenset(ids)
+
+
+def _named(table: Table, ids: Collection[str]) -> Iterable[tuple[int, tuple[str, int]]]:
+    """The rows of records with these ids, with the id and how many rows before have it too."""
+    times: Counter[str] = Counter()
+    start = 0
+    for block in table.blocks:
+        for at, record_id in enumerate(block.ids.all()):
+            if record_id in ids:
+                yield start + at, (record_id, times[record_id])
+                times[record_id] += 1
+        start += len(block)
+
+
+class View:
+    """The rows of a table that are shown, by position from 0, and the marks.
+
+    Rows are marked one by one. A filter or an order leaves the marks as they are; another table
+    takes them over by record id, and where several records have the same id by their order.
+
+    All of this is done on the event loop, but for `arrange`, which may take a second.
+    """
+
+    __slots__ = ("_arrangement", "_both", "_marks", "clock", "mark_changes", "table")
+
+    def __init__(self, table: Table, clock: Clock) -> None:
+        self.clock = clock
+        self.table = table
+        self._marks = bytearray(len(table))
+        self._both: int | None = None
+        self.mark_changes = 0
+        self._arrangement = arrange(table, Wanted(), clock.now(), None, lambda: False)
+
+    @property
+    def wanted(self) -> Wanted:
+        """What is shown, and in which order."""
+        return self._arrangement.wanted
+
+    @property
+    def rows(self) -> Sequence[int]:
+        """The rows that are shown, in their order."""
+        return self._arrangement.rows
+
+    @property
+    def shown(self) -> int:
+        """How many rows are shown."""
+        return len(self._arrangement.rows)
+
+    @property
+    def total(self) -> int:
+        """How many rows there are."""
+        return len(self.table)
+
+    # -- arranging
+
+    def filter(self, text: str) -> None:
+        """Show what a filter lets through. FilterError for a text that is none."""
+        self.show(self.arrange(Wanted(Query.parse(text), self.wanted.sort)))
+
+    def sort(self, sort: Sort | None) -> None:
+        """Show the same rows in another order; None is that of the source."""
+        self.show(self.arrange(Wanted(self.wanted.query, sort)))
+
+    def arrange(self, wanted: Wanted, stop: Stop = lambda: False) -> Arrangement:
+        """The rows as they are wanted, to be shown afterwards; a thread may do it."""
+        arranged = self._arrangement
+        known = arranged.order if arranged.table is self.table else None
+        return arrange(self.table, wanted, self.clock.now(), known, stop)
+
+    def show(self, arrangement: Arrangement) -> bool:
+        """Show rows as they were arranged; whether that was done: not so for another table."""
+        if arrangement.table is not self.table:
+            return False
+        self._arrangement = arrangement
+        self._both = None
+        self.grow()
+        return True
+
+    def grow(self) -> None:
+        """Show records that were added to the table since, those that the filter lets through.
+
+        They come last, whatever the order is, until the rows are arranged again.
+        """
+        old = self._arrangement
+        blocks = self.table.blocks[old.blocks :]
+        if not blocks:
+            return
+        start = len(old.shown)
+        shown = b"".join([old.shown, *map(old.matcher.mask, blocks)])
+        self._marks.extend(bytes(len(shown) - len(self._marks)))
+        self._both = None
+        if old.order is None:
+            rows = _shown(shown, old.wanted, None, lambda: False)
+        else:
+            rows = array("I", old.rows)
+            rows.extend(compress(range(start, len(shown)), shown[start:]))
+        self._arrangement = replace(old, blocks=old.blocks + len(blocks), rows=rows, shown=shown)
+
+    def over(self, table: Table, wanted: Wanted, row: int | None) -> tuple[View, int | None]:
+        """A view of another table with the same marks, and a row of this one in it, if it is there.
+
+        A thread may make it. See `carried` for what is the same.
+        """
+        view = View(table, self.clock)
+        view.show(view.arrange(wanted))
+        view._marks = carried(bytes(self._marks), self.table, table)
+        if row is None:
+            return view, None
+        one = bytearray(len(self.table))
+        one[row] = 1
+        found = carried(one, self.table, table).find(1)
+        return view, None if found < 0 else found
+
+    def position_of(self, row: int) -> int | None:
+        """Where a row is shown, from 0; None where it is not."""
+        shown = self._arrangement.shown
+        return self.rows.index(row) if 0 <= row < len(shown) and shown[row] else None
+
+    # -- marking
+
+    @property
+    def marked(self) -> int:
+        """How many rows are marked."""
+        return self._marks.count(1)
+
+    @property
+    def hidden_marks(self) -> int:
+        """How many rows are marked and not shown."""
+        if self._both is None:
+            self._both = both(self._marks, self._arrangement.shown).count(1)
+        return self.marked - self._both
+
+    def is_marked(self, row: int) -> bool:
+        """Whether a row is marked."""
+        return self._marks[row] == 1
+
+    def mark(self, rows: Iterable[int], *, on: bool = True) -> None:
+        """Mark rows, or take their marks away."""
+        for row in rows:
+            self._marks[row] = on
+        self._changed()
+
+    def toggle(self, row: int) -> None:
+        """Mark a row, or take its mark away."""
+        self.mark([row], on=not self.is_marked(row))
+
+    def mark_range(self, first: int, last: int) -> None:
+        """Mark what is shown from one position to another, either way round."""
+        first, last = min(first, last), max(first, last)
+        self.mark(self.rows[first : last + 1])
+
+    def mark_shown(self) -> None:
+        """Mark every row that is shown."""
+        self._marks = bytearray(either(self._marks, self._arrangement.shown))
+        self._changed()
+
+    def clear_marks(self) -> None:
+        """Take every mark away, hidden ones too."""
+        self._marks = bytearray(len(self.table))
+        self._changed()
+
+    def _changed(self) -> None:
+        self._both = None
+        self.mark_changes += 1
+
+    def marked_rows(self) -> list[int]:
+        """The rows that are marked, in the order of the source."""
+        return list(compress(range(self.total), self._marks))
+
+    def marked_ids(self) -> frozenset[str]:
+        """The ids of the marked records, as a campaign selects by them."""
+        return marked_ids(self.table, self._marks)
+
+    def twins(self) -> int:
+        """How many rows have the id of a marked record, and are not marked themselves.
+
+        A campaign selects by id, so it would take them too.
+        """
+        ids, marks = self.marked_ids(), bytes(self._marks)
+        return sum(not marks[row] for row, _ in _named(self.table, ids))

@@ -1,0 +1,298 @@
+"""The explorer with a million records: the first paint, keys, filters and orders, and the memory.
+
+What a person waits for is measured: from a key, as Textual gets it from the terminal, to the lines
+that are painted after it. The event loop's lag is how much later than asked a sleep of 5 ms ends.
+The limits are reported and do not fail the run, which a busy machine may slow at any moment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from statistics import median
+from threading import Event
+from time import perf_counter
+from typing import Any
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+from textual import events
+from textual.app import App, ComposeResult
+from textual.strip import Strip
+
+from kmslab import Lab, ManualClock
+from kmslab.analysis import Outcome, Verdict
+from kmslab.columns import Records
+from kmslab.records.spec import SourceSpec
+from kmslab.tui.filtering import Query
+from kmslab.tui.grid import Grid
+from kmslab.tui.loading import Ended, Grown, Job, judge_again, read
+from kmslab.tui.responsive import responsive
+from kmslab.tui.sorting import By, Sort
+from kmslab.tui.table import Table, pack
+from kmslab.tui.view import View, Wanted
+
+ROWS = 1_000_000
+READ_ROWS = 60_000
+BLOCK = 1_000
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+FIRST_PAINT, KEY, FILTER = 1.0, 0.1, 0.15
+FILTERS = ["order", "12345", "out:stale", "key:orders ver:<3 age:>90d owner:team-7 !99", "!nowhere"]
+KEYS = ["j", "pagedown", "G", "k", "space", "g", "v", "pagedown", "v", "A", "a", "A"]
+
+Note = Callable[[str], None]
+
+
+@pytest.fixture(scope="module")
+def table() -> Table:
+    """A million records on 40 versions of 10 keys, of 41 owners, in no order."""
+    chance = random.Random(7)
+    keys = [f"{n:08x}-9a8f-11ef-a291-f7d511820cf1" for n in range(10)]
+    verdicts = [
+        Verdict(Outcome.STALE if n < 4 else Outcome.CURRENT, "", key, f"{n:08x}-1e38", n, n == 4)
+        for key in keys
+        for n in range(1, 5)
+    ]
+    times = [NOW - timedelta(seconds=chance.randrange(6 * 10**7)) for _ in range(BLOCK)]
+    owners = [f"team-{chance.randrange(41)}" for _ in range(BLOCK)]
+    nothing = [None] * BLOCK
+    blobs = ["".join(chance.choices("abcXYZ0123456789+/", k=200)) for _ in range(BLOCK)]
+    made = Table()
+    for start in range(0, ROWS, BLOCK):
+        ids = [f"order-{chance.randrange(10**9):09d}" for _ in range(BLOCK)]
+        chance.shuffle(times)
+        records = Records(
+            ids,
+            ["tencent"] * BLOCK,
+            blobs,
+            range(start, start + BLOCK),
+            nothing,
+            nothing,
+            times,
+            owners,
+            *[nothing] * 3,
+        )
+        made.append(pack(records, chance.choices(verdicts, k=BLOCK), made.shared))
+    return made
+
+
+class Timed(Grid, inherit_css=True):
+    """A grid that knows when it was painted last."""
+
+    painted = 0.0
+
+    def render_line(self, y: int) -> Strip:
+        strip = super().render_line(y)
+        self.painted = perf_counter()
+        return strip
+
+
+class One(App[None]):
+    """A grid and nothing else."""
+
+    def __init__(self, view: View) -> None:
+        super().__init__()
+        self.grid = Timed(view)
+
+    def compose(self) -> ComposeResult:
+        yield self.grid
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        while not holds():
+            await asyncio.sleep(0.001)
+
+    async def press(self, key: str) -> float:
+        """The seconds from a key to the paint after it."""
+        character = {"space": " "}.get(key, key if len(key) == 1 else None)
+        begun = perf_counter()
+        self.post_message(events.Key(key, character))
+        await self.until(lambda: self.grid.painted > begun)
+        await asyncio.sleep(0.02)  # until all of it is painted
+        return self.grid.painted - begun
+
+
+@dataclass
+class Lag:
+    """How much later than asked sleeps end, in seconds."""
+
+    found: list[float] = field(default_factory=list)
+
+    async def measure(self) -> None:
+        while True:
+            begun = perf_counter()
+            await asyncio.sleep(0.005)
+            self.found.append(perf_counter() - begun - 0.005)
+
+    @asynccontextmanager
+    async def measured(self) -> Any:
+        task = asyncio.create_task(self.measure())
+        try:
+            yield self
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    def __str__(self) -> str:
+        return f"lag {1000 * median(self.found):.0f} ms, worst {1000 * max(self.found):.0f} ms"
+
+
+def line(name: str, found: list[float], limit: float, more: str = "") -> str:
+    """The worst of some times counts, and their median is told."""
+    mark = "ok" if max(found) <= limit else "ABOVE"
+    times = f"{1000 * median(found):6.0f} ms, worst {1000 * max(found):4.0f}"
+    return f"{name:44} {times}  at most {1000 * limit:4.0f}  {mark}  {more}"
+
+
+def run(benchmark: BenchmarkFixture, view: View, steps: Callable[[One], Awaitable[None]]) -> None:
+    async def whole() -> None:
+        app = One(view)
+        async with app.run_test(size=(140, 45)):
+            await app.until(lambda: app.grid.painted > 0)
+            await steps(app)
+
+    with responsive():
+        benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
+
+
+def test_first_paint(table: Table, benchmark: BenchmarkFixture, note: Note) -> None:
+    """From the table that is there to lines on the screen."""
+    view, found = View(Table(), ManualClock(NOW)), list[float]()
+
+    async def steps(app: One) -> None:
+        for _ in range(5):
+            app.grid.show_table(view)
+            await asyncio.sleep(0.05)
+            begun = perf_counter()
+            app.grid.show_table(View(table, view.clock))
+            await app.until(lambda: app.grid.painted > begun)  # noqa: B023
+            await asyncio.sleep(0.02)
+            found.append(app.grid.painted - begun)
+
+    run(benchmark, view, steps)
+    note(line(f"first paint of {ROWS:,} records", found, FIRST_PAINT))
+
+
+def test_keys(table: Table, benchmark: BenchmarkFixture, note: Note) -> None:
+    found: list[float] = []
+
+    async def steps(app: One) -> None:
+        found.extend([await app.press(key) for key in KEYS * 2])
+
+    run(benchmark, View(table, ManualClock(NOW)), steps)
+    note(line("keys, nothing else at work", found, KEY))
+
+
+@pytest.mark.parametrize("by", [By.ID, By.AGE, By.KEY])
+def test_keys_while_a_million_records_are_put_in_order(
+    by: By, table: Table, benchmark: BenchmarkFixture, note: Note
+) -> None:
+    found, lag, seconds = list[float](), Lag(), 0.0
+
+    async def steps(app: One) -> None:
+        nonlocal seconds
+        async with lag.measured():
+            begun = perf_counter()
+            app.grid.ask_sort(Sort(by))
+            while app.grid.view.wanted != app.grid.wanted:
+                found.append(await app.press("j"))
+            seconds = perf_counter() - begun
+
+    run(benchmark, View(table, ManualClock(NOW)), steps)
+    note(line(f"keys while all are sorted by {by}", found, KEY, f"{seconds:.1f} s; {lag}"))
+
+
+def test_keys_while_filters_are_typed(
+    table: Table, benchmark: BenchmarkFixture, note: Note
+) -> None:
+    found, lag, filters = list[float](), Lag(), 0
+
+    async def steps(app: One) -> None:
+        nonlocal filters
+        async with lag.measured():
+            for text in FILTERS:
+                for end in range(1, len(text) + 1, 3):
+                    with suppress(ValueError):
+                        app.grid.ask_filter(text[:end])
+                        filters += 1
+                    found.append(await app.press("j"))
+
+    run(benchmark, View(table, ManualClock(NOW)), steps)
+    note(line("keys while filters are typed", found, KEY, f"{filters} filters; {lag}"))
+
+
+@pytest.mark.parametrize("text", FILTERS)
+def test_filters(text: str, table: Table, benchmark: BenchmarkFixture, note: Note) -> None:
+    view = View(table, ManualClock(NOW))
+    wanted = Wanted(Query.parse(text))
+    arrangement = benchmark.pedantic(view.arrange, [wanted], rounds=7, iterations=1)
+    found = list(benchmark.stats.stats.data)
+    note(line(f"filter {text}"[:44], found, FILTER, f"{len(arrangement.rows):,} records"))
+
+
+def test_keys_while_a_source_is_read_and_judged(
+    tmp_path: Path, benchmark: BenchmarkFixture, note: Note
+) -> None:
+    """A CSV file, mostly Python at work, which is hardest on the keys."""
+    found, lag, again, seconds = list[float](), Lag(), Lag(), 0.0
+    with Lab.create(tmp_path / "lab") as lab:
+        kms = lab.tencent()
+        key_id = kms.create_key(alias="orders").key_id
+        blobs = kms.encrypt_many([b"secret"] * 1_000, key_id=key_id).ciphertext_blob
+        lines = (
+            f"order-{n},tencent,{blobs[n % 1_000]},2026-01-01,team\n" for n in range(READ_ROWS)
+        )
+        path = tmp_path / "records.csv"
+        path.write_text("record_id,provider,ciphertext_blob,created_at,owner\n" + "".join(lines))
+        job, left = Job(SourceSpec(str(path)), lab, lab.keys), Event()
+
+        async def steps(app: One) -> None:
+            nonlocal seconds
+            loop = asyncio.get_running_loop()
+
+            def take(grown: Grown) -> None:
+                if app.grid.view.table is not grown.table:
+                    app.grid.show_table(View(grown.table, app.grid.view.clock))
+                for block in grown.blocks:
+                    grown.table.append(block)
+                app.grid.grow()
+
+            def tell(grown: Grown) -> None:
+                loop.call_soon_threadsafe(take, grown)
+
+            async def pressed(work: asyncio.Future[Any], over: Lag) -> Any:
+                async with over.measured():
+                    while not work.done():
+                        found.append(await app.press("j"))
+                return work.result()
+
+            reading = asyncio.ensure_future(asyncio.to_thread(read, job, tell, left.is_set))
+            ended = await pressed(reading, lag)
+            assert ended == Ended(READ_ROWS, ended.seconds)
+            seconds = ended.seconds
+            judging = asyncio.to_thread(
+                judge_again, app.grid.view.table, job, lambda rows: None, left.is_set
+            )
+            await pressed(asyncio.ensure_future(judging), again)
+
+        run(benchmark, View(Table(), ManualClock(NOW)), steps)
+    rate = f"{READ_ROWS / seconds:,.0f} records/s; {lag}; judging again: {again}"
+    note(line("keys while a source is read", found, KEY, rate))
+
+
+def test_memory(table: Table, benchmark: BenchmarkFixture, note: Note) -> None:
+    """What the texts and numbers of a million records hold."""
+
+    def held() -> int:
+        texts = sum(b.ids.nbytes + b.blobs.nbytes + b.contexts.nbytes for b in table.blocks)
+        numbers = (n for b in table.blocks for n in (b.kinds, b.owners, b.named, b.created))
+        return texts + sum(memoryview(column).nbytes for column in numbers)
+
+    found = benchmark.pedantic(held, rounds=1, iterations=1) / 1e6
+    benchmark.extra_info["mb"] = round(found)
+    note(f"{'memory of a table':44} {found:6.0f} MB for {ROWS:,} records, blobs of 200")

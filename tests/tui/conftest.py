@@ -1,0 +1,62 @@
+"""The explorer on a small lab: made once, copied for each test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from textual.widgets import Footer
+from tui_world import Stage, World, make_world
+
+from kmslab import Lab
+from kmslab.tui.session import Session
+
+
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of whoever runs the tests gets in."""
+    for name in list(os.environ):
+        if name.startswith("KMSLAB_") and name not in ("KMSLAB_REQUIRE_ALL", "KMSLAB_SOAK"):
+            monkeypatch.delenv(name)
+    for name in ("NO_COLOR", "COLORFGBG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+
+
+@pytest.fixture(scope="session")
+def first_world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("tui"))
+
+
+@pytest.fixture
+def world(first_world: World, tmp_path: Path) -> World:
+    """A lab and records of the test's own."""
+    return first_world.copy(tmp_path / "world")
+
+
+@pytest.fixture
+def lab(world: World) -> Iterator[Lab]:
+    """The lab, open."""
+    with world.lab() as opened:
+        yield opened
+
+
+@pytest.fixture
+def session(world: World, lab: Lab) -> Session:
+    """A session that may write."""
+    return world.session(lab)
+
+
+@pytest.fixture
+def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
+    """Where the explorer is played, without the line of keys, which costs half of the time."""
+    monkeypatch.setattr(Footer, "compose", lambda _: iter(()))
+    return Stage(tmp_path / "log")
+
+
+@pytest.fixture
+def full_stage(tmp_path: Path) -> Stage:
+    """Where all of it is shown."""
+    return Stage(tmp_path / "log")

@@ -1,0 +1,279 @@
+"""Mark, plan, agree, watch, see, undo; and everything that must not happen by one key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from campaign_data import make_keys, make_rows, write_csv
+from rich.text import Text
+from textual.pilot import Pilot
+from tui_world import (
+    CURRENT,
+    FROZEN,
+    MARKUP,
+    NOW,
+    RECORDS,
+    STALE,
+    Stage,
+    World,
+    back,
+    come,
+    grid,
+    in_turn,
+    settled,
+    status,
+    told,
+    typed,
+    until,
+    world_of,
+)
+
+from kmslab import Lab, ManualClock
+from kmslab.campaign.plan import SURE
+from kmslab.campaign.run import Ground, run
+from kmslab.campaign.state import State
+from kmslab.campaign.watching import Watch
+from kmslab.tui.app import Explorer
+from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.jobs import Job
+from kmslab.tui.screens import flows
+from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.progress import AtWork
+from kmslab.tui.screens.records import Records
+from kmslab.tui.screens.result import ResultScreen
+from kmslab.tui.session import Session
+
+
+async def planned(pilot: Pilot[None]) -> PlanScreen:
+    """The plan of what is marked."""
+    await pilot.press("r")
+    screen = await come(pilot, PlanScreen)
+    await until(pilot, lambda: screen.plan is not None)
+    await pilot.pause()
+    return screen
+
+
+async def agreed(pilot: Pilot[None]) -> ResultScreen:
+    """Go on with a plan, and say yes."""
+    await pilot.press("enter")
+    await come(pilot, Confirm)
+    await pilot.press("y")
+    return await come(pilot, ResultScreen)
+
+
+async def marked_records_are_re_encrypted_and_undone(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
+    before = world.blobs()
+    await typed(pilot, "key:orders out:stale")
+    await pilot.press("enter", "a")
+    assert app.marked == 8
+    plan = (await planned(pilot)).plan
+    assert plan is not None
+    assert (plan.total, plan.to_send) == (8, 8)
+    result = await agreed(pilot)
+    assert result.report.results.re_encrypted == 8
+    changed = {name for name, blob in world.blobs().items() if before[name] != blob}
+    assert len(changed) == 8
+    await pilot.press("u")
+    await come(pilot, Confirm)
+    assert world.blobs() != before
+    await pilot.press("y")
+    await settled(pilot)
+    undone = await come(pilot, ResultScreen)
+    assert undone.report.state == "undone"
+    await pilot.press("escape")
+    await back(pilot)
+    commands = [entry.command for entry in app.activity.entries]
+    assert f"kmslab campaign undo {result.report.campaign} --yes --lab lab" in commands
+    assert world.blobs() == before
+
+
+async def enter_alone_never_re_encrypts(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
+    before = world.blobs()
+    await pilot.press("a")
+    await planned(pilot)
+    for _ in range(4):
+        await pilot.press("enter")
+    assert isinstance(app.screen, PlanScreen | Confirm)
+    await pilot.press("escape", "escape")
+    await back(pilot)
+    assert world.blobs() == before
+
+
+async def cancel_is_focused_and_the_yes_button_can_be_reached(
+    app: Explorer, pilot: Pilot[None]
+) -> None:
+    await pilot.press("a")
+    await planned(pilot)
+    await pilot.press("enter")
+    await come(pilot, Confirm)
+    assert app.focused is not None
+    assert app.focused.id == "cancel"
+    await pilot.press("right", "enter")
+    result = await come(pilot, ResultScreen)
+    assert result.report.results.re_encrypted == STALE
+
+
+async def many_records_are_agreed_to_by_their_number(app: Explorer, pilot: Pilot[None]) -> None:
+    answers: list[bool | None] = []
+    for keys in (["y", "enter"], [*"1000", "enter"], [*"1001", "enter"]):
+        dialog = Confirm("Sure?", Text("all of them"), answer="Do it", records=SURE + 1)
+        app.push_screen(dialog, answers.append)
+        await pilot.pause()
+        assert dialog.query_one("#yes").disabled
+        await pilot.press("y")
+        assert app.screen is dialog, "one key is not enough"
+        await pilot.press(*keys[1:] if keys[0] == "y" else keys)
+        if app.screen is dialog:
+            await pilot.press("escape")
+    assert answers == [False, False, True]
+
+
+async def a_plan_says_what_is_left_and_why(app: Explorer, pilot: Pilot[None]) -> None:
+    await pilot.press("a")
+    screen = await planned(pilot)
+    text = str(screen.query_one("#plan").render())
+    for line in ("key disabled", "total", "Re-encryption does not change a data key"):
+        assert line in text
+    plan = screen.plan
+    assert plan is not None
+    assert plan.total == RECORDS
+    by_outcome = {name.value: count for name, count in plan.outcomes.items() if count}
+    expected = {"stale": STALE, "current": CURRENT, "blocked": FROZEN, "invalid": 1}
+    assert by_outcome == expected
+    await pilot.press("escape")
+
+
+async def records_of_a_disabled_key_are_blocked(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
+    before = world.blobs()
+    await typed(pilot, "key:frozen")
+    await pilot.press("enter", "a")
+    await planned(pilot)
+    await pilot.press("enter")
+    await pilot.pause()
+    assert isinstance(app.screen, PlanScreen)
+    assert any("nothing is to be re-encrypted" in text for text in told(app))
+    await pilot.press("escape")
+    assert world.blobs() == before
+
+
+async def a_version_of_the_tree_is_planned_as_one(app: Explorer, pilot: Pilot[None]) -> None:
+    session = app.session
+    await pilot.press("1", "down", "down", "down", "right", "down")
+    selection, what = app.records.selection()
+    assert (selection.key_id, what) == (session.lab.key("orders").key_id, "on orders version 1")
+    plan = (await planned(pilot)).plan
+    assert plan is not None
+    assert plan.total == 8
+
+
+async def marks_survive_filter_sort_and_reading_again(app: Explorer, pilot: Pilot[None]) -> None:
+    await pilot.press("space", "down", "space")
+    marked = grid(app).view.marked_ids()
+    assert marked == {"rec-00", f"{MARKUP}-01"}
+    await typed(pilot, "prov:ctyun")
+    assert status(app) == f"showing 4 of {RECORDS}, 2 marked (2 hidden by the filter)"
+    await pilot.press("enter", "s", "s", "f5")
+    await settled(pilot)
+    await pilot.press("escape")
+    await settled(pilot)
+    assert grid(app).view.marked_ids() == marked
+
+
+def test_quit_asks_while_a_campaign_is_at_work(session: Session, stage: Stage) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        app.job = job = Job("the campaign")
+        await pilot.press("q")
+        await come(pilot, Confirm)
+        await pilot.press("enter")
+        await back(pilot)
+        assert not job.stopping
+        app.job = None
+        await pilot.press("q")
+        await until(pilot, lambda: not app.is_running or app._exit)
+
+    stage.play(session, scene)
+
+
+def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(tmp_path: Path, stage: Stage) -> None:
+    """Over two chunks: stopped after the first one, then continued to the end."""
+    with Lab.create(tmp_path / "lab", clock=ManualClock(NOW)) as lab:
+        rows = make_rows(lab, make_keys(lab), 1_100)
+        spec = write_csv(tmp_path / "many", rows)
+        ground = Ground(lab, State.of(tmp_path / "lab", None), ManualClock(NOW))
+        session = Session(lab, ground, "lab", spec=spec, source="many.csv")
+
+        async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+            def begin(watch: Watch) -> object:
+                app.job.stop()  # as Esc does, before the first chunk has ended
+                return run(ground, spec, watch=watch)
+
+            ended: list[object] = []
+
+            async def flow() -> None:
+                ended.append(await flows.at_work(app, "Re-encrypting", begin))
+
+            app.begin("campaign", flow)
+            await come(pilot, AtWork)
+            await back(pilot)
+            state = ended[0].error
+            assert state is not None
+            await pilot.press("J")
+            await settled(pilot)
+            await pilot.pause(0.2)
+            await pilot.press("c")
+            await come(pilot, Confirm)
+            await pilot.press("y")
+            result = await come(pilot, ResultScreen)
+            assert result.report.state == "finished"
+            await pilot.press("escape")
+
+        stage.play(session, scene)
+
+
+def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
+    world: World, lab: Lab, session: Session, stage: Stage
+) -> None:
+    lab.faults.add("ReEncrypt", "InternalError", count=1)
+    lab.faults.add("ReEncrypt", "UnauthorizedOperation", count=2)
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        await typed(pilot, "key:orders out:stale")
+        await pilot.press("enter", "a")
+        await planned(pilot)
+        report = (await agreed(pilot)).report
+        assert (report.results.re_encrypted, report.results.failed) == (6, 2)
+        await pilot.press("f")
+        await back(pilot)
+        await settled(pilot)
+        failed = {failure.record_id for failure in report.failures}
+        assert grid(app).view.marked_ids() == failed
+        assert isinstance(app.screen, Records)
+
+    stage.play(session, scene)
+
+
+def test_what_needs_more_than_one_key(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            enter_alone_never_re_encrypts,
+            many_records_are_agreed_to_by_their_number,
+            a_plan_says_what_is_left_and_why,
+            records_of_a_disabled_key_are_blocked,
+            a_version_of_the_tree_is_planned_as_one,
+            marks_survive_filter_sort_and_reading_again,
+        ),
+    )
+
+
+def test_mark_plan_agree_watch_and_undo(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            marked_records_are_re_encrypted_and_undone,
+            cancel_is_focused_and_the_yes_button_can_be_reached,
+        ),
+    )

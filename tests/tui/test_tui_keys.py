@@ -1,0 +1,197 @@
+"""Keys from the explorer: each deed tells first how many records it touches, and is audited."""
+
+from __future__ import annotations
+
+from textual.pilot import Pilot
+from tui_golden import screen_text
+from tui_world import (
+    CURRENT,
+    FROZEN,
+    MARKUP,
+    Stage,
+    World,
+    back,
+    come,
+    in_turn,
+    settled,
+    told,
+    typed,
+    until,
+)
+
+from kmslab import Lab
+from kmslab.model import KeyState
+from kmslab.tui.app import Explorer
+from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.dialogs.form import Form
+from kmslab.tui.screens.key import KeyScreen
+from kmslab.tui.session import Session
+
+
+def said(app: Explorer) -> str:
+    """What a dialog says, as one line."""
+    return " ".join(screen_text(app).replace("│", " ").split())
+
+
+async def yes(pilot: Pilot[None]) -> None:
+    """Agree to what is asked."""
+    await come(pilot, Confirm)
+    await pilot.press("y")
+    await pilot.pause()
+    await until(pilot, lambda: not pilot.app._flows)  # type: ignore[attr-defined]
+    await settled(pilot)
+
+
+async def filled(pilot: Pilot[None], **values: str) -> None:
+    """Fill a form in, and go on."""
+    form = await come(pilot, Form)
+    for name, value in values.items():
+        form.query_one(f"#{name}").value = value
+    form.query_one("#go").press()
+    await pilot.pause()
+
+
+async def rotate_disable_and_enable(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    await typed(pilot, "key:orders")
+    await pilot.press("enter", "R")
+    await come(pilot, Confirm)
+    assert f"{CURRENT} records on the primary version now; stale afterwards" in said(app)
+    assert "kmslab key rotate orders --lab lab" in said(app)
+    await pilot.press("escape")
+    await back(pilot)
+    assert len(lab.key("orders").versions) == 2
+    await pilot.press("R")
+    await yes(pilot)
+    assert len(lab.key("orders").versions) == 3
+    assert app.records.tallies.every.old == 12 + CURRENT, "what is said of records is told anew"
+    await pilot.press("e")
+    await come(pilot, Confirm)
+    assert "12 records on it cannot be read" in said(app)
+    await yes(pilot)
+    assert lab.key("orders").state is KeyState.DISABLED
+    await pilot.press("e")
+    await yes(pilot)
+    assert lab.key("orders").state is KeyState.ENABLED
+    actions = [entry.action for entry in lab.audit.entries()]
+    assert {"RotateNow", "DisableKey", "EnableKey"} <= set(actions)
+
+
+async def alias_rotation_policy_and_deletion(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    await typed(pilot, "out:blocked")
+    await pilot.press("enter", "N")
+    await filled(pilot, alias="ice")
+    await come(pilot, Confirm)
+    assert f"{FROZEN} records on it; none is touched" in said(app)
+    await yes(pilot)
+    assert lab.key("ice").state is KeyState.DISABLED
+    await pilot.press("D")
+    await filled(pilot, days="7")
+    await come(pilot, Confirm)
+    assert f"{FROZEN} records on it. What is not re-encrypted" in said(app)
+    await yes(pilot)
+    assert lab.key("ice").state is KeyState.PENDING_DELETION
+    await pilot.press("D")
+    await yes(pilot)
+    assert lab.key("ice").state is KeyState.DISABLED
+    await typed(pilot, "key:bills")
+    await pilot.press("enter", "P")
+    await filled(pilot, days="90")
+    await yes(pilot)
+    assert lab.key("bills").rotation_days == 90
+    await pilot.press("P")
+    await filled(pilot, days="")
+    await yes(pilot)
+    assert lab.key("bills").rotation_days is None
+
+
+async def create_and_what_the_provider_refuses(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    await pilot.press("n")
+    await filled(pilot, alias="")
+    assert isinstance(app.screen, Form)
+    assert "needs an alias" in screen_text(app)
+    await filled(pilot, alias="fresh", description=MARKUP)
+    await come(pilot, Confirm)
+    assert "It touches no record" in said(app)
+    await yes(pilot)
+    assert lab.key("fresh").description == MARKUP
+    await pilot.press("n")
+    await filled(pilot, alias="fresh")
+    await yes(pilot)
+    assert any("AliasAlreadyExists" in text for text in told(app))
+
+
+async def what_cannot_be_done_says_why(app: Explorer, pilot: Pilot[None]) -> None:
+    reasons = {
+        "frozen": [("R", "the key is disabled"), ("P", "the key is disabled")],
+        "orders": [("D", "a key of Tencent's is disabled first (e)")],
+    }
+    for key, cases in reasons.items():
+        await typed(pilot, f"key:{key}")
+        await pilot.press("enter")
+        for letter, reason in cases:
+            await pilot.press(letter)
+            await pilot.pause()
+            assert told(app)[-1].endswith(reason), letter
+    await typed(pilot, "id:rec-cut")
+    await pilot.press("enter", "K")
+    await pilot.pause()
+    assert told(app)[-1].endswith("the cursor is on no key of this lab")
+
+
+async def a_key_by_its_versions(app: Explorer, pilot: Pilot[None]) -> None:
+    await typed(pilot, "key:orders")
+    await pilot.press("enter", "K")
+    await come(pilot, KeyScreen)
+    text = screen_text(app)
+    assert MARKUP in text
+    assert "● v2" in text
+    assert "○ v1" in text
+    await pilot.press("down", "enter")
+    await back(pilot)
+    await settled(pilot)
+    assert app.records.place.version is not None
+    assert app.records.place.version.number == 1
+    assert app.records.grid.view.shown == 8
+
+
+def test_read_only_writes_nothing_whatever_is_pressed(world: World, lab: Lab, stage: Stage) -> None:
+    before, keys = world.blobs(), lab.keys()
+    session = world.session(lab, locked=True)
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        assert "read-only" in screen_text(app).splitlines()[0]
+        for key in (*"RenDPNud", "a"):
+            await pilot.press(key)
+        await back(pilot)
+        await pilot.press("r")
+        await pilot.pause(0.3)
+        await pilot.press("enter", "y", "enter")
+        await pilot.pause()
+        await pilot.press("escape")
+        await back(pilot)
+        assert any("this is read-only" in text for text in told(app))
+        await pilot.press("f10")
+        await pilot.pause()
+        assert app.read_only
+
+    stage.play(session, scene)
+    assert world.blobs() == before
+    assert lab.keys() == keys
+
+
+def test_what_is_done_to_keys(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            rotate_disable_and_enable,
+            alias_rotation_policy_and_deletion,
+            create_and_what_the_provider_refuses,
+        ),
+    )
+
+
+def test_what_is_told_of_keys(session: Session, stage: Stage) -> None:
+    stage.play(session, in_turn(what_cannot_be_done_says_why, a_key_by_its_versions))

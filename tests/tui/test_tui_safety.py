@@ -1,0 +1,290 @@
+"""What must never be seen, what must never be lost, and what others do meanwhile."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from textual.pilot import Pilot
+from tui_golden import screen_text
+from tui_world import (
+    CANARY,
+    MARKUP,
+    RECORDS,
+    STALE,
+    Stage,
+    World,
+    back,
+    come,
+    grid,
+    in_turn,
+    settled,
+    status,
+    told,
+    typed,
+    until,
+    world_of,
+)
+
+from kmslab import Lab
+from kmslab.secret import Plaintext
+from kmslab.tui import saving
+from kmslab.tui.app import BUG, Explorer
+from kmslab.tui.crash import write_crash
+from kmslab.tui.dialogs.decrypt import Preview
+from kmslab.tui.dialogs.form import Choose, Form
+from kmslab.tui.dialogs.notice import Notice, Whole
+from kmslab.tui.session import Session
+from kmslab.tui.theme import THEMES
+
+
+async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    await pilot.press("d")
+    preview = await come(pilot, Preview)
+    assert CANARY not in screen_text(app)
+    await pilot.press("space")
+    assert f"{CANARY} 0" in screen_text(app)
+    await pilot.press("space")
+    assert CANARY not in screen_text(app)
+    await pilot.press("space", "escape")
+    await back(pilot)
+    assert CANARY not in screen_text(app)
+    assert preview._plaintext is None
+    assert CANARY not in repr(vars(preview))
+    assert any(entry.action == "Decrypt" for entry in lab.audit.entries())
+    brief = Preview("rec-00", Plaintext(CANARY.encode()), seconds=0.2)
+    app.push_screen(brief)
+    await pilot.pause()
+    await pilot.press("space")
+    await until(pilot, lambda: "(cleared)" in screen_text(app))
+    assert brief._plaintext is None
+    await pilot.press("space")
+    assert CANARY not in screen_text(app)
+    await pilot.press("escape")
+    await typed(pilot, "id:cut")
+    await pilot.press("enter", "d")
+    await until(pilot, lambda: any("InvalidCiphertext" in text for text in told(app)))
+
+
+async def markup_is_shown_as_it_is(app: Explorer, pilot: Pilot[None]) -> None:
+    text = screen_text(app)
+    assert f"{MARKUP}-01" in text
+    for owner in ("[bold]o[/]", "欧阳建国"):
+        await pilot.press("i")
+        await pilot.pause()
+        assert owner in screen_text(app)
+        await pilot.press("escape", "down")
+    await pilot.press("g")
+    await pilot.press("down", "Y")
+    await come(pilot, Whole)
+    assert MARKUP in screen_text(app)
+    await pilot.press("escape", "y")
+    await pilot.pause()
+    assert app.clipboard == app.records.record.ciphertext_blob
+    await pilot.press("i")
+    await pilot.pause()
+    assert f"{MARKUP}-01" in screen_text(app)
+    await pilot.press("escape")
+
+
+async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
+    with world.lab() as other:
+        other.rotate(other.key("orders").key_id)
+    await until(pilot, lambda: app.records.tallies.every.old == STALE + 4)
+    assert any("keys were changed" in text for text in told(app))
+    rows = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
+    world.csv.write_text("".join(rows[:-2]), encoding="utf-8")
+    await until(pilot, lambda: grid(app).view.total == RECORDS - 2)
+    assert any("the source was changed" in text for text in told(app))
+
+
+async def a_source_that_vanishes_is_a_message(app: Explorer, pilot: Pilot[None]) -> None:
+    world = world_of(app)
+    total = grid(app).view.total
+    world.csv.rename(world.csv.with_suffix(".away"))
+    await pilot.press("f5")
+    await until(pilot, lambda: status(app).startswith("! "))
+    assert grid(app).view.total == total, "what was read is still shown"
+    await pilot.press("a", "r")
+    await pilot.pause(0.3)
+    assert any("records.csv" in text for text in told(app))
+    await pilot.press("escape")
+    await back(pilot)
+    world.csv.with_suffix(".away").rename(world.csv)
+    await pilot.press("f5")
+    await until(pilot, lambda: not status(app).startswith("! "))
+
+
+async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) -> None:
+    await typed(pilot, "out:nonsense")
+    assert "'nonsense' is none of" in status(app)
+    assert grid(app).view.shown == RECORDS
+    await pilot.press("escape")
+    await settled(pilot)
+    assert not status(app).startswith("!")
+
+
+def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "crashes"
+
+    async def fails() -> None:
+        secret = CANARY
+        raise RuntimeError(f"holding {secret}")
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        app.begin("something", fails)
+        await come(pilot, Notice)
+        shown = " ".join(screen_text(app).replace("│", " ").split())
+        assert "RuntimeError" in shown
+        assert CANARY not in shown
+        await pilot.press("escape")
+        await back(pilot)
+        (log,) = folder.glob("*.log")
+        assert log.stat().st_mode & 0o777 == 0o600
+        assert "in fails" in log.read_text(encoding="utf-8")
+        assert CANARY not in log.read_text(encoding="utf-8")
+        log.unlink()
+
+    Stage(folder).play(session, scene)
+
+
+def test_an_error_in_the_event_loop_ends_it_with_a_message(
+    session: Session, tmp_path: Path
+) -> None:
+    app = Explorer(session, tmp_path)
+    app._handle_exception(ValueError(CANARY))
+    assert app.return_code == BUG
+    (shown,) = app._exit_renderables
+    assert CANARY not in str(shown)
+    assert str(next(tmp_path.glob("tui-*.log"))) in str(shown)
+
+
+def test_a_log_that_cannot_be_written_is_no_further_error(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+    place.write_text("")
+    assert write_crash(ValueError(), place) is None
+
+
+def test_exports_hold_all_that_is_marked_or_shown(
+    world: World, session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world.path)
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        await typed(pilot, "prov:ctyun")
+        for name, form in (("a.csv", "csv"), ("a.jsonl", "jsonl")):
+            await pilot.press("enter", "x")
+            await come(pilot, Choose)
+            await pilot.press(*(["down"] * (form == "jsonl")), "enter")
+            dialog = await come(pilot, Form)
+            dialog.query_one("#file").value = name
+            dialog.query_one("#go").press()
+            await back(pilot)
+            await until(pilot, (world.path / name).exists)
+        await pilot.press("o")
+        dialog = await come(pilot, Form)
+        dialog.query_one("#file").value = "a.csv"
+        dialog.query_one("#go").press()
+        await pilot.pause()
+        assert isinstance(app.screen, Form), "nothing is written over"
+        await pilot.press("escape")
+
+    stage.play(session, scene)
+    lines = (world.path / "a.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == ",".join(saving.COLUMNS)
+    assert len(lines) == 5
+    assert len((world.path / "a.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+
+
+def test_no_source_and_no_records(world: World, lab: Lab, stage: Stage) -> None:
+    session = world.session(lab, spec=None, source="")
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        assert "no source" in screen_text(app)
+        await pilot.press("r")
+        await pilot.pause()
+        assert any("there is no source" in text for text in told(app))
+        for key in ("1", "2", "3", "i", "x", "K", "u", "f5", "a", "space", "s"):
+            await pilot.press(key)
+        for size in ((40, 10), (200, 50)):
+            await pilot.resize_terminal(*size)
+            await pilot.pause()
+        await back(pilot)
+
+    stage.play(session, scene)
+
+
+def test_themes_without_colour(
+    session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KMSLAB_THEME", "ansi-dark")
+    monkeypatch.setenv("NO_COLOR", "1")
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        assert app.theme == "ansi-dark"
+        seen = []
+        for _ in THEMES:
+            await pilot.press("t")
+            seen.append(app.theme)
+        assert sorted(seen) == sorted(THEMES)
+        await pilot.press("f10")
+        assert app.read_only
+        await pilot.press("f10")
+        assert not app.read_only
+        app.clear_notifications()
+        app.tell(f"{MARKUP}\x1b[31m")
+        await until(pilot, lambda: f"{MARKUP}\\x1b[31m" in screen_text(app))
+
+    stage.play(session, scene, notifications=True)
+
+
+async def the_palette_has_every_action(app: Explorer, pilot: Pilot[None]) -> None:
+    from kmslab.tui.actions import APP, RECORDS
+    from kmslab.tui.commands import Commands
+
+    provider = Commands(app.screen)
+    hits = [hit async for hit in provider.discover()]
+    shown = {hit.text for hit in hits}
+    for action in (*RECORDS, *APP):
+        assert f"{action.title} ({action.shown_keys})" in shown
+    await pilot.press("colon")
+    await until(pilot, lambda: type(app.screen).__name__ == "CommandPalette")
+    await pilot.press(*"journals")
+    await until(pilot, lambda: "view: journals" in screen_text(app))
+    await pilot.press("enter")
+    await until(pilot, lambda: type(app.screen).__name__ == "Journals")
+
+
+def test_the_sessions_own_files_are_removed(tmp_path: Path) -> None:
+    from kmslab.tui.session import demo_session
+
+    with demo_session(locked=True) as session:
+        place = Path(session.options[1]).parent
+        assert session.read_only
+        assert place.is_dir()
+    assert not place.exists()
+    shutil.rmtree(tmp_path)
+
+
+def test_what_is_seen_and_kept(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            a_plaintext_is_seen_where_it_was_asked_for,
+            markup_is_shown_as_it_is,
+            a_filter_that_is_none_says_where,
+            the_palette_has_every_action,
+        ),
+    )
+
+
+def test_what_others_do_meanwhile(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(a_lab_that_another_process_changes_shows_it, a_source_that_vanishes_is_a_message),
+    )
