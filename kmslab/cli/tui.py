@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import fields
@@ -63,12 +65,28 @@ def tui(
         return
     from platformdirs import user_log_path
 
+    _check_terminal()
     from kmslab.tui.app import explore
 
     with _session(opening, columns, source, state, locked=read_only) as session:
         code = explore(session, user_log_path("kmslab", appauthor=False))
     if code:
         raise typer.Exit(code)
+
+
+def _check_terminal() -> None:
+    """SettingError where nobody could see the explorer, or press a key: it would wait for ever."""
+    from kmslab.errors import SettingError
+
+    if os.environ.get("TEXTUAL_DRIVER"):  # set by who shows it elsewhere, as --web does
+        return
+    for stream in (sys.stdin, sys.stderr):  # stdout is for data, here as everywhere
+        if stream is None or not stream.isatty():
+            raise SettingError(
+                f"{getattr(stream, 'name', 'a stream').strip('<>')} is no terminal, and the"
+                " explorer needs one; `kmslab campaign` and `kmslab census` do without,"
+                " and --web serves it to a browser"
+            )
 
 
 def _serve(opening: Opening, words: list[str], port: int) -> None:

@@ -34,6 +34,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Opened:
     monkeypatch.chdir(tmp_path)
     found = Opened(0)
     monkeypatch.setattr("kmslab.tui.app.explore", found.explore)
+    monkeypatch.setattr("kmslab.cli.tui._check_terminal", lambda: None)
     return found
 
 
@@ -48,6 +49,13 @@ def test_without_a_lab_it_is_the_demo_which_is_gone_afterwards(opened: Opened) -
     assert opened.keys[0] > 10
     assert session.spec is not None
     assert not Path(session.spec.location).exists()
+
+
+def test_without_a_terminal_it_is_refused_and_nothing_is_made(tmp_path: Path) -> None:
+    done = CliRunner(env={"TEXTUAL_DRIVER": ""}).invoke(app, ["tui"], prog_name="kmslab")
+    assert done.exit_code == 2
+    assert "is no terminal, and the explorer needs one" in done.stderr
+    assert "demo lab" not in done.stderr
 
 
 def test_a_lab_with_its_first_registered_source(opened: Opened, world: World) -> None:
