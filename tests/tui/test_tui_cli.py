@@ -94,6 +94,7 @@ def test_what_does_not_go_together_is_refused(opened: Opened, words: list[str], 
 def test_an_error_that_nobody_foresaw_is_its_exit_code(
     monkeypatch: pytest.MonkeyPatch, world: World
 ) -> None:
+    monkeypatch.setattr("kmslab.cli.tui._check_terminal", lambda: None)
     monkeypatch.setattr("kmslab.tui.app.explore", Opened(70).explore)
     assert run("--lab", str(world.path / "lab")) == 70
 
