@@ -196,6 +196,8 @@ def intent(plan: Plan) -> list[str]:
     if left := plan.total - plan.to_send:
         others = counted(left, "is left as it is", "are left as they are")
         sentences.append(f"The other {others}.")
+    if plan.spec.table is not None:
+        sentences.append("Rows that the table gets until then are judged and counted too.")
     if plan.options.atomic:
         sentences.append("With --atomic nothing is written unless every record succeeds.")
     return sentences

@@ -18,7 +18,7 @@ from kmslab.analysis.forecast import forecast
 from kmslab.campaign.accounts import account
 from kmslab.campaign.journal import Failure, Lost
 from kmslab.campaign.plan import DATA_KEYS, KeyMark, Options, Plan, Reason
-from kmslab.campaign.rendering import both_censuses, markdown
+from kmslab.campaign.rendering import both_censuses, intent, markdown
 from kmslab.campaign.rendering_html import html
 from kmslab.campaign.report import FailureGroup, Report, Results, failure_groups
 from kmslab.campaign.selection import Selection
@@ -292,6 +292,18 @@ class TestBothSay:
         assert "Left by the undo" in text
         assert "order-9" in text
         assert "1,000 more are in the journal:" in text
+
+
+def test_whoever_is_asked_is_told_what_a_run_would_do() -> None:
+    done = "open each new blob and compare, and write the new blobs back into"
+    assert intent(PLAN) == [
+        f"This will re-encrypt 90 records (90 calls to tencent, 2 s at that rate), {done}"
+        " /data/orders.csv.",
+        "The other 10 are left as they are.",
+    ]
+    # A plan does not hold a table: applications go on writing to it.
+    table = replace(PLAN, spec=SourceSpec("sqlite:///shop.db", table="orders"))
+    assert intent(table)[2:] == ["Rows that the table gets until then are judged and counted too."]
 
 
 def test_two_censuses_become_one() -> None:
