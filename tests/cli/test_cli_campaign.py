@@ -817,6 +817,8 @@ def test_ctrl_c_stops_and_resume_goes_on(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # What a shell has started in the background ignores it, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     ) as process:
         journals = world.path / "state" / "campaigns"
         until = time.monotonic() + 30

@@ -100,7 +100,11 @@ def test_a_stream_may_be_closed(closed: str) -> None:
 
 def test_ctrl_c_exits_with_130() -> None:
     process = subprocess.Popen(
-        [*KMSLAB, "inspect", "-", "--json"], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [*KMSLAB, "inspect", "-", "--json"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        # What a shell has started in the background ignores it, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stdin is not None
     assert process.stdout is not None
