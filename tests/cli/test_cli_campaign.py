@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -837,6 +838,15 @@ def test_ctrl_c_stops_and_resume_goes_on(
     assert sum(report["calls"].values()) == report["forecast"]["calls"]
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """Also where the suite is a background job of a shell, which ignores SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_a_second_ctrl_c_stops_at_once(capfd: pytest.CaptureFixture[str]) -> None:
     def interrupted_twice() -> None:
         with progress.watching("resume {id}") as watch:
