@@ -151,7 +151,7 @@ def make_app(
         yield
         threads.shutdown(cancel_futures=True)
 
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", endpoint(TencentDoor(callers, window))),
             Route("/v1/cmkManage/{name:path}", endpoint(CtyunDoor(callers, window))),
@@ -160,3 +160,6 @@ def make_app(
         ],
         lifespan=lifespan,
     )
+    # A redirection would repeat the query.
+    app.router.redirect_slashes = False
+    return app

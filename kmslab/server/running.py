@@ -120,13 +120,8 @@ def url_of(place: Place, listener: socket.socket) -> str:
     return f"{'https' if place.tls else 'http'}://{shown}:{port}"
 
 
-def serve(
-    app: Starlette, place: Place, listener: socket.socket, ready: Callable[[], None]
-) -> signal.Signals | None:
-    """Serve until SIGINT or SIGTERM; `ready` is called once requests are answered.
-
-    Requests that are under way then are finished first. Gives the signal.
-    """
+def server_of(app: Starlette, place: Place) -> uvicorn.Server:
+    """The server of an application; `serve(sockets=[…])` runs it, `should_exit` stops it."""
     config = uvicorn.Config(
         app,
         loop="asyncio",
@@ -143,8 +138,18 @@ def serve(
         timeout_graceful_shutdown=STOP_SECONDS,
         lifespan="on",
     )
+    return uvicorn.Server(config)
+
+
+def serve(
+    app: Starlette, place: Place, listener: socket.socket, ready: Callable[[], None]
+) -> signal.Signals | None:
+    """Serve until SIGINT or SIGTERM; `ready` is called once requests are answered.
+
+    Requests that are under way then are finished first. Gives the signal.
+    """
     with _stops_noted() as stops:
-        asyncio.run(_serve(uvicorn.Server(config), listener, ready))
+        asyncio.run(_serve(server_of(app, place), listener, ready))
     return stops[0] if stops else None
 
 
