@@ -69,6 +69,9 @@ def tencent_requests(cloud: Cloud) -> dict[str, dict[str, Any]]:
             "ValidTo": 0,
         },
         "DeleteImportedKeyMaterial": {"KeyId": external.key_id},
+        "GetServiceStatus": {},
+        "GetRegions": {},
+        "ListAlgorithms": {},
     }
 
 

@@ -106,6 +106,17 @@ TENCENT_FIELDS: dict[str, tuple[str, str]] = {
     ),
     "ImportKeyMaterial": ("EncryptedKeyMaterial* ImportToken* KeyId* ValidTo:i", ""),
     "DeleteImportedKeyMaterial": ("KeyId*", ""),
+    "GetServiceStatus": (
+        "",
+        "ServiceEnabled InvalidType UserLevel ProExpireTime ProRenewFlag ProResourceId "
+        "ExclusiveVSMEnabled ExclusiveHSMEnabled SubscriptionInfo CmkUserCount CmkLimit "
+        "IsAllowedDataKeyHosted IsAllowedSync",
+    ),
+    "GetRegions": ("", "Regions"),
+    "ListAlgorithms": (
+        "",
+        "SymmetricAlgorithms AsymmetricAlgorithms AsymmetricSignVerifyAlgorithms",
+    ),
 }
 CTYUN_KEY = (
     "cmkUuid keySpec keyState aliasName description creationDate primaryKeyVersion "

@@ -154,7 +154,7 @@ TENCENT_CAUSES: dict[str, Cause | None] = {
         "EnableKeyRotation", KeyId=lambda c: external_key(c).key_id
     ),
     "UnsupportedOperation.RotateNotSupported": at("RotateKey", KeyId=a_key),
-    "UnsupportedOperation": at("GetServiceStatus"),
+    "UnsupportedOperation": at("BindCloudResource"),
     "LimitExceeded": None,
     "RequestLimitExceeded": throttled,
     "RequestLimitExceeded.RotateRateLimited": rotated_twice,

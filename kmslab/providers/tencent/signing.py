@@ -10,9 +10,9 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Final
 
 from kmslab.encoding import b64
@@ -68,7 +68,8 @@ def date_of(timestamp: int) -> str:
     >>> date_of(1795298580)
     '2026-11-21'
     """
-    return datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
+    year, month, day = time.gmtime(timestamp)[:3]
+    return f"{year:04}-{month:02}-{day:02}"
 
 
 def canonical_request(
