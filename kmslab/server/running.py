@@ -29,11 +29,47 @@ BACKLOG: Final = 1024
 _STOPS: Final = (signal.SIGINT, signal.SIGTERM)
 
 
+class OneWrite:
+    """A transport that sends all that is written in one turn of the loop at once.
+
+    uvicorn writes head and body of an answer one after the other, and each write is a call of the
+    system that costs as much as reading the request.
+    """
+
+    def __init__(self, transport: Any) -> None:
+        self._transport = transport
+        self._loop = asyncio.get_running_loop()
+        self._parts: list[bytes] = []
+
+    def write(self, data: bytes) -> None:
+        """Send data before the loop waits again."""
+        if not self._parts:
+            self._loop.call_soon(self._send)
+        self._parts.append(data)
+
+    def close(self) -> None:
+        """Send what was written, then end the connection."""
+        self._send()
+        self._transport.close()
+
+    def _send(self) -> None:
+        if self._parts and not self._transport.is_closing():
+            self._transport.write(b"".join(self._parts))
+        self._parts.clear()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+
 class BoundedHttp(HttpToolsProtocol):
     """uvicorn's reader of HTTP, which takes no head of more than MOST_HEAD bytes (and a read)."""
 
     _head = 0
     _in_head = False
+
+    def connection_made(self, transport: Any) -> None:
+        """A client has come."""
+        super().connection_made(OneWrite(transport))  # type: ignore[arg-type]
 
     def on_message_begin(self) -> None:
         """A request begins."""
