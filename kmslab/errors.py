@@ -16,7 +16,9 @@ KmslabError
 │   │   ├── MaterialMismatch      imported material is not what was there before
 │   │   ├── UnknownAction
 │   │   ├── UnknownVersion        of the API
-│   │   └── UnknownRegion
+│   │   ├── UnknownRegion
+│   │   ├── RequestTooLarge
+│   │   └── UnsupportedProtocol   neither GET nor POST
 │   ├── InvalidCiphertext         one opaque refusal, whatever was wrong with the blob
 │   ├── DecryptFailed             the same for public-key ciphertext
 │   ├── KeyNotFound
@@ -30,6 +32,12 @@ KmslabError
 │   │   └── KeyNotPendingDeletion
 │   ├── ImportTokenExpired
 │   ├── Unauthorized
+│   ├── Unauthenticated           it is not shown who calls
+│   │   ├── UnknownCredential
+│   │   ├── UnknownToken
+│   │   ├── SignatureMismatch
+│   │   └── SignatureExpired      too old, or too far ahead
+│   │       └── RequestReplayed
 │   ├── BalanceExhausted
 │   ├── Unsupported
 │   │   ├── NotExternal
@@ -159,6 +167,14 @@ class UnknownRegion(InvalidRequest):
     """A region that this Kms is not in."""
 
 
+class RequestTooLarge(InvalidRequest):
+    """A request of more bytes than the provider takes."""
+
+
+class UnsupportedProtocol(InvalidRequest):
+    """A method of HTTP that the provider does not take."""
+
+
 class InvalidCiphertext(KmsError):
     """A blob that does not open: malformed, foreign, cut, altered, or under another context.
 
@@ -216,6 +232,30 @@ class ImportTokenExpired(KmsError):
 
 class Unauthorized(KmsError):
     """The credential has no right to this call on this key."""
+
+
+class Unauthenticated(KmsError):
+    """A request without a signature that can be checked."""
+
+
+class UnknownCredential(Unauthenticated):
+    """A request in the name of a credential that is not there, or is revoked."""
+
+
+class UnknownToken(Unauthenticated):
+    """A request with a token of a temporary credential that is not there."""
+
+
+class SignatureMismatch(Unauthenticated):
+    """A signature that is not the one of this request under its credential's secret key."""
+
+
+class SignatureExpired(Unauthenticated):
+    """A signature whose time is too far from the provider's."""
+
+
+class RequestReplayed(SignatureExpired):
+    """A request that was made before: its id or nonce is used up."""
 
 
 class BalanceExhausted(KmsError):

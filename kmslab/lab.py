@@ -39,7 +39,7 @@ from kmslab.providers.tencent import codes as tencent_codes
 from kmslab.providers.tencent import wire as tencent_wire
 from kmslab.providers.tencent.service import DEFAULT_REGION as TENCENT_REGION
 from kmslab.providers.tencent.service import TencentKms
-from kmslab.secret import Entropy, system_entropy
+from kmslab.secret import Entropy, Secret, system_entropy
 
 # Of Tencent's: what the cloud does not show, and the lab does.
 _LAB_ACTIONS = ("ListKeyVersions",)
@@ -433,6 +433,14 @@ class Credentials:
         """End a credential, by its name or secret id."""
         self._keystore.begin()
         return credentials.revoke(self._keystore, self._act_for("RevokeCredential"), name)
+
+    def secret_key(self, secret_id: str) -> Secret:
+        """The secret key of a credential in force, for checking a signature.
+
+        CredentialError where none in force has this secret id.
+        """
+        self._keystore.begin()
+        return credentials.secret_key(self._keystore, secret_id)
 
     def list(self) -> tuple[Credential, ...]:
         """Every credential, oldest first, revoked ones too."""

@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "re-encrypt": ("data", "Re-encrypt a blob to its key's primary version or another key."),
     "inspect": ("inspect_", "Explain a blob part by part; no lab is needed."),
     "call": ("call", "Make one call with the provider's own request and answer."),
+    "serve": ("serve", "Serve a lab over HTTP to the vendors' own clients."),
     "campaign": ("campaign", "Re-encrypt everything that a source holds."),
     "census": ("census", "Count the records of a source by key and version."),
     "retire": ("retire", "Disable or delete a key once nothing is left on it."),

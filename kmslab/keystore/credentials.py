@@ -104,9 +104,10 @@ def find(keystore: Keystore, name: str) -> Credential:
 
 
 def secret_key(keystore: Keystore, secret_id: str) -> Secret:
-    """The secret key of a credential in force, for checking a signature."""
+    """The secret key of a credential in force, by its secret id, for checking a signature."""
     with keystore.steady():
-        row = _in_force(keystore.credentials, secret_id)
+        rows = [row for row in keystore.credentials if row.secret_id == secret_id]
+        row = _in_force(rows, secret_id)
         return keystore.subkeys.open("credentials", row.sealed, row.secret_id)
 
 

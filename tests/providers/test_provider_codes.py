@@ -154,7 +154,7 @@ TENCENT_CAUSES: dict[str, Cause | None] = {
         "EnableKeyRotation", KeyId=lambda c: external_key(c).key_id
     ),
     "UnsupportedOperation.RotateNotSupported": at("RotateKey", KeyId=a_key),
-    "UnsupportedOperation": at("GetServiceStatus"),
+    "UnsupportedOperation": at("BindCloudResource"),
     "LimitExceeded": None,
     "RequestLimitExceeded": throttled,
     "RequestLimitExceeded.RotateRateLimited": rotated_twice,
@@ -163,6 +163,14 @@ TENCENT_CAUSES: dict[str, Cause | None] = {
     "InvalidAction": at("Nonsense"),
     "NoSuchVersion": at("ReEncrypt", Version="2017-03-12"),
     "UnsupportedRegion": at("ReEncrypt", Region="ap-beijing"),
+    # What a server says of a request before it is a call (tests/server).
+    "RequestSizeLimitExceeded": None,
+    "UnsupportedProtocol": None,
+    "AuthFailure.InvalidAuthorization": None,
+    "AuthFailure.SecretIdNotFound": None,
+    "AuthFailure.TokenFailure": None,
+    "AuthFailure.SignatureFailure": None,
+    "AuthFailure.SignatureExpire": None,
 }
 
 
@@ -241,6 +249,13 @@ CTYUN_CAUSES: dict[str, tuple[str, Cause | None]] = {
         "404",
         at("encrypt", cmkUuid=lambda c: changed(c, "disable_key"), plaintext="YQ=="),
     ),
+    # What a server says of a request before it is a call (tests/server).
+    "LAB.RequestTooLarge": ("400", None),
+    "LAB.Unauthenticated": ("401", None),
+    "LAB.UnknownCredential": ("401", None),
+    "LAB.SignatureMismatch": ("401", None),
+    "LAB.SignatureExpired": ("401", None),
+    "LAB.RequestReplayed": ("401", None),
     "LAB.Throttled": ("500", too_often),
     "LAB.InternalError": ("500", None),
     "KMS.0514": ("500", None),  # the seed's own sample of a code; what it means is not known

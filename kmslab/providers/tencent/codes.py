@@ -170,6 +170,43 @@ CODES = (
     Code("InvalidAction", "操作不存在。", "The action does not exist.", errors.UnknownAction),
     Code("NoSuchVersion", "接口版本不存在。", "No such API version.", errors.UnknownVersion),
     Code("UnsupportedRegion", "不支持该地域。", "Unsupported region.", errors.UnknownRegion),
+    Code(
+        "RequestSizeLimitExceeded",
+        "请求包超过限制大小。",
+        "The request is too large.",
+        errors.RequestTooLarge,
+    ),
+    Code(
+        "UnsupportedProtocol",
+        "HTTP(S) 请求协议错误，只支持 GET 和 POST 请求。",
+        "Unsupported protocol: only GET and POST requests are supported.",
+        errors.UnsupportedProtocol,
+    ),
+    Code(
+        "AuthFailure.InvalidAuthorization",
+        "请求头部的 Authorization 不符合标准。",
+        "The Authorization header is invalid.",
+        errors.Unauthenticated,
+    ),
+    Code(
+        "AuthFailure.SecretIdNotFound",
+        "密钥不存在。",
+        "The SecretId does not exist.",
+        errors.UnknownCredential,
+    ),
+    Code("AuthFailure.TokenFailure", "Token 错误。", "Invalid token.", errors.UnknownToken),
+    Code(
+        "AuthFailure.SignatureFailure",
+        "签名错误。",
+        "Incorrect signature.",
+        errors.SignatureMismatch,
+    ),
+    Code(
+        "AuthFailure.SignatureExpire",
+        "签名过期。",
+        "The signature has expired.",
+        errors.SignatureExpired,
+    ),
 )
 
 _BY_CODE: Mapping[str, Code] = {code.code: code for code in CODES}

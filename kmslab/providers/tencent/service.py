@@ -464,6 +464,26 @@ class TencentKms:
             keystore = self._session.keystore
             return lifecycle.delete_material(keystore, op.act(), key_id, check).key()
 
+    # The service
+
+    def get_service_status(self) -> int:
+        """The service is there as long as the lab is; the number of keys in the region."""
+        with Operation(self._session, "GetServiceStatus") as op:
+            return len(self._listed(op))
+
+    def get_regions(self) -> tuple[str, ...]:
+        """This region, and every other that the lab has keys of this provider in."""
+        with Operation(self._session, "GetRegions") as op:
+            self._session.authorise(op.action)
+            rows = (unit.row for unit in self._session.keystore.units.values())
+            return tuple(sorted({self.region, *(r.region for r in rows if r.provider == TENCENT)}))
+
+    def list_algorithms(self) -> tuple[KeySpec, ...]:
+        """The specs that keys can have."""
+        with Operation(self._session, "ListAlgorithms") as op:
+            self._session.authorise(op.action)
+            return tuple(KeySpec)
+
     # Requests as the cloud takes them
 
     def call(

@@ -66,9 +66,6 @@ UNSUPPORTED = frozenset(
         "AsymmetricSm2Decrypt",
         "SignByAsymmetricKey",
         "VerifyByAsymmetricKey",
-        "GetServiceStatus",
-        "GetRegions",
-        "ListAlgorithms",
         "BindCloudResource",
         "UnbindCloudResource",
         "ImportDataKey",
@@ -389,6 +386,39 @@ def _import_key_material(kms: TencentKms, p: Fields) -> dict[str, Any]:
     return {}
 
 
+# The service
+
+
+def _get_service_status(kms: TencentKms, _p: Fields) -> dict[str, Any]:
+    # What a lab has none of is 0, false or empty; it has room for as many keys as an integer holds.
+    return {
+        "ServiceEnabled": True,
+        "InvalidType": 1,
+        "UserLevel": 0,
+        "ProExpireTime": 0,
+        "ProRenewFlag": 0,
+        "ProResourceId": "",
+        "ExclusiveVSMEnabled": False,
+        "ExclusiveHSMEnabled": False,
+        "SubscriptionInfo": "",
+        "CmkUserCount": kms.get_service_status(),
+        "CmkLimit": 2**31 - 1,
+        "IsAllowedDataKeyHosted": False,
+        "IsAllowedSync": False,
+    }
+
+
+def _list_algorithms(kms: TencentKms, _p: Fields) -> dict[str, Any]:
+    found = kms.list_algorithms()
+    symmetric = [{"KeyUsage": "ENCRYPT_DECRYPT", "Algorithm": s} for s in found if s.symmetric]
+    pairs = [{"KeyUsage": _RSA_USAGE, "Algorithm": s} for s in found if not s.symmetric]
+    return {
+        "SymmetricAlgorithms": symmetric,
+        "AsymmetricAlgorithms": pairs,
+        "AsymmetricSignVerifyAlgorithms": [],
+    }
+
+
 def _on_key(
     act: Callable[[TencentKms, str], object],
 ) -> Callable[[TencentKms, Fields], dict[str, Any]]:
@@ -500,6 +530,9 @@ ACTIONS: Mapping[str, Action] = {
         (Parameter("NumberOfBytes", Kind.INTEGER, required=True),),
         lambda kms, p: {"Plaintext": b64(kms.generate_random(p["NumberOfBytes"]))},
     ),
+    "GetServiceStatus": Action((), _get_service_status),
+    "GetRegions": Action((), lambda kms, p: {"Regions": list(kms.get_regions())}),
+    "ListAlgorithms": Action((), _list_algorithms),
     "GetPublicKey": Action(_KEY, _get_public_key),
     "AsymmetricRsaDecrypt": Action(
         needed("KeyId", "Ciphertext", "Algorithm"), _asymmetric_rsa_decrypt

@@ -1,0 +1,1 @@
+"""The lab as an HTTP server, to which the vendors' own clients connect (docs/wire.md)."""

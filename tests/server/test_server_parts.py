@@ -1,0 +1,179 @@
+"""The parts of a server that need no socket: the window, the log, the metrics, rate limits."""
+
+from __future__ import annotations
+
+import io
+import json
+import threading
+from datetime import timedelta
+
+import pytest
+from wire_server import serving
+
+from kmslab import Lab, ManualClock
+from kmslab.errors import RequestReplayed, SignatureExpired, Throttled
+from kmslab.server import logs
+from kmslab.server.logs import JsonLog
+from kmslab.server.metrics import BUCKETS, Metrics
+from kmslab.server.window import WINDOW, Window
+
+
+@pytest.mark.parametrize("skew", [-WINDOW, 0.0, WINDOW])
+def test_the_window_is_five_minutes_either_way(manual_clock: ManualClock, skew: float) -> None:
+    window, now = Window(manual_clock), manual_clock.time()
+    window.check(now + skew)
+    window.check(0.0, now + skew)
+    with pytest.raises(SignatureExpired):
+        window.check(now + skew + (1 if skew >= 0 else -1) * (WINDOW + 1))
+
+
+@pytest.mark.parametrize("wait", [0, 1, 299, 300, 301, 599, 600])
+def test_what_is_used_up_stays_so_as_long_as_it_could_be_sent(
+    manual_clock: ManualClock, wait: int
+) -> None:
+    """A request of a time 5 minutes ahead could be made again for 10 minutes."""
+    window = Window(manual_clock)
+    for second in range(0, 900, 60):
+        window.use_up("caller", f"id-{second}")
+        with pytest.raises(RequestReplayed):
+            window.use_up("caller", f"id-{second}")
+        window.use_up("another caller", f"id-{second}")
+        manual_clock.advance(timedelta(seconds=60))
+    window.use_up("caller", "last")
+    manual_clock.advance(timedelta(seconds=wait))
+    with pytest.raises(RequestReplayed):
+        window.use_up("caller", "last")
+
+
+def test_what_is_remembered_is_forgotten_and_bounded(manual_clock: ManualClock) -> None:
+    window = Window(manual_clock, most=10)
+    for number in range(10):
+        window.use_up("caller", str(number))
+    with pytest.raises(Throttled):
+        window.use_up("caller", "10")
+    manual_clock.advance(timedelta(seconds=3 * WINDOW + 1))
+    for number in range(10):
+        window.use_up("caller", str(number))
+
+
+def test_an_id_is_taken_by_one_thread_alone(manual_clock: ManualClock) -> None:
+    window, taken = Window(manual_clock), []
+
+    def take() -> None:
+        for number in range(500):
+            try:
+                window.use_up("caller", str(number))
+            except RequestReplayed:
+                continue
+            taken.append(number)
+
+    threads = [threading.Thread(target=take) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == list(range(500))
+
+
+# Logs and metrics
+
+
+def test_a_log_line_is_json_with_its_time(manual_clock: ManualClock) -> None:
+    text = io.StringIO()
+    log = JsonLog(text, manual_clock)
+    log("started", port=8400, empty="", none=None)
+    log.request(code="OK", status=0)
+    log.close()
+    lines = [json.loads(line) for line in text.getvalue().splitlines()]
+    assert lines == [
+        {"time": "2026-01-01T00:00:00.000Z", "event": "started", "port": 8400},
+        {"time": "2026-01-01T00:00:00.000Z", "event": "request", "code": "OK", "status": 0},
+    ]
+
+
+def test_a_quiet_log_tells_what_is_wrong_with_the_lab(manual_clock: ManualClock) -> None:
+    text = io.StringIO()
+    log = JsonLog(text, manual_clock, quiet=True)
+    log.request(code="OK")
+    log.request(code="InternalError", problem="TamperedLab in state.py, line 1")
+    log.close()
+    assert [json.loads(line)["code"] for line in text.getvalue().splitlines()] == ["InternalError"]
+
+
+class Stuck(io.StringIO):
+    """A stream that nobody reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.goes_on = threading.Event()
+
+    def write(self, text: str) -> int:
+        self.goes_on.wait(20)
+        return super().write(text)
+
+
+def test_a_log_that_nobody_reads_holds_nothing_up(
+    manual_clock: ManualClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logs, "MOST_WAITING", 50)
+    monkeypatch.setattr(logs, "CLOSE_SECONDS", 0.05)
+    stream = Stuck()
+    log = JsonLog(stream, manual_clock)
+    for number in range(2000):
+        log.request(number=number)
+    assert log.dropped >= 900
+    log.close()
+    stream.goes_on.set()
+    log.close()
+    log._thread.join(20)
+    assert not log._thread.is_alive()
+
+
+def test_metrics_add_up() -> None:
+    metrics = Metrics()
+    for seconds in (0.0001, 0.002, 0.002, 99.0):
+        metrics.note("tencent", "ReEncrypt", "OK", seconds)
+    metrics.note("ctyun", "", "LAB.Unauthenticated", 0.01)
+    lines = metrics.text(3).splitlines()
+    assert 'kmslab_requests_total{provider="tencent",action="ReEncrypt",code="OK"} 4' in lines
+    assert 'kmslab_request_seconds_bucket{provider="tencent",le="0.0005"} 1' in lines
+    assert 'kmslab_request_seconds_bucket{provider="tencent",le="0.0025"} 3' in lines
+    assert 'kmslab_request_seconds_bucket{provider="tencent",le="+Inf"} 4' in lines
+    assert 'kmslab_request_seconds_count{provider="tencent"} 4' in lines
+    assert "kmslab_log_lines_dropped_total 3" in lines
+    assert len([line for line in lines if "_bucket{" in line]) == 2 * (len(BUCKETS) + 1)
+
+
+# Rate limits
+
+
+def test_calls_beyond_the_limit_are_throttled(manual_clock: ManualClock) -> None:
+    """100 a second for each action, region and credential (seed 000)."""
+    with Lab.in_memory(clock=manual_clock) as lab:
+        key = lab.tencent().create_key("orders")
+        blob = lab.tencent().encrypt(key.key_id, b"x")
+        body = json.dumps({"CiphertextBlob": blob}).encode()
+        with serving(lab, rate_limit=True) as wire:
+            request = wire.tc3(action="Decrypt", body=body)
+            codes = [wire.send_tc3(request).code for _ in range(101)]
+            assert codes == [""] * 100 + ["RequestLimitExceeded"]
+            other = wire.tc3(action="ReEncrypt", body=body)
+            assert wire.send_tc3(other).code == ""
+            manual_clock.advance(timedelta(seconds=0.025))
+            codes = [wire.send_tc3(request).code for _ in range(3)]
+            assert codes == ["", "", "RequestLimitExceeded"]
+
+
+def test_an_error_of_the_lab_is_an_internal_error(lab: Lab) -> None:
+    """A lab that cannot be used is told of in the log by its kind, and by /healthz."""
+    with serving(lab) as wire:
+        lab.close()
+        reply = wire.send_tc3()
+        assert (reply.status, reply.code) == (200, "InternalError")
+        reply = wire.send_eop()
+        assert (reply.status, reply.code) == (500, "LAB.InternalError")
+        reply = wire.send("GET", "/healthz", {})
+        assert reply.status == 503
+        assert reply.json["problem"].startswith("LabClosed")
+    problems = [json.loads(line)["problem"] for line in wire.log.getvalue().splitlines()]
+    assert [problem.partition(" ")[0] for problem in problems] == ["LabClosed"] * 2
