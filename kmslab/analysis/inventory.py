@@ -52,7 +52,8 @@ COLUMNS: Final = (
     "version_made_at",
     "primary_until",
 )
-"""What `inspect` adds, beside the days and the error."""
+ADDED: Final = (*COLUMNS, "age_days", "stale_days", "error")
+"""What `inspect` adds to a frame."""
 
 _HEADER, _RECORD, _FINGERPRINT, _CREATED_AT, _UNKNOWN = range(5)
 
@@ -126,10 +127,10 @@ def inspect(
     """A new frame: the columns of `frame`, and what the heads of its blobs say.
 
     Needs a column `ciphertext_blob` of texts; reads `provider`, `key_id`, `created_at`,
-    `encryption_context`, `source_key_id` and `source_key_version_id` where they are there. Blobs
-    are looked at strictly. With `providers`, a `Lab` for example, versions are told apart; `now` is
-    what ages are counted to (the system's time, if it is not given). FrameError where a column is
-    missing, or holds something else.
+    `re_encrypted_at`, `encryption_context`, `source_key_id` and `source_key_version_id` where they
+    are there. Blobs are looked at strictly. With `providers`, a `Lab` for example, versions are
+    told apart; `now` is what ages are counted to (the system's time, if it is not given).
+    FrameError where a column is missing, or holds something else.
 
     ================== ======================= =====================================================
     column             dtype                   what it holds; NA where it is not known
@@ -147,7 +148,7 @@ def inspect(
     context_known_by   category                header, record, unknown
     version_made_at    datetime64[us, UTC]
     primary_until      datetime64[us, UTC]     when the version stopped being primary
-    age_days           float64                 since created_at
+    age_days           float64                 since the blob was made
     stale_days         float64                 since primary_until; 0 while it is primary
     error              string                  why the text is no blob of its provider
     ================== ======================= =====================================================
@@ -155,25 +156,35 @@ def inspect(
     A Tencent cloud's blob names no key. Where some record with the same fingerprint names its key
     in `key_id`, all of them are on that key (inferred, as equal fingerprints are); where two name
     different ones, one of them is wrong, and `error` says so. Its version is the one that was
-    primary at `created_at`, which must therefore be the time at which the blob was made, and not
-    that of the row around it.
+    primary when the blob was made: at `re_encrypted_at`, where the frame has it, else at
+    `created_at`. After a campaign, which leaves `created_at` as it is, the versions of such blobs
+    are those of before.
     """
     check_columns(frame, ["ciphertext_blob"])
     ages_to = moment(now)
     heads = many_heads(blobs(frame), strict=True)
     rows = _Rows(frame, heads, _Keys(providers))
     columns = rows.columns()
-    age = np.full(len(frame), np.nan)
     if "created_at" in frame.columns:
-        columns["created_at"] = rows.created_at
-        age = days(ages_to, rows.created_at).to_numpy()
+        columns["created_at"] = times(frame, "created_at")
     until = pd.Series(columns["primary_until"])
     primary = columns["is_primary"].to_numpy(dtype=bool, na_value=False)
     stale_days = np.where(primary, 0.0, days(ages_to, until).to_numpy())
     added = {name: columns[name] for name in ["created_at", *COLUMNS] if name in columns}
-    added["age_days"], added["stale_days"] = age, stale_days
+    added["age_days"] = days(ages_to, rows.made_at).to_numpy()
+    added["stale_days"] = stale_days
     added["error"] = columns["error"]
     return frame.assign(**added)
+
+
+def _made_at(frame: pd.DataFrame) -> pd.Series[Any]:
+    """When each blob was made, as far as the frame tells."""
+    made = pd.Series(pd.NaT, index=frame.index, dtype=TIME)
+    for name in ("created_at", "re_encrypted_at"):
+        if name in frame.columns:
+            found = times(frame, name)
+            made = found.where(found.notna(), made)
+    return made
 
 
 class _Rows:
@@ -188,11 +199,7 @@ class _Rows:
         self._heads = heads
         self._keys = keys
         self._facts = _Facts()
-        self.created_at = (
-            times(frame, "created_at")
-            if "created_at" in frame.columns
-            else pd.Series(pd.NaT, index=frame.index, dtype=TIME)
-        )
+        self.made_at = _made_at(frame)
         claims, names = self._factorized("provider")
         self._case, cases = pd.factorize(heads.codes * (len(names) + 1) + claims + 1)
         heads_of, claims_of = np.divmod(cases, len(names) + 1)
@@ -286,7 +293,7 @@ class _Rows:
         if not found:
             return
         starts = pd.Series([period.since for period in found], dtype=TIME).astype("int64")
-        created = self.created_at.iloc[rows]
+        created = self.made_at.iloc[rows]
         at = np.searchsorted(starts.to_numpy(), created.astype("int64").to_numpy(), "right") - 1
         told = (at >= 0) & created.notna().to_numpy()
         numbers = np.array(
