@@ -55,6 +55,14 @@ COLUMNS: Final = (
 ADDED: Final = (*COLUMNS, "age_days", "stale_days", "error")
 """What `inspect` adds to a frame."""
 
+_TEXTS: Final = (
+    "provider",
+    "key_id",
+    "encryption_context",
+    "source_key_id",
+    "source_key_version_id",
+)
+
 _HEADER, _RECORD, _FINGERPRINT, _CREATED_AT, _UNKNOWN = range(5)
 
 _Ints = NDArray[np.int64]
@@ -162,6 +170,9 @@ def inspect(
     """
     check_columns(frame, ["ciphertext_blob"])
     ages_to = moment(now)
+    for name in _TEXTS:
+        if name in frame.columns:
+            strings(frame, name)
     heads = many_heads(blobs(frame), strict=True)
     rows = _Rows(frame, heads, _Keys(providers))
     columns = rows.columns()

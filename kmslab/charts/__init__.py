@@ -18,12 +18,13 @@ import numpy as np
 import pandas as pd
 
 from kmslab.analysis.frame_columns import check_columns, moment
-from kmslab.charts.drawing import FONTS as FONTS
-from kmslab.charts.drawing import (
+from kmslab.charts.shared import FONTS as FONTS
+from kmslab.charts.shared import (
     dates,
     drawing,
     legend,
     remark,
+    room,
     short,
     short_numbers,
     whole_numbers,
@@ -86,7 +87,8 @@ def _version_name(row: Any) -> str:
     alias = getattr(row, "alias", None)
     key = alias if isinstance(alias, str) else row.key_id
     if pd.isna(key):
-        return "key not known"
+        provider = getattr(row, "provider", None)
+        return f"{provider}, key not known" if isinstance(provider, str) else "provider not known"
     short = key if isinstance(alias, str) else str(key)[:8]
     return f"{short} v{row.version_number}" if not pd.isna(row.version_number) else f"{short} v?"
 
@@ -133,20 +135,33 @@ def age_histogram(inventory: pd.DataFrame, *, bins: int = 30, ax: Axes | None = 
 
 
 def version_timeline(
-    versions: pd.DataFrame, *, now: datetime | None = None, ax: Axes | None = None
+    versions: pd.DataFrame,
+    census: pd.DataFrame | None = None,
+    *,
+    now: datetime | None = None,
+    ax: Axes | None = None,
 ) -> Axes:
     """When each version was primary, a line for each key: `frames.versions(lab)`, or some of it.
 
-    With a column `records` (of a census, merged by `key_version_id`) the number on each version is
-    written into it.
+    With a census the number of records on each version is written into it, where there is room.
     """
     check_columns(versions, ["key_id", "version_number", "made_at", "primary_until", "is_primary"])
+    records: dict[str, int] = {}
+    if census is not None:
+        check_columns(census, ["key_version_id", "records"])
+        sums = census.groupby("key_version_id", observed=True)["records"].sum()
+        records = {str(version): int(count) for version, count in sums.items()}
     end = moment(now)
     rows = versions[versions["is_primary"].notna()]
     keys = list(dict.fromkeys(rows["key_id"].astype(str)))
+    whole = end - rows["made_at"].min() if len(rows) else pd.Timedelta(days=1)
     with drawing(ax, "When each version was primary", rows=len(keys)) as axes:
+        row: Any
         for row in rows.itertuples():
-            _period(axes, row, keys.index(str(row.key_id)), end)
+            number = "?" if pd.isna(row.version_number) else row.version_number
+            held = records.get(str(row.key_version_id), 0)
+            said = f"v{number}" if census is None else f"v{number}: {held:,}"
+            _period(axes, row, keys.index(str(row.key_id)), end, whole, said)
         names = [_key_name(rows[rows["key_id"].astype(str) == key].iloc[0]) for key in keys]
         axes.set_yticks(range(len(keys)), names)
         axes.set_ylim(len(keys) - 0.4, -0.6)
@@ -156,21 +171,16 @@ def version_timeline(
     return axes
 
 
-def _period(axes: Axes, row: Any, place: int, end: pd.Timestamp) -> None:
+def _period(
+    axes: Axes, row: Any, place: int, end: pd.Timestamp, whole: pd.Timedelta, said: str
+) -> None:
     until = end if pd.isna(row.primary_until) else row.primary_until
     start = row.made_at.tz_convert("UTC").tz_localize(None)
     width = until.tz_convert("UTC").tz_localize(None) - start
-    axes.barh(
-        place,
-        width,
-        left=start,
-        height=0.6,
-        color=CURRENT if row.is_primary else STALE,
-        edgecolor="white",
-    )
-    records = getattr(row, "records", None)
-    number = "?" if pd.isna(row.version_number) else row.version_number
-    said = f"v{number}" if records is None or pd.isna(records) else f"v{number}: {records:,.0f}"
+    color = CURRENT if row.is_primary else STALE
+    axes.barh(place, width, left=start, height=0.66, color=color, edgecolor="white")
+    if not room(axes, width / whole, len(said)):
+        return
     axes.text(
         start + width / 2,
         place,
@@ -215,33 +225,43 @@ def exposure_map(
     exposure: pd.DataFrame,
     *,
     values: str = "record_days",
-    owners: int = 12,
+    most: int = 12,
     ax: Axes | None = None,
 ) -> Axes:
     """Owners against keys, darker where more is stale: `df.kms.exposure()`.
 
-    `values` is the column that is shown; the `owners` with the most of it have a line each, all
-    others one together. With a column `alias` keys are named by it.
+    `values` is the column that is shown. The `most` owners and keys with the most of it have a line
+    each, all others one together; those without any have none. With a column `alias` keys are
+    named by it.
     """
     check_columns(exposure, ["owner", "key_id", values])
-    named = exposure.assign(
-        key=[_key_name(row) for _, row in exposure.iterrows()],
-        owner=exposure["owner"].astype("string").fillna("no owner"),
-    )
-    table = named.pivot_table(values, "owner", "key", aggfunc="sum", fill_value=0, observed=True)
-    table = table.loc[table.sum(axis=1).sort_values(ascending=False).index]
-    table = table[table.sum().sort_values(ascending=False).index]
-    if len(table) > owners:
-        rest = table.iloc[owners:].sum().rename(f"{len(table) - owners} others")
-        table = pd.concat([table.iloc[:owners], rest.to_frame().T])
-    unit = values.replace("_", "-" if values == "record_days" else " ")
-    title = f"Whose records are stale, on which key ({unit})"
-    with drawing(ax, title, rows=len(table) + 2) as axes:
+    named = exposure[exposure[values] > 0]
+    table = pd.DataFrame()
+    if len(named):
+        named = named.assign(
+            key=[_key_name(row) for _, row in named.iterrows()],
+            owner=named["owner"].astype("string").fillna("no owner"),
+        )
+        table = named.pivot_table(
+            values, "owner", "key", aggfunc="sum", fill_value=0, observed=True
+        )
+        table = _most(_most(table, most).T, most).T
+    unit = {"record_days": "record-days"}.get(values, values.replace("_", " "))
+    with drawing(ax, "Stale records by owner and key", rows=len(table) + 3) as axes:
         if table.size:
             _heat(axes, table, unit)
         axes.set_xlabel("key")
         axes.set_ylabel("owner")
     return axes
+
+
+def _most(table: pd.DataFrame, most: int) -> pd.DataFrame:
+    """The rows of a table with the most in them, the others as one row."""
+    table = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
+    if len(table) <= most:
+        return table
+    rest = table.iloc[most - 1 :].sum().rename(f"{len(table) - most + 1} others")
+    return pd.concat([table.iloc[: most - 1], rest.to_frame().T])
 
 
 def _heat(axes: Axes, table: pd.DataFrame, unit: str) -> None:
@@ -250,8 +270,10 @@ def _heat(axes: Axes, table: pd.DataFrame, unit: str) -> None:
     axes.grid(visible=False)
     axes.set_xticks(range(table.shape[1]), [str(n) for n in table.columns], rotation=30, ha="right")
     axes.set_yticks(range(table.shape[0]), [str(n) for n in table.index])
+    if not room(axes, 0.6 / shown.shape[1], 4):
+        shown = np.zeros((0, 0))  # no room for numbers
     for row, column in np.ndindex(*shown.shape):
-        dark = shown[row, column] > 0.55 * (shown.max() or 1)
+        dark = shown[row, column] > 0.5 * shown.max()
         if shown[row, column]:
             axes.text(
                 column,
@@ -269,26 +291,42 @@ def _heat(axes: Axes, table: pd.DataFrame, unit: str) -> None:
 
 
 def forecast_curves(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """How many records are left as hours go by, a line for each provider and rate:
+    """How many records are left as time goes by, a line for each provider and rate:
     `rotation.forecast(inventory, rates=...)`."""
     check_columns(curves, ["provider", "rate", "hours", "left"])
+    unit, size = _unit(curves["hours"].max() if len(curves) else 0.0)
+    providers = list(dict.fromkeys(curves["provider"]))
+    rates = sorted(set(curves["rate"]))
     with drawing(ax, "How long re-encryption takes") as axes:
-        groups = curves.groupby(["provider", "rate"], observed=True, sort=False)
-        for number, ((provider, rate), curve) in enumerate(groups):
+        for name, curve in curves.groupby(["provider", "rate"], observed=True, sort=False):
+            provider, rate = name
+            end = curve["hours"].iloc[-1] * size
             axes.plot(
-                curve["hours"],
+                curve["hours"] * size,
                 curve["left"],
-                color=_GREYS[number % len(_GREYS)],
-                ls=_LINES[number // len(_GREYS) % len(_LINES)] if number >= 4 else _LINES[number],
-                label=f"{provider}, {rate:g} calls/s: {curve['hours'].iloc[-1]:,.3g} h",
+                color=_GREYS[rates.index(rate) % len(_GREYS)],
+                ls=_LINES[providers.index(provider) % len(_LINES)],
+                label=f"{provider}, {rate:g} calls/s: {end:,.3g} {unit}",
             )
         axes.set_ylim(bottom=0)
         axes.set_xlim(left=0)
-        axes.set_xlabel("hours since the start")
+        axes.set_xlabel(f"time since the start ({unit})")
         axes.set_ylabel("records left")
         whole_numbers(axes.yaxis)
         legend(axes)
     return axes
+
+
+def _unit(hours: float) -> tuple[str, float]:
+    """The unit in which a time is a number that can be read, and how many of it an hour has.
+
+    >>> _unit(0.01), _unit(100)
+    (('s', 3600.0), ('days', 0.041666666666666664))
+    """
+    for least, unit, size in ((72, "days", 1 / 24), (2, "h", 1.0), (0.05, "min", 60.0)):
+        if hours >= least:
+            return unit, size
+    return "s", 3600.0
 
 
 def simulation_curves(
@@ -309,12 +347,15 @@ def simulation_curves(
             )
         if limit_days is not None:
             axes.axhline(limit_days, color="black", lw=0.8)
-            axes.text(0, limit_days, f" {limit_days:g} days", va="bottom", fontsize="x-small")
-        axes.set_ylim(bottom=0)
+            axes.text(
+                0, limit_days, f" limit: {limit_days:g} days", va="bottom", fontsize="x-small"
+            )
+        highest = max([limit_days or 0, *(days["age_p99_days"].max() for days in daily.values())])
+        axes.set_ylim(0, 1.4 * highest)  # with room for the legend
         axes.set_xlim(left=0)
         axes.set_xlabel("years")
         axes.set_ylabel("age (days)")
-        legend(axes)
+        legend(axes, columns=2)
     return axes
 
 

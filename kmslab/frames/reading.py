@@ -42,8 +42,8 @@ def read(
     """The records of a source, under kmslab's own names of columns, each of its fitting dtype.
 
     A source is what a campaign takes: a CSV, JSONL or Parquet file, a directory, a glob, or with
-    `table` a database URL. Columns that the source does not have are not in the frame, nor those
-    that mean nothing to kmslab. SourceError where it cannot be read.
+    `table` a database URL. What is empty is NA. Columns that the source does not have are not in
+    the frame, nor those that mean nothing to kmslab. SourceError where it cannot be read.
 
     >>> path = getfixture("tmp_path") / "orders.csv"
     >>> _ = path.write_text("record_id,ciphertext_blob\\n订单-1,a21z\\n", encoding="utf-8")
@@ -58,7 +58,9 @@ def read(
     named = source.fields | {field for field, value in given.items() if value is not None}
     return pd.DataFrame(
         {
-            name: pd.Series([c for chunk in chunks for c in column_of(chunk, field)], dtype=dtype)
+            name: pd.Series(
+                [cell or None for chunk in chunks for cell in column_of(chunk, field)], dtype=dtype
+            )
             for field, (name, dtype) in _COLUMNS.items()
             if field in named
         }

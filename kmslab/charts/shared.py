@@ -36,41 +36,61 @@ FONTS: Final = (
 )
 """Fonts with Chinese letters, the first of which that is installed is used beside DejaVu Sans."""
 
-_STYLE: Final[Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": "medium",
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.axisbelow": True,
-    "axes.grid": True,
-    "grid.color": "#e4e7ea",
-    "hatch.linewidth": 0.6,
-    "legend.frameon": False,
-    "legend.fontsize": "small",
-    "xtick.labelsize": "small",
-    "ytick.labelsize": "small",
-    "axes.labelsize": "small",
-}
+_HATCH_WIDTH: Final = 0.6
+_GRID: Final = "#e4e7ea"
 
 
 @contextmanager
 def drawing(ax: Axes | None, title: str, rows: int = 0) -> Iterator[Axes]:
     """Axes in the style of this module, as high as so many rows need; at the end every text in
     them has letters that can be drawn."""
-    with plt.rc_context(_STYLE):
+    with plt.rc_context({"hatch.linewidth": _HATCH_WIDTH}):
         if ax is None:
             height = min(12.0, max(3.2, 1.2 + 0.24 * rows))
             _, ax = plt.subplots(figsize=(7.2, height), layout="constrained")
-        ax.set_title(title)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.set_axisbelow(True)
+        ax.grid(visible=True, color=_GRID)
+        ax.set_title(title, loc="left", weight="bold", size="medium" if wide(ax) else "x-small")
         yield ax
+        size = "small" if wide(ax) else "x-small"
+        ax.tick_params(labelsize=size)
+        for label in (ax.xaxis.label, ax.yaxis.label):
+            label.set_fontsize(size)
+        if rows:
+            ax.tick_params(axis="y", labelsize=min(8.3, _row_points(ax, rows)))
         _letters(ax)
 
 
-def legend(axes: Axes) -> None:
+def wide(axes: Axes) -> bool:
+    """Whether there is room for letters of the usual size."""
+    return _inches(axes)[0] > 5
+
+
+def _row_points(axes: Axes, rows: int) -> float:
+    """The size of letters, in points, of which so many rows fit beside the axes."""
+    return max(3.0, 0.85 * 72 * 0.75 * _inches(axes)[1] / rows)
+
+
+def _inches(axes: Axes) -> tuple[float, float]:
+    """Width and height of the place that the axes have in their figure, before it is laid out."""
+    spec = axes.get_subplotspec()
+    rows, columns = spec.get_gridspec().get_geometry() if spec is not None else (1, 1)
+    figure: Any = axes.figure
+    width, height = figure.get_size_inches()
+    return float(width) / columns, float(height) / rows
+
+
+def room(axes: Axes, share: float, letters: int) -> bool:
+    """Whether a text of so many small letters fits into a share of the width of the axes."""
+    return 0.8 * _inches(axes)[0] * share > letters * 0.075
+
+
+def legend(axes: Axes, *, columns: int = 1) -> None:
     """Say what is what, where there is more than one thing."""
     if len(axes.get_legend_handles_labels()[1]) > 1:
-        axes.legend(loc="best")
+        size = "small" if wide(axes) else "xx-small"
+        axes.legend(loc="best", frameon=False, fontsize=size, ncols=columns)
 
 
 def remark(axes: Axes, text: str) -> None:
