@@ -64,7 +64,8 @@ def census_over_time(
     if dated.empty:
         return _no_times()
     ticks = _ticks(dated["created_at"].min(), end, freq)
-    at = np.searchsorted(ticks, dated["created_at"].to_numpy(), "left")
+    created = dated["created_at"].astype("int64").to_numpy()
+    at = np.searchsorted(ticks.asi8, created, "left")
     grouped = dated.groupby(VERSION, dropna=False, observed=True)
     counts = np.zeros((grouped.ngroups, len(ticks)), np.int64)
     np.add.at(counts, (grouped.ngroup().to_numpy(), at), 1)
