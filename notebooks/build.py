@@ -2,8 +2,8 @@
 
     python notebooks/build.py           execute all and write them
     python notebooks/build.py 03 06     execute some
-    python notebooks/build.py --check   execute all, write nothing; fail where a committed one is not
-                                        what came out, or where one fails or writes to stderr
+    python notebooks/build.py --check   execute all and write nothing; fail where one is not what
+                                        comes out, fails, or writes to stderr
 
 A notebook runs offline, in a new directory of its own, which is gone afterwards. `--check` compares
 cells and the kinds of their outputs, and not the outputs: pictures are others on other machines.
@@ -11,7 +11,6 @@ cells and the kinds of their outputs, and not the outputs: pictures are others o
 
 from __future__ import annotations
 
-import asyncio
 import os
 import sys
 import tempfile
@@ -21,6 +20,7 @@ from time import perf_counter
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from traitlets.config import Config
 
 HERE = Path(__file__).parent
 TIMEOUT = 120
@@ -36,13 +36,15 @@ def execute(path: Path) -> NotebookNode:
     for cell in notebook.cells:
         cell.metadata = {}
     with tempfile.TemporaryDirectory(prefix="kmslab-notebook-") as place:
-        os.environ["IPYTHONDIR"] = str(Path(place) / "ipython")
+        # Nothing of the user's own set-up, and no port: the kernel is talked to through a file.
+        os.environ["IPYTHONDIR"] = os.environ["JUPYTER_RUNTIME_DIR"] = str(Path(place) / "jupyter")
         work = Path(place) / "work"
         work.mkdir()
         NotebookClient(
             notebook,
-            timeout=TIMEOUT,
+            config=Config(KernelManager={"transport": "ipc", "ip": str(Path(place) / "kernel")}),
             kernel_name="python3",
+            timeout=TIMEOUT,
             record_timing=False,
             resources={"metadata": {"path": str(work)}},
         ).execute()
@@ -93,9 +95,7 @@ def main(words: list[str]) -> int:
     check = "--check" in words
     names = tuple(word for word in words if not word.startswith("-"))
     root = str(HERE.parent)
-    os.environ["PYTHONPATH"] = os.pathsep.join(
-        filter(None, [root, os.environ.get("PYTHONPATH")])
-    )
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
     status = 0
     for path in sorted(HERE.glob("*.ipynb")):
         if names and not path.name.startswith(names):
@@ -114,6 +114,4 @@ def main(words: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    if sys.platform == "win32":
-        asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
     sys.exit(main(sys.argv[1:]))

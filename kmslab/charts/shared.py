@@ -36,7 +36,6 @@ FONTS: Final = (
 )
 """Fonts with Chinese letters, the first of which that is installed is used beside DejaVu Sans."""
 
-_HATCH_WIDTH: Final = 0.6
 _GRID: Final = "#e4e7ea"
 
 
@@ -44,22 +43,22 @@ _GRID: Final = "#e4e7ea"
 def drawing(ax: Axes | None, title: str, rows: int = 0) -> Iterator[Axes]:
     """Axes in the style of this module, as high as so many rows need; at the end every text in
     them has letters that can be drawn."""
-    with plt.rc_context({"hatch.linewidth": _HATCH_WIDTH}):
-        if ax is None:
-            height = min(12.0, max(3.2, 1.2 + 0.24 * rows))
-            _, ax = plt.subplots(figsize=(7.2, height), layout="constrained")
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.set_axisbelow(True)
-        ax.grid(visible=True, color=_GRID)
-        ax.set_title(title, loc="left", weight="bold", size="medium" if wide(ax) else "x-small")
-        yield ax
-        size = "small" if wide(ax) else "x-small"
-        ax.tick_params(labelsize=size)
-        for label in (ax.xaxis.label, ax.yaxis.label):
-            label.set_fontsize(size)
-        if rows:
-            ax.tick_params(axis="y", labelsize=min(8.3, _row_points(ax, rows)))
-        _letters(ax)
+    # No rc_context: in a notebook it would take back that figures are shown at all.
+    if ax is None:
+        height = min(12.0, max(3.2, 1.2 + 0.24 * rows))
+        _, ax = plt.subplots(figsize=(7.2, height), layout="constrained")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.set_axisbelow(True)
+    ax.grid(visible=True, color=_GRID)
+    ax.set_title(title, loc="left", weight="bold", size="medium" if wide(ax) else "x-small")
+    yield ax
+    size = "small" if wide(ax) else "x-small"
+    ax.tick_params(labelsize=size)
+    for label in (ax.xaxis.label, ax.yaxis.label):
+        label.set_fontsize(size)
+    if rows:
+        ax.tick_params(axis="y", labelsize=min(8.3, _row_points(ax, rows)))
+    _letters(ax)
 
 
 def wide(axes: Axes) -> bool:

@@ -30,13 +30,23 @@ from kmslab.context import Context
 from kmslab.frames.planning import plan_frame
 from kmslab.frames.re_encrypting import re_encrypt_frame
 from kmslab.frames.reading import from_records as from_records
+from kmslab.frames.reading import parts as parts
 from kmslab.frames.reading import read as read
 from kmslab.frames.recording import Recording as Recording
 from kmslab.frames.sample import History as History
 from kmslab.frames.sample import history as history
 from kmslab.providers.base import KEEP, Keep, Providers
 
-__all__ = ["History", "KmsAccessor", "Recording", "from_records", "history", "read", "versions"]
+__all__ = [
+    "History",
+    "KmsAccessor",
+    "Recording",
+    "from_records",
+    "history",
+    "parts",
+    "read",
+    "versions",
+]
 
 
 @pd.api.extensions.register_dataframe_accessor("kms")

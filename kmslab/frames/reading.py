@@ -10,6 +10,7 @@ import pandas as pd
 
 from kmslab.analysis.frame_columns import TIME
 from kmslab.columns import column_of
+from kmslab.inspection import inspect
 from kmslab.model import Record
 from kmslab.records.columns import DEFAULT_COLUMNS, Columns
 from kmslab.records.opening import is_url, split_location
@@ -91,3 +92,16 @@ def from_records(records: Iterable[Record]) -> pd.DataFrame:
             for field, (name, dtype) in _COLUMNS.items()
         }
     )
+
+
+def parts(blob: str) -> pd.DataFrame:
+    """A blob taken apart: a row for each field, with its bytes and what they mean.
+
+    No text raises; one that is no blob has no fields, and `inspect(blob).notes` say why.
+
+    >>> parts("orders").empty
+    True
+    """
+    found = inspect(blob).as_dict()["parts"]
+    columns = ["name", "segment", "offset", "length", "value", "meaning"]
+    return pd.DataFrame(found, columns=columns).set_index("name")

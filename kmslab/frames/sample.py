@@ -12,9 +12,8 @@ import pandas as pd
 
 from kmslab.clock import ManualClock
 from kmslab.encoding import b64
-from kmslab.frames.reading import from_records
 from kmslab.lab import Lab
-from kmslab.model import CTYUN, TENCENT, Record
+from kmslab.model import CTYUN, TENCENT
 from kmslab.providers.tencent.blob import NO_CONTEXT, SEPARATOR
 
 BEGIN: Final = datetime(2024, 7, 1, tzinfo=UTC)
@@ -32,12 +31,22 @@ _KEYS: Final = (
 )
 _OWNERS: Final = ("checkout", "warehouse", "invoicing", "loyalty", "support", "data-platform")
 _WEIGHTS: Final = (30, 22, 18, 14, 10, 6)
-_CLOUD_IN: Final = 40
-"""One in so many records of the first key has a blob of the cloud itself."""
-_NAMED_IN: Final = 10
-"""One in so many of those says its key."""
-_CUT_IN: Final = 2_000
-"""One blob in so many was cut off on its way."""
+# The shares of the first key's records with a blob of the cloud itself, of those that say their
+# key, and of all blobs that were cut off on their way.
+_CLOUD: Final = 1 / 40
+_NAMED: Final = 1 / 10
+_CUT: Final = 1 / 2_000
+
+_Row = tuple[int, str, str, str, str, str]
+
+_COLUMNS: Final = {
+    "created_at": "int64",
+    "provider": "category",
+    "ciphertext_blob": "string",
+    "encryption_context": "string",
+    "key_id": "string",
+    "owner": "category",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +69,7 @@ def history(rows: int = 100_000, *, days: int = 730, seed: int = 7) -> History:
     (500, 'checkout')
     """
     maker = _Maker(rows, days, Random(seed))  # noqa: S311  no secret comes of it
-    return History(maker.lab, maker.clock, from_records(maker.records()))
+    return History(maker.lab, maker.clock, maker.frame())
 
 
 class _Maker:
@@ -78,70 +87,64 @@ class _Maker:
         ]
         self._print = random.randbytes(64)
 
-    def records(self) -> list[Record]:
+    def frame(self) -> pd.DataFrame:
         """The records, oldest first, while the clock moves on."""
-        found: list[Record] = []
+        found: list[_Row] = []
         whole = self._steps * (self._steps + 1) // 2
         for step in range(self._steps):
             until = self._rows * (step + 1) * (step + 2) // 2 // whole
             found += self._made(until - len(found))
             self.clock.advance(_STEP)
             self._rotate(step + 1)
-        found.sort(key=lambda record: (record.created_at, record.ciphertext_blob))
-        return [self._named(number, record) for number, record in enumerate(found)]
+        found.sort()
+        columns = list(zip(*found, strict=True)) or [()] * len(_COLUMNS)
+        made = {
+            name: pd.Series(list(column), dtype=dtype)
+            for (name, dtype), column in zip(_COLUMNS.items(), columns, strict=True)
+        }
+        seconds = pd.to_timedelta(made.pop("created_at"), unit="s").dt.as_unit("us")
+        ids = pd.Series([f"rec-{number:06}" for number in range(1, len(found) + 1)], dtype="string")
+        for name in ("encryption_context", "key_id"):
+            made[name] = made[name].mask(made[name] == "")
+        return pd.DataFrame({"record_id": ids, **made, "created_at": seconds + BEGIN})
 
     def _rotate(self, step: int) -> None:
         for key_id, (_, _, interval, _) in zip(self._ids, _KEYS, strict=True):
             if interval and step < self._steps and step % (interval // _STEP.days) == 0:
                 self.lab.rotate(key_id)
 
-    def _made(self, count: int) -> list[Record]:
+    def _made(self, count: int) -> list[_Row]:
         """So many records of one step, in which no key rotates."""
         chosen = self._random.choices(range(len(_KEYS)), [share for *_, share in _KEYS], k=count)
-        made: list[Record] = []
+        made: list[_Row] = []
         for number, (provider, _, _, _) in enumerate(_KEYS):
             made += self._of_key(number, provider, chosen.count(number))
         return made
 
-    def _of_key(self, number: int, provider: str, count: int) -> list[Record]:
+    def _of_key(self, number: int, provider: str, count: int) -> list[_Row]:
         random, key_id = self._random, self._ids[number]
         owners = random.choices(_OWNERS, _WEIGHTS, k=count)
-        contexts = [f'{{"app":"{owner}"}}' if provider == TENCENT else None for owner in owners]
-        plaintexts = [random.randbytes(random.choice((16, 32, 32, 48))) for _ in range(count)]
+        contexts = [f'{{"app":"{owner}"}}' if provider == TENCENT else "" for owner in owners]
+        sizes = random.choices((16, 32, 32, 48), k=count)
         sealed = self.lab.kms(provider).encrypt_many(
-            plaintexts, key_id=key_id, contexts=[context or "" for context in contexts]
+            [random.randbytes(size) for size in sizes], key_id=key_id, contexts=contexts
         )
-        records = []
+        begin = int((self.clock.now() - BEGIN).total_seconds())
+        rows = []
         for owner, context, blob in zip(owners, contexts, sealed.ciphertext_blob, strict=True):
-            at = self.clock.now() + random.random() * _STEP
-            at = at.replace(microsecond=0)
-            if number == 0 and random.randrange(_CLOUD_IN) == 0:
-                named = key_id if random.randrange(_NAMED_IN) == 0 else None
-                records.append(
-                    Record(
-                        "", TENCENT, self._cloud_blob(), key_id=named, created_at=at, owner=owner
-                    )
-                )
+            at = begin + int(random.random() * _STEP.total_seconds())
+            if number == 0 and random.random() < _CLOUD:
+                named = key_id if random.random() < _NAMED else ""
+                rows.append((at, provider, self._cloud_blob(), "", named, owner))
                 continue
             text = blob or ""
-            text = text[:-7] if random.randrange(_CUT_IN) == 0 else text
-            records.append(Record("", provider, text, context=context, created_at=at, owner=owner))
-        return records
+            rows.append(
+                (at, provider, text[:-7] if random.random() < _CUT else text, context, "", owner)
+            )
+        return rows
 
     def _cloud_blob(self) -> str:
         """A blob with the shape of the cloud's: it names nothing, and nobody can open it."""
         body = self._random.randbytes(32)
         body += crc32(body).to_bytes(4, "little")
         return SEPARATOR.join([b64(self._print), NO_CONTEXT, b64(body)])
-
-    @staticmethod
-    def _named(number: int, record: Record) -> Record:
-        return Record(
-            f"rec-{number + 1:06}",
-            record.provider,
-            record.ciphertext_blob,
-            context=record.context,
-            key_id=record.key_id,
-            created_at=record.created_at,
-            owner=record.owner,
-        )
