@@ -166,7 +166,7 @@ def version_timeline(
         axes.set_yticks(range(len(keys)), names)
         axes.set_ylim(len(keys) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("time (UTC)")
+        axes.set_xlabel("time (UTC); a light version is primary now")
         dates(axes)
     return axes
 
@@ -179,12 +179,13 @@ def _period(
     width = until.tz_convert("UTC").tz_localize(None) - start
     color = CURRENT if row.is_primary else STALE
     axes.barh(place, width, left=start, height=0.66, color=color, edgecolor="white")
-    if not room(axes, width / whole, len(said)):
+    fitting = [text for text in (said, said.split(":")[0]) if room(axes, width / whole, len(text))]
+    if not fitting:
         return
     axes.text(
         start + width / 2,
         place,
-        said,
+        fitting[0],
         ha="center",
         va="center",
         fontsize="x-small",
