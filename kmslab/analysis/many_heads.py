@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from kmslab.encoding import unb64
+from kmslab.errors import FormatError
 from kmslab.inspection import inspect_many, read_headers
 from kmslab.model import CTYUN, TENCENT, BlobFormat, UnverifiedHeader
 from kmslab.providers.ctyun import blob as ctyun
@@ -33,10 +35,32 @@ _CTYUN_LAB: Final = b"PT1LTUwx"
 
 _Ints = NDArray[np.int64]
 
-_TAILS: Final[dict[str, tuple[Callable[[str], bool], Callable[[Sequence[str]], bool]]]] = {
-    TENCENT: (tencent.tail_fits, tencent.tails_fit),
-    CTYUN: (ctyun.tail_fits, ctyun.tails_fit),
+_Fits = tuple[Callable[[str], bool], Callable[[Sequence[str]], bool]]
+
+
+def _cloud_fits(text: str) -> bool:
+    """`tail_fits` for a CTyun cloud's own blob, whose header is known but for its last letter."""
+    try:
+        data = unb64(text)
+    except FormatError:
+        return False
+    size = len(data) - ctyun.HEADER_BYTES
+    return (
+        size >= ctyun.BLOCK_BYTES
+        and size % ctyun.BLOCK_BYTES == 0
+        and data.startswith(b"=", ctyun.HEADER_BYTES - 1)
+        and not data.startswith(ctyun.MAGIC, ctyun.HEADER_BYTES)
+    )
+
+
+_TENCENT_FITS: Final[_Fits] = (tencent.tail_fits, tencent.tails_fit)
+_FITS: Final[dict[tuple[str, BlobFormat], _Fits]] = {
+    (TENCENT, BlobFormat.LAB): _TENCENT_FITS,
+    (TENCENT, BlobFormat.CLOUD): _TENCENT_FITS,
+    (CTYUN, BlobFormat.LAB): (ctyun.tail_fits, ctyun.tails_fit),
+    (CTYUN, BlobFormat.CLOUD): (_cloud_fits, lambda texts: all(map(_cloud_fits, texts))),
 }
+"""How the rest of a blob is looked at once its head is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +80,7 @@ def many_heads(cells: Any, *, strict: bool) -> ManyHeads:
     """The heads of the cells of a pandas Series, or of any sequence.
 
     `strict` looks at all of each text, as `inspect_many` does; else only at the head, as
-    `read_headers`.
+    `read_headers`, and of a CTyun cloud's blob not at the letters that share bytes with the body.
 
     >>> from kmslab.providers.tencent.blob import VersionCipher
     >>> from kmslab.model import KeySpec
@@ -145,24 +169,26 @@ class _Reader:
 
     def check(self, texts: Any, codes: _Ints) -> Iterator[tuple[int, str]]:
         """The rows that are no blob, and why; in `codes` they become NOTHING."""
-        for row in self._doubtful(texts, codes):
-            text = texts[row].as_py()
-            found = inspect_many([text])
-            if (error := found.error[0]) is not None:
+        rows = self._doubtful(texts, codes)
+        found = inspect_many(texts.take(pa.array(rows, pa.int64())).to_pylist())
+        for row, error in zip(rows, found.error, strict=True):
+            if error is not None:
                 codes[row] = 0
                 yield row, error
 
     def _doubtful(self, texts: Any, codes: _Ints) -> list[int]:
         """The rows of which not all has been seen to be in order."""
         lengths = pc.fill_null(pc.binary_length(texts), 0).to_numpy(zero_copy_only=False)
-        forms = np.array([_form(header) for header in self.headers])[codes]
-        doubtful = np.flatnonzero(forms == 0).tolist()
-        for form, provider in enumerate(_TAILS, 1):
+        named = list(_FITS)
+        kinds = [(header.provider, header.format) for header in self.headers]
+        forms = np.array([named.index(kind) if kind in _FITS else -1 for kind in kinds])[codes]
+        doubtful: list[int] = np.flatnonzero(forms < 0).tolist()
+        for form, fits in enumerate(_FITS.values()):
             rows = np.flatnonzero(forms == form)
             rows = rows[np.argsort(lengths[rows], kind="stable")]
             cuts = np.flatnonzero(np.diff(lengths[rows])) + 1
             for alike in np.split(rows, cuts):
-                doubtful += _bad_tails(texts, alike, *_TAILS[provider])
+                doubtful += _bad_tails(texts, alike, *fits)
         return sorted(doubtful)
 
 
@@ -174,7 +200,12 @@ def _starts(texts: Any) -> tuple[list[bytes | None], _Ints]:
     heads = pc.if_else(
         separated,
         pc.binary_slice(data, 0, _TENCENT_HEAD),
-        pc.binary_slice(data, 0, _CTYUN_HEAD),
+        # A shorter text may end within its header: it is read by itself.
+        pc.if_else(
+            pc.greater_equal(pc.binary_length(data), ctyun.HEAD_CHARS),
+            pc.binary_slice(data, 0, _CTYUN_HEAD),
+            None,
+        ),
     )
     no_context = pc.equal(pc.binary_slice(data, 91, 115), tencent.NO_CONTEXT.encode())
     lab = pc.equal(pc.binary_slice(data, 136, 144), _CTYUN_LAB)
@@ -182,13 +213,6 @@ def _starts(texts: Any) -> tuple[list[bytes | None], _Ints]:
     encoded = heads.dictionary_encode(null_encoding="encode")
     numbers = encoded.indices.to_numpy().astype(np.int64) * 2
     return encoded.dictionary.to_pylist(), numbers + mark.to_numpy(zero_copy_only=False)
-
-
-def _form(header: UnverifiedHeader) -> int:
-    """Which of _TAILS, from 1, looks at the rest of a blob with this head; 0 for none."""
-    if header.format is BlobFormat.LAB:
-        return 1 + list(_TAILS).index(header.provider)
-    return 1 if header.provider == TENCENT and header.format is BlobFormat.CLOUD else 0
 
 
 def _bad_tails(
