@@ -6,7 +6,7 @@ PYTEST := $(BIN)/pytest -q
 # Many tests start Python: it takes a third longer without what it compiled the last time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo tui test lint bench soak
+.PHONY: demo tui test lint bench soak notebooks notebooks-check notebooks-open
 
 demo: .venv/.stamp
 	@$(BIN)/kmslab demo
@@ -29,6 +29,17 @@ bench: .venv/.stamp
 
 soak: .venv/.stamp
 	@KMSLAB_SOAK=1 $(PYTEST) -n $(WORKERS) --dist worksteal -m ""
+
+# Run all notebooks and write them as they come out; or only see that they still come out so.
+notebooks: .venv/.stamp
+	@$(BIN)/python notebooks/build.py
+
+notebooks-check: .venv/.stamp
+	@$(BIN)/python notebooks/build.py --check
+
+notebooks-open: .venv/.stamp
+	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[notebooks]'
+	@$(BIN)/jupyter lab notebooks
 
 .venv/.stamp: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and \

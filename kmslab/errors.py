@@ -70,6 +70,7 @@ KmslabError
 ├── SourceError                   records cannot be read or written; has .source and .row
 │   ├── SourceChanged             it is not what it was any more
 │   └── SourceBusy                another campaign is at work on it
+├── FrameError (ValueError)       a DataFrame is not what it should be; has .column
 └── CampaignError                 a campaign cannot be planned, run, resumed or undone
     ├── CampaignNotFound
     ├── CampaignState             it is not at the point where this can be done
@@ -399,6 +400,14 @@ class SourceChanged(SourceError):
 
 class SourceBusy(SourceError):
     """Another campaign is at work on the source."""
+
+
+class FrameError(KmslabError, ValueError):
+    """A DataFrame lacks a column, or one holds something else; `column` names it."""
+
+    def __init__(self, message: str, *, column: str = "") -> None:
+        super().__init__(message)
+        self.column = column
 
 
 class CampaignError(KmslabError):

@@ -143,7 +143,7 @@ class Heads:
             header = replace(
                 header, key_id=record.source_key_id, key_version_id=record.source_key_version_id
             )
-        head = self._head(header)
+        head = self.named(header)
         # Only a lab blob begins with nothing but what it names.
         if header.format is BlobFormat.LAB:
             if len(self._by_text) >= _MAX_HEADS:
@@ -166,7 +166,8 @@ class Heads:
                 self._keys[name] = None
         return self._keys[name]
 
-    def _head(self, header: UnverifiedHeader) -> Head:
+    def named(self, header: UnverifiedHeader) -> Head:
+        """The head of a header that was read: what it names, as the Kms knows it."""
         head = self._by_name.get(header)
         if head is None:
             head = self._looked_up(header)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
+from html import escape
 from typing import Any, Final
 
 from kmslab.analysis.census import CensusRow
@@ -24,6 +25,7 @@ from kmslab.errors import (
 )
 from kmslab.providers.base import KEEP, Keep
 from kmslab.records.spec import SourceSpec
+from kmslab.showing import html_table
 
 FORMAT: Final = 1
 """The format of saved plans."""
@@ -116,7 +118,7 @@ class KeyMark:
     alias: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Plan:
     """What a campaign would do. The outcomes sum to `total`, the census to all records there are.
 
@@ -152,6 +154,19 @@ class Plan:
     def aliases(self) -> Mapping[str, str]:
         """What the keys were called when the plan was made, by id; those that had no name apart."""
         return {mark.key_id: mark.alias for mark in self.keys if mark.alias}
+
+    def __repr__(self) -> str:
+        outcomes = ", ".join(f"{count:,} {name}" for name, count in self.outcomes.items() if count)
+        return f"Plan({self.source}: {self.total:,} records: {outcomes or 'none'})"
+
+    def _repr_html_(self) -> str:
+        rows = [(each.outcome.value, each.reason, each.records) for each in self.reasons]
+        columns = ("outcome", "reason", "records")
+        said = (
+            f"{self.total:,} records, {self.to_send:,} to send; {self.forecast.calls:,} calls, "
+            f"{self.forecast.seconds:,.0f} s at the documented rate or the one that was asked for"
+        )
+        return f"<p>{escape(said)}</p>{html_table(rows, columns)}"
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON takes it (design, Annex B); `from_dict` reads it."""

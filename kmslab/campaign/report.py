@@ -15,6 +15,7 @@ from kmslab.analysis.classify import Outcome
 from kmslab.campaign.journal import Failure, Journal, Lost, Step
 from kmslab.campaign.plan import NEVER_SENT, Plan
 from kmslab.campaign.selection import Selection
+from kmslab.showing import html_table
 
 _LISTED: Final = 1_000
 _EXAMPLES: Final = 10
@@ -64,7 +65,7 @@ class FailureGroup:
     examples: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Report:
     """A campaign, as its journal tells it.
 
@@ -101,6 +102,18 @@ class Report:
     pending: int = 0
     kept_out: Mapping[Outcome, int] | None = None
     failure_groups: tuple[FailureGroup, ...] = ()
+
+    def __repr__(self) -> str:
+        done = self.results
+        return (
+            f"Report({self.campaign} {self.state}: {done.re_encrypted:,} re-encrypted, "
+            f"{done.unchanged:,} unchanged, {done.failed:,} failed, {done.lost:,} lost, "
+            f"{self.undone:,} undone)"
+        )
+
+    def _repr_html_(self) -> str:
+        facts = {"campaign": self.campaign, "state": self.state, **asdict(self.results)}
+        return html_table([*facts.items(), ("undone", self.undone)])
 
     @property
     def gone_over(self) -> bool:

@@ -39,6 +39,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "census": ("census", "Count the records of a source by key and version."),
     "retire": ("retire", "Disable or delete a key once nothing is left on it."),
     "source": ("source", "Register the sources that are looked at before a key goes."),
+    "simulate": ("simulate", "Say how old ciphertexts get under a rotation policy."),
     "audit": ("audit", "Show the audit log, and check that it is whole."),
     "credential": ("credential", "Create, list and revoke credentials."),
 }

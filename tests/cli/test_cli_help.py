@@ -71,7 +71,7 @@ def test_there_are_the_commands_of_the_design() -> None:
         "credential": "create list revoke",
     }
     expected = {(group, name) for group, names in groups.items() for name in names.split()}
-    alone = "demo tui encrypt decrypt data-key re-encrypt inspect call serve census retire"
+    alone = "demo tui encrypt decrypt data-key re-encrypt inspect call serve census simulate retire"
     assert set(ALL) == expected | {(name,) for name in alone.split()}
 
 

@@ -1,0 +1,173 @@
+"""What is asked of the columns of a DataFrame, and what is said where they are something else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kmslab.clock import SystemClock
+from kmslab.errors import FormatError, FrameError
+from kmslab.records.columns import parse_time
+
+TIME: Final = pd.DatetimeTZDtype("us", "UTC")
+"""The dtype of every column of times."""
+
+DAY: Final = pd.Timedelta(days=1)
+
+_INSPECT: Final = "df.kms.inspect(lab) adds it"
+_FROM_INSPECTION: Final = frozenset(
+    {
+        "format",
+        "key_version_id",
+        "version_number",
+        "is_primary",
+        "stale",
+        "version_made_at",
+        "primary_until",
+        "age_days",
+        "stale_days",
+        "error",
+    }
+)
+
+
+def check_columns(frame: pd.DataFrame, needed: Iterable[str] = ()) -> None:
+    """FrameError where a needed column is not there, or any column is there twice.
+
+    >>> check_columns(pd.DataFrame({"ciphertext_blobs": []}), ["ciphertext_blob"])
+    Traceback (most recent call last):
+    ...
+    kmslab.errors.FrameError: no column 'ciphertext_blob'; found: 'ciphertext_blobs'. If \
+'ciphertext_blobs' is meant: df.rename(columns={'ciphertext_blobs': 'ciphertext_blob'})
+    """
+    names = [str(name) for name in frame.columns]
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise FrameError(f"column {double!r} is there twice; drop or rename one", column=double)
+    for name in needed:
+        if name not in names:
+            raise FrameError(f"no column {name!r}; {_found(name, names)}", column=name)
+
+
+def _found(name: str, names: Sequence[str]) -> str:
+    shown = ", ".join(repr(each[:60]) for each in names[:30]) or "no column at all"
+    if len(names) > 30:
+        shown += f" and {len(names) - 30:,} more"
+    if name in _FROM_INSPECTION:
+        return f"{_INSPECT}. Found: {shown}"
+    close = get_close_matches(name, names, n=1)
+    if not close:
+        return f"found: {shown}. Rename the one that holds it with df.rename(columns=...)"
+    rename = f"df.rename(columns={{{close[0]!r}: {name!r}}})"
+    return f"found: {shown}. If {close[0]!r} is meant: {rename}"
+
+
+def strings(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """A column of texts, as dtype string or str; NA where a cell is empty.
+
+    FrameError where a cell is no text.
+    """
+    column = frame[name]
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        column = column.astype("string")
+    if isinstance(column.dtype, pd.StringDtype):
+        return column
+    if pd.api.types.is_object_dtype(column.dtype):
+        for row, cell in enumerate(column):
+            if not isinstance(cell, str) and not pd.isna(cell):
+                raise FrameError(
+                    f"column {name!r}, row {row}: {type(cell).__name__}, and a text is needed",
+                    column=name,
+                )
+    elif not (pd.api.types.is_string_dtype(column.dtype) or column.isna().all()):
+        raise FrameError(
+            f"column {name!r} holds {column.dtype}, and texts are needed: "
+            f"df[{name!r}].astype('string'), if that is what they are",
+            column=name,
+        )
+    return column.astype("string")
+
+
+def blobs(frame: pd.DataFrame, name: str = "ciphertext_blob") -> pd.Series[Any]:
+    """The column of blobs, in which some cells may be no texts.
+
+    FrameError where it is of a kind that holds no texts at all.
+    """
+    column = frame[name]
+    kind = column.dtype
+    if isinstance(kind, pd.StringDtype) or pd.api.types.is_object_dtype(kind):
+        return column
+    return strings(frame, name)
+
+
+def times(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """A column of times in UTC: those without a zone are read as UTC, texts as in any source.
+
+    FrameError where a cell is no time.
+    """
+    column = frame[name]
+    if isinstance(column.dtype, pd.DatetimeTZDtype):
+        return _utc(column)
+    if pd.api.types.is_datetime64_dtype(column.dtype):
+        return _utc(column.dt.tz_localize("UTC"))
+    if column.isna().all():
+        return pd.Series(pd.NaT, index=column.index, dtype=TIME, name=name)
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        raise FrameError(
+            f"column {name!r} holds {column.dtype}, and times are needed: if it holds Unix "
+            f"seconds, pd.to_datetime(df[{name!r}], unit='s', utc=True)",
+            column=name,
+        )
+    moments = [None if pd.isna(cell) else _time(cell, name) for cell in column.tolist()]
+    return pd.Series(moments, index=column.index, dtype=TIME, name=name)
+
+
+def _utc(column: Any) -> pd.Series[Any]:
+    found: pd.Series[Any] = column.astype(TIME)
+    return found
+
+
+def _time(cell: object, name: str) -> datetime:
+    if isinstance(cell, datetime):
+        return cell.replace(tzinfo=UTC) if cell.tzinfo is None else cell.astimezone(UTC)
+    try:
+        return parse_time(str(cell))
+    except FormatError as error:
+        raise FrameError(f"column {name!r}: {error}", column=name) from None
+
+
+def moment(now: datetime | None) -> pd.Timestamp:
+    """The time that ages are counted to: a time with a zone, or the system's for None.
+
+    FrameError for one without a zone.
+    """
+    if now is None:
+        now = SystemClock().now()
+    if now.tzinfo is None:
+        raise FrameError(f"now is {now}, without a time zone; give it one, for example UTC")
+    return pd.Timestamp(now).tz_convert("UTC")
+
+
+def days(later: Any, earlier: Any) -> Any:
+    """The days from one time to another, as floats; NaN where one is not known."""
+    return (later - earlier) / DAY
+
+
+def taken(values: Sequence[Any], codes: NDArray[np.int64], dtype: Any) -> Any:
+    """The values that numbers name, as an array of `dtype`; missing where a number is -1.
+
+    >>> taken(["a", "b"], np.array([1, -1, 0]), "string").tolist()
+    ['b', <NA>, 'a']
+    """
+    return pd.Series(list(values), dtype=dtype).array.take(codes, allow_fill=True)
+
+
+def category(values: Sequence[str], codes: NDArray[np.int64]) -> pd.Categorical:
+    """The values that numbers name, as a category; missing where a number is -1."""
+    return pd.Categorical.from_codes(codes, categories=pd.Index(list(values), dtype="str"))

@@ -1,0 +1,308 @@
+"""What an inventory tells of rotation: how old, how stale, whose, what may go, how long it takes.
+
+Every function takes an inventory (`df.kms.inspect(lab)`) and gives a new DataFrame. All rests on
+the heads of blobs, and on `created_at` being the time at which each blob was made.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from kmslab.analysis.forecast import DOCUMENTED_RATE
+from kmslab.analysis.frame_columns import TIME, check_columns, days, moment
+from kmslab.errors import FrameError
+
+VERSION: Final = ["provider", "key_id", "key_version_id", "version_number"]
+"""What key versions are told apart by."""
+
+KEY: Final = ["provider", "key_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """What is asked of records and keys, in days; None asks nothing.
+
+    A record is *overdue* when its version stopped being primary more than `re_encrypt_within_days`
+    ago, *too old* when its blob was made more than `max_age_days` ago. A key is due for rotation
+    when its primary version is older than `rotate_days`. ValueError for days below 0.
+
+    >>> Policy(rotate_days=90, re_encrypt_within_days=30).max_age_days is None
+    True
+    """
+
+    rotate_days: float | None = None
+    re_encrypt_within_days: float | None = None
+    max_age_days: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("rotate_days", "re_encrypt_within_days", "max_age_days"):
+            value = getattr(self, name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} is a number of days from 0, or None; not {value}")
+
+
+def census_over_time(
+    inventory: pd.DataFrame, *, freq: str = "MS", now: datetime | None = None
+) -> pd.DataFrame:
+    """How many of the records that there are now were there at the end of each period, by version.
+
+    `freq` is a pandas frequency ("MS" is the first of each month); the last row of each version is
+    at `now`. `stale` says whether the version had stopped being primary by then. A record counts
+    from its `created_at`; one without is in no row. What was deleted or re-encrypted since is not
+    in the frame, and so not in here.
+    """
+    _check(inventory, [*VERSION, "created_at", "primary_until"])
+    end = moment(now)
+    dated = inventory[inventory["created_at"].notna() & (inventory["created_at"] <= end)]
+    if dated.empty:
+        return _no_times()
+    ticks = _ticks(dated["created_at"].min(), end, freq)
+    created = dated["created_at"].astype("int64").to_numpy()
+    at = np.searchsorted(ticks.asi8, created, "left")
+    grouped = dated.groupby(VERSION, dropna=False, observed=True)
+    counts = np.zeros((grouped.ngroups, len(ticks)), np.int64)
+    np.add.at(counts, (grouped.ngroup().to_numpy(), at), 1)
+    versions = grouped["primary_until"].max().reset_index()
+    long = versions.loc[versions.index.repeat(len(ticks))].reset_index(drop=True)
+    long.insert(0, "at", pd.Series(np.tile(ticks, len(versions)), dtype=TIME))
+    long["records"] = np.cumsum(counts, axis=1).ravel()
+    long["stale"] = (long["primary_until"] <= long["at"]).astype("boolean")
+    return long[long["records"] > 0].reset_index(drop=True).drop(columns="primary_until")
+
+
+def _ticks(first: pd.Timestamp, end: pd.Timestamp, freq: str) -> pd.DatetimeIndex:
+    """The ends of the periods from `first` on, and `end`."""
+    whole = pd.date_range(first.normalize(), end, freq=freq).as_unit("us")
+    return pd.DatetimeIndex([*whole[(whole < end) & (whole >= first)], end]).as_unit("us")
+
+
+def _no_times() -> pd.DataFrame:
+    columns: dict[str, Any] = {
+        "at": TIME,
+        "provider": "category",
+        "key_id": "string",
+        "key_version_id": "string",
+        "version_number": "Int64",
+        "records": "int64",
+        "stale": "boolean",
+    }
+    return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in columns.items()})
+
+
+def ages(inventory: pd.DataFrame, *, by: Sequence[str] = ("provider",)) -> pd.DataFrame:
+    """How old the blobs are, in days since `created_at`, for each group of records.
+
+    `undated` records have no `created_at`, and are in none of the other figures but `records`.
+    """
+    _check(inventory, [*by, "age_days"])
+    grouped = inventory.groupby(list(by), dropna=False, observed=True)["age_days"]
+    found = pd.DataFrame({"records": grouped.size(), "undated": grouped.size() - grouped.count()})
+    for share, name in ((0.5, "median_days"), (0.9, "p90_days"), (0.99, "p99_days")):
+        found[name] = grouped.quantile(share)
+    found["oldest_days"] = grouped.max()
+    return found.reset_index()
+
+
+def version_ages(inventory: pd.DataFrame) -> pd.DataFrame:
+    """For each key version that records are on: since when it is not primary, and how long that is.
+
+    `stale_days` is 0 for a primary version, NaN where that is not known.
+    """
+    _check(inventory, [*VERSION, "version_made_at", "primary_until", "stale_days", "age_days"])
+    grouped = _by_version(inventory)
+    return pd.DataFrame(
+        {
+            "records": grouped.size(),
+            "made_at": grouped["version_made_at"].max(),
+            "primary_until": grouped["primary_until"].max(),
+            "stale_days": grouped["stale_days"].max(),
+            "oldest_days": grouped["age_days"].max(),
+        }
+    ).reset_index()
+
+
+def blast_radius(inventory: pd.DataFrame) -> pd.DataFrame:
+    """What would be exposed if the material of a version leaked, the most records first.
+
+    `owners` counts different ones, where there is a column `owner`. `record_days` adds up the days
+    since the version stopped being primary over its records: the time in which they could have
+    been re-encrypted and were not; 0 for a primary version.
+    """
+    _check(inventory, [*VERSION, "stale_days", "primary_until"])
+    named = inventory[inventory["key_id"].notna()]
+    grouped = _by_version(named)
+    found = pd.DataFrame({"records": grouped.size()})
+    if "owner" in inventory.columns:
+        found["owners"] = grouped["owner"].nunique()
+    found["primary_until"] = grouped["primary_until"].max()
+    found["stale_days"] = grouped["stale_days"].max()
+    found["record_days"] = found["records"] * found["stale_days"]
+    found = found.reset_index()
+    return found.sort_values("records", ascending=False, kind="stable", ignore_index=True)
+
+
+def exposure(inventory: pd.DataFrame) -> pd.DataFrame:
+    """Whose records are stale, on which key, since when: the most record-days first.
+
+    `unknown` records are those of which it is not known whether they are stale. `record_days` adds
+    up the days since the versions of the stale ones stopped being primary. Needs a column `owner`.
+    """
+    _check(inventory, [*KEY, "owner", "stale", "stale_days"])
+    stale = inventory["stale"].fillna(value=False).astype(bool)
+    columns = inventory[[*KEY, "owner"]].assign(
+        stale=stale,
+        unknown=inventory["stale"].isna(),
+        stale_days=inventory["stale_days"].where(stale),
+    )
+    grouped = columns.groupby(["owner", *KEY], dropna=False, observed=True)
+    found = pd.DataFrame(
+        {
+            "records": grouped.size(),
+            "stale": grouped["stale"].sum(),
+            "unknown": grouped["unknown"].sum(),
+            "oldest_stale_days": grouped["stale_days"].max(),
+            "record_days": grouped["stale_days"].sum(),
+        }
+    ).reset_index()
+    return found.sort_values("record_days", ascending=False, kind="stable", ignore_index=True)
+
+
+def compliance(
+    inventory: pd.DataFrame, policy: Policy, versions: pd.DataFrame | None = None
+) -> pd.DataFrame:
+    """How each key's records stand against a policy.
+
+    `overdue` and `too_old` are as in `Policy`; a record may be both. `unknown` ones lack what the
+    policy asks of, and count neither as compliant nor as violations: `compliant` is the share of
+    the others that are in order, NaN where there are none. `worst_days` is how long the worst
+    record has been stale. With `versions` (`frames.versions(lab)`) `rotation_due` says whether the
+    key's primary version is older than the policy allows, at the time that ages were counted to.
+    """
+    _check(inventory, [*KEY, "stale_days", "age_days"])
+    overdue, unknown_stale = _beyond(inventory["stale_days"], policy.re_encrypt_within_days)
+    too_old, unknown_age = _beyond(inventory["age_days"], policy.max_age_days)
+    bad = overdue | too_old
+    columns = inventory[KEY].assign(
+        overdue=overdue,
+        too_old=too_old,
+        unknown=(unknown_stale | unknown_age) & ~bad,
+        bad=bad,
+        stale_days=inventory["stale_days"],
+    )
+    grouped = columns.groupby(KEY, dropna=False, observed=True)
+    sums = grouped[["overdue", "too_old", "unknown", "bad"]].sum()
+    found = pd.DataFrame({"records": grouped.size()}).join(sums)
+    told = found["records"] - found["unknown"]
+    found["compliant"] = (told - found["bad"]).div(told.where(told > 0)).astype("float64")
+    found["worst_days"] = grouped["stale_days"].max()
+    found = found.drop(columns="bad").reset_index()
+    if versions is not None and policy.rotate_days is not None:
+        found["rotation_due"] = _rotation_due(found, inventory, versions, policy.rotate_days)
+    return found
+
+
+def _beyond(values: pd.Series[Any], limit: float | None) -> tuple[Any, Any]:
+    """Which days are above a limit, and which are not known though there is one."""
+    if limit is None:
+        nothing = pd.Series(data=False, index=values.index)
+        return nothing, nothing
+    return values > limit, values.isna()
+
+
+def _rotation_due(
+    found: pd.DataFrame, inventory: pd.DataFrame, versions: pd.DataFrame, rotate_days: float
+) -> Any:
+    _check(versions, [*KEY, "is_primary", "made_at"], source="frames.versions(lab) has it")
+    dated = inventory[["created_at", "age_days"]].dropna() if "created_at" in inventory else None
+    if dated is None or dated.empty:
+        raise FrameError("rotation_due needs a record with created_at, to tell what now is")
+    first = dated.iloc[0]
+    now = first["created_at"] + pd.Timedelta(days=float(first["age_days"]))
+    primary = versions[versions["is_primary"].fillna(value=False)]
+    age = pd.Series(days(now, primary["made_at"]).to_numpy(), primary["key_id"].astype("str"))
+    return found["key_id"].astype("str").map(age).gt(rotate_days)
+
+
+def retirable(inventory: pd.DataFrame, versions: pd.DataFrame) -> pd.DataFrame:
+    """The versions that are not primary, and how many records of the inventory are on each.
+
+    `retirable` ones have none. `maybe` counts the records that may be on it, since their key or
+    version is not known: while there are any, the version is not retirable. Only this frame was
+    looked at: `kmslab retire` asks every registered source and journal before it lets a key go.
+    """
+    _check(inventory, [*VERSION, "error"])
+    _check(versions, [*VERSION, "is_primary", "primary_until"], "frames.versions(lab) has it")
+    old = versions[~versions["is_primary"].fillna(value=True)]
+    blobs = inventory[inventory["error"].isna()]
+    unnamed = blobs[blobs["key_version_id"].isna()]
+    nobody = unnamed[unnamed["key_id"].isna()].groupby("provider", observed=True).size()
+    by_key = unnamed.groupby("key_id", observed=True).size()
+    there = blobs.groupby("key_version_id", observed=True).size()
+    found = old[[*VERSION, "primary_until"]].reset_index(drop=True)
+    found["records"] = _looked_up(found["key_version_id"], there)
+    found["maybe"] = _looked_up(found["provider"], nobody) + _looked_up(found["key_id"], by_key)
+    found["retirable"] = (found["records"] == 0) & (found["maybe"] == 0)
+    return found
+
+
+def _looked_up(names: pd.Series[Any], counts: pd.Series[Any]) -> Any:
+    by_name = {str(name): int(count) for name, count in counts.items()}
+    return np.array([by_name.get(str(name), 0) for name in names], np.int64)
+
+
+def forecast(
+    inventory: pd.DataFrame,
+    *,
+    rates: Sequence[float] = (DOCUMENTED_RATE / 2, DOCUMENTED_RATE),
+    points: int = 50,
+) -> pd.DataFrame:
+    """How long it takes to re-encrypt what is stale, as curves: for each rate and provider, how
+    many records are `left` after so many `hours`, at `points` times up to the end.
+
+    `rates` are in calls a second, for each provider by itself. Equal pairs of blob and context are
+    sent once. A record of which it is not known whether it is stale is not in here. ValueError for
+    a rate that is not above 0.
+    """
+    _check(inventory, ["provider", "stale", "ciphertext_blob"])
+    if bad := [rate for rate in rates if not (rate > 0 and math.isfinite(rate))]:
+        raise ValueError(f"a rate is more than 0 calls a second, not {bad[0]}")
+    stale = inventory[inventory["stale"].fillna(value=False).astype(bool)]
+    names = ["provider", "ciphertext_blob", "encryption_context"]
+    pairs = stale[[name for name in names if name in stale]].drop_duplicates()
+    calls = pairs.groupby("provider", observed=True).size()
+    curves = [
+        pd.DataFrame(
+            {
+                "provider": str(provider),
+                "rate": float(rate),
+                "hours": np.linspace(0, count / rate / 3600, points),
+                "left": np.linspace(count, 0, points),
+            }
+        )
+        for provider, count in calls.items()
+        for rate in rates
+    ]
+    if not curves:
+        curves = [pd.DataFrame({"provider": [], "rate": [], "hours": [], "left": []}, dtype=float)]
+    return pd.concat(curves, ignore_index=True).astype({"provider": "category"})
+
+
+def _by_version(inventory: pd.DataFrame) -> Any:
+    return inventory.groupby(VERSION, dropna=False, observed=True)
+
+
+def _check(frame: pd.DataFrame, needed: Sequence[str], source: str = "") -> None:
+    """FrameError where a column is missing; `source` says what has it."""
+    try:
+        check_columns(frame, needed)
+    except FrameError as error:
+        if not source:
+            raise
+        raise FrameError(f"no column {error.column!r}; {source}", column=error.column) from None

@@ -1,0 +1,296 @@
+"""Which rotation policy keeps records young? A model over the days, without any record in it.
+
+What is kept is how many records there are whose blob was made on each day; the day tells the key
+version. So a billion records over five years take no longer than ten of them.
+
+The model: on every day, first the key rotates if its interval is over; then the day's new records
+are encrypted under the primary version; then the campaign, from `delay_days` after each rotation
+on, re-encrypts stale records, those with the oldest blobs first, as many as its rate allows; then
+records are deleted, the same share of all. Ages are counted at the end of the day: a blob made on
+that day is 0 days old.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from kmslab.analysis.forecast import DOCUMENTED_RATE
+from kmslab.showing import html_table
+
+DAYS_IN_YEAR: Final = 365
+
+_Counts = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """The records that are made: `initial` ones on the first day, and `per_day` on every day.
+
+    `growth` is the share by which a year has more than the year before, `deleted` the share of all
+    records that is deleted within a year. ValueError for numbers that are none of this.
+
+    >>> Arrivals(per_day=1000, growth=0.5).on(365)
+    1500.0
+    """
+
+    per_day: float
+    initial: float = 0
+    growth: float = 0.0
+    deleted: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.per_day >= 0 and math.isfinite(self.per_day), "per_day is a number from 0")
+        _require(self.initial >= 0 and math.isfinite(self.initial), "initial is a number from 0")
+        _require(-1 < self.growth < 1000, "growth is a share above -1; 0.5 is half as many again")
+        _require(0 <= self.deleted < 1, "deleted is a share from 0 to below 1")
+
+    def on(self, day: int) -> float:
+        """The records made on a day, counted from 0; whole ones where nothing grows."""
+        made = self.per_day
+        if self.growth:
+            made = round(self.per_day * (1 + self.growth) ** (day / DAYS_IN_YEAR))
+        return float(made + (self.initial if day == 0 else 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Campaign:
+    """What re-encrypts: `rate` calls a second during `hours` of a day, one call a record.
+
+    It begins `delay_days` after each rotation and goes on as long as anything is stale. A rate of 0
+    re-encrypts nothing. ValueError for numbers that are none of this.
+
+    >>> Campaign(rate=100, hours=8).per_day
+    2880000
+    """
+
+    rate: float = DOCUMENTED_RATE / 2
+    hours: float = 24.0
+    delay_days: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.rate >= 0 and math.isfinite(self.rate), "rate is a number from 0")
+        _require(0 <= self.hours <= 24, "hours of a day are from 0 to 24")
+        _require(self.delay_days >= 0, "delay_days is a number from 0")
+
+    @property
+    def per_day(self) -> int:
+        """The most records that it re-encrypts in a day."""
+        return math.floor(self.rate * self.hours * 3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """What a policy comes to. `daily` has one row for each day, counted from 0:
+
+    `version` (the primary one's number), `records`, `stale`, `re_encrypted` (on that day),
+    `age_p50_days`, `age_p99_days` and `age_max_days` (of the blobs; NaN without records),
+    `stale_max_days` (since the version of the most stale record stopped being primary).
+
+    `buckets` are the records at the end: `version`, `age_days`, `records`.
+    """
+
+    rotate_days: int
+    arrivals: Arrivals
+    campaign: Campaign
+    daily: pd.DataFrame
+    buckets: pd.DataFrame
+
+    @property
+    def settled(self) -> pd.DataFrame:
+        """The days of the last year; in the years before, the first records still show."""
+        return self.daily.tail(DAYS_IN_YEAR)
+
+    def as_dict(self) -> dict[str, Any]:
+        """The policy, and the worst of its last year."""
+        last = self.settled
+        busy = float((last["re_encrypted"] > 0).mean())
+        return {
+            "rotate_days": self.rotate_days,
+            "rate": float(self.campaign.rate),
+            "records": float(last["records"].iloc[-1]),
+            "age_p50_days": float(last["age_p50_days"].max()),
+            "age_p99_days": float(last["age_p99_days"].max()),
+            "age_max_days": float(last["age_max_days"].max()),
+            "stale_share": float(
+                (last["stale"] / last["records"].where(last["records"] > 0)).max()
+            ),
+            "stale_max_days": float(last["stale_max_days"].max()),
+            "calls": float(last["re_encrypted"].sum()),
+            "busy": busy,
+            "keeps_up": bool((last["stale"] == 0).any()),
+        }
+
+    def __repr__(self) -> str:
+        facts = self.as_dict()
+        return (
+            f"Simulation(rotate every {self.rotate_days} days, {self.campaign.rate:g} calls/s, "
+            f"{len(self.daily)} days: {facts['records']:,.0f} records, in the last year 99 % of "
+            f"them never older than {facts['age_p99_days']:g} days)"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(list(self.as_dict().items()))
+
+
+def simulate(
+    rotate_days: int, arrivals: Arrivals, campaign: Campaign | None = None, years: float = 5
+) -> Simulation:
+    """Play a policy day by day. ValueError for an interval below 1 day and for no days at all.
+
+    A billion records over five years, rotated each quarter, at half the documented rate:
+
+    >>> found = simulate(90, Arrivals(per_day=548_000), Campaign(rate=50))
+    >>> round(found.daily["records"].iloc[-1]), found.as_dict()["keeps_up"]
+    (1000100000, False)
+    """
+    _require(rotate_days >= 1, "rotate_days is a number of days from 1")
+    _require(0 < years <= 100, "years are more than 0, and at most 100")
+    state = _State(rotate_days, arrivals, campaign or Campaign(), round(years * DAYS_IN_YEAR))
+    daily = pd.DataFrame([state.step(day) for day in range(state.days)], columns=_DAILY)
+    return Simulation(rotate_days, arrivals, state.campaign, daily, state.buckets())
+
+
+_DAILY: Final = (
+    "day",
+    "version",
+    "records",
+    "stale",
+    "re_encrypted",
+    "age_p50_days",
+    "age_p99_days",
+    "age_max_days",
+    "stale_max_days",
+)
+
+
+class _State:
+    """How many records have a blob of each day."""
+
+    def __init__(self, rotate_days: int, arrivals: Arrivals, campaign: Campaign, days: int) -> None:
+        _require(days >= 1, "years make at least one day")
+        self.campaign = campaign
+        self.days = days
+        self._rotate_days = rotate_days
+        self._arrivals = arrivals
+        self._left = (1 - arrivals.deleted) ** (1 / DAYS_IN_YEAR)
+        self._made: _Counts = np.zeros(days)
+        self._oldest = 0  # no blob is of a day before it
+
+    def step(self, day: int) -> tuple[float, ...]:
+        """One day; its row of `daily`."""
+        rotated = day - day % self._rotate_days  # the day of the last rotation, or the first day
+        self._made[day] += self._arrivals.on(day)
+        done = 0.0
+        if day - rotated >= self.campaign.delay_days:
+            done = self._re_encrypt(rotated, day)
+        if self._arrivals.deleted:
+            self._made[: day + 1] *= self._left
+        while self._oldest < day and self._made[self._oldest] == 0:
+            self._oldest += 1
+        made = self._made[self._oldest : day + 1]
+        older = np.cumsum(made)
+        stale = float(older[rotated - self._oldest - 1]) if self._oldest < rotated else 0.0
+        return (
+            day,
+            day // self._rotate_days + 1,
+            float(older[-1]),
+            stale,
+            done,
+            _age(older, 0.5),
+            _age(older, 0.99),
+            float(day - self._oldest) if older[-1] else math.nan,
+            self._stale_days(day) if stale else 0.0,
+        )
+
+    def _re_encrypt(self, rotated: int, day: int) -> float:
+        """Give stale records a blob of today, those of the oldest days first."""
+        stale = self._made[self._oldest : rotated]
+        if not len(stale):
+            return 0.0
+        before = np.cumsum(stale) - stale
+        taken = np.clip(self.campaign.per_day - before, 0.0, stale)
+        stale -= taken
+        done = float(taken.sum())
+        self._made[day] += done
+        return done
+
+    def _stale_days(self, day: int) -> float:
+        """The days since the version of the oldest blob stopped being primary."""
+        return float(day - (self._oldest // self._rotate_days + 1) * self._rotate_days)
+
+    def buckets(self) -> pd.DataFrame:
+        """The records by version and age, after the last day."""
+        made = np.flatnonzero(self._made)
+        return pd.DataFrame(
+            {
+                "version": made // self._rotate_days + 1,
+                "age_days": self.days - 1 - made,
+                "records": self._made[made],
+            }
+        )
+
+
+def _age(older: _Counts, share: float) -> float:
+    """The least age that so large a share of records does not exceed; `older` adds up the records
+    from the oldest day to today."""
+    total = older[-1]
+    if not total:
+        return math.nan
+    # The records older than those of index i are older[i - 1]: at most (1 - share) of all may be.
+    first = int(np.searchsorted(older, total * (1 - share) + 1e-9 * total, "right"))
+    return float(len(older) - 1 - min(first, len(older) - 1))
+
+
+def sweep(
+    rotate_days: Sequence[int],
+    rates: Sequence[float],
+    arrivals: Arrivals,
+    campaign: Campaign | None = None,
+    years: float = 5,
+) -> pd.DataFrame:
+    """Each interval with each rate: a row each, the worst of its last year.
+
+    `age_p99_days` is the age that 99 % of the records never exceeded; `stale_share` the greatest
+    share of stale ones; `calls` those of the year; `busy` the share of days with a campaign at
+    work; `keeps_up` whether there was a day on which nothing was stale.
+
+    >>> found = sweep([90], [0, 50], Arrivals(per_day=1000), years=2)
+    >>> found["age_p99_days"].tolist()
+    [722.0, 89.0]
+    """
+    campaign = campaign or Campaign()
+    rows = [
+        simulate(
+            days, arrivals, Campaign(rate, campaign.hours, campaign.delay_days), years
+        ).as_dict()
+        for days in rotate_days
+        for rate in rates
+    ]
+    return pd.DataFrame(rows, columns=_SWEEP)
+
+
+_SWEEP: Final = (
+    "rotate_days",
+    "rate",
+    "records",
+    "age_p50_days",
+    "age_p99_days",
+    "age_max_days",
+    "stale_share",
+    "stale_max_days",
+    "calls",
+    "busy",
+    "keeps_up",
+)
+
+
+def _require(true: bool, said: str) -> None:
+    if not true:
+        raise ValueError(said)

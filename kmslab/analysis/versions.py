@@ -1,0 +1,123 @@
+"""Key versions as a DataFrame, and which one was primary when."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final
+
+import pandas as pd
+
+from kmslab.analysis.frame_columns import TIME
+from kmslab.model import Key, KeyVersion
+from kmslab.providers.base import Kms, Providers, Unknown
+
+DTYPES: Final[dict[str, Any]] = {
+    "provider": "category",
+    "key_id": "string",
+    "alias": "string",
+    "state": "category",
+    "key_version_id": "string",
+    "version_number": "Int64",
+    "is_primary": "boolean",
+    "made_at": TIME,
+    "primary_until": TIME,
+    "rotation_days": "Int64",
+    "encryptions": "Int64",
+}
+"""The columns of `versions`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Period:
+    """A version of a key, and the time in which it was primary. Told apart by identity.
+
+    `version` is None where the cloud does not tell versions: then it is whatever was primary from
+    `since` on. `until` is None for the one that is primary now, and for a pair's.
+    """
+
+    key: Key
+    version: KeyVersion | None
+    since: datetime
+    until: datetime | None
+    is_primary: bool | None
+
+    @property
+    def version_id(self) -> str | None:
+        """The version's id, None where the cloud does not tell it."""
+        return None if self.version is None else self.version.version_id
+
+    @property
+    def number(self) -> int | None:
+        """The version's number, None where the cloud does not tell it."""
+        return None if self.version is None else self.version.number
+
+
+def periods(kms: Kms, key: Key) -> list[Period]:
+    """The versions of a key, oldest first.
+
+    Where the cloud does not tell them, its last rotation parts the current one from all before.
+    """
+    versions = kms.versions(key.key_id)
+    if isinstance(versions, Unknown):
+        return _untold(key)
+    if not key.spec.symmetric:
+        return [Period(key, version, version.made_at, None, None) for version in versions]
+    ends = [version.made_at for version in versions[1:]]
+    return [
+        Period(key, version, version.made_at, until, version.version_id == key.primary_version_id)
+        for version, until in zip(versions, [*ends, None], strict=True)
+    ]
+
+
+def _untold(key: Key) -> list[Period]:
+    rotated = key.last_rotated_at
+    if not key.spec.symmetric:
+        return []
+    if rotated is None:
+        return [Period(key, None, key.created_at, None, True)]
+    return [
+        Period(key, None, key.created_at, rotated, False),
+        Period(key, None, rotated, None, True),
+    ]
+
+
+def versions(providers: Providers) -> pd.DataFrame:
+    """Every version of every key that is not deleted, a row each.
+
+    `primary_until` is when the next version took its place; NaT for the primary one, and for those
+    of a pair, of which `is_primary` is NA. Where a cloud does not tell versions, id and number are
+    NA, and there is one row for the time before the last rotation and one for the time after it.
+
+    >>> from types import SimpleNamespace
+    >>> len(versions(SimpleNamespace(providers=lambda: ())))
+    0
+    """
+    return _frame(list(_all_periods(providers)))
+
+
+def _all_periods(providers: Providers) -> Iterator[Period]:
+    for name in providers.providers():
+        kms = providers.kms(name)
+        for key in kms.list_keys():
+            yield from periods(kms, key)
+
+
+def _frame(found: Sequence[Period]) -> pd.DataFrame:
+    columns: dict[str, list[Any]] = {
+        "provider": [each.key.provider for each in found],
+        "key_id": [each.key.key_id for each in found],
+        "alias": [each.key.alias or None for each in found],
+        "state": [each.key.state.value for each in found],
+        "key_version_id": [each.version_id for each in found],
+        "version_number": [each.number for each in found],
+        "is_primary": [each.is_primary for each in found],
+        "made_at": [each.since for each in found],
+        "primary_until": [each.until for each in found],
+        "rotation_days": [each.key.rotation_days for each in found],
+        "encryptions": [None if e.version is None else e.version.encryptions for e in found],
+    }
+    return pd.DataFrame(
+        {name: pd.Series(values, dtype=DTYPES[name]) for name, values in columns.items()}
+    )

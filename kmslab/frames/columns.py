@@ -1,0 +1,116 @@
+"""Between the columns of a DataFrame and the fields of records."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from kmslab.analysis.frame_columns import blobs, check_columns, strings
+from kmslab.analysis.many_heads import many_heads
+from kmslab.columns import Records
+
+COLUMN_OF: Final[Mapping[str, str]] = {
+    "record_id": "record_id",
+    "provider": "provider",
+    "ciphertext_blob": "ciphertext_blob",
+    "context": "encryption_context",
+    "key_id": "key_id",
+    "owner": "owner",
+    "source_key_id": "source_key_id",
+    "source_key_version_id": "source_key_version_id",
+    "source_encryption_algorithm": "source_encryption_algorithm",
+}
+"""The column of each field of a `Record` that holds texts."""
+
+_READ: Final = (
+    "provider",
+    "ciphertext_blob",
+    "context",
+    "key_id",
+    "source_key_id",
+    "source_key_version_id",
+    "source_encryption_algorithm",
+)
+
+
+class FrameRecords:
+    """The records of a frame, and their fields column by column; None for what is empty.
+
+    A frame without `record_id` names records by its index, one without `provider` has the one that
+    each blob is of. FrameError where a column is missing or holds something else.
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        check_columns(frame, ["ciphertext_blob"])
+        self._rows = len(frame)
+        self.fields = frozenset(f for f, column in COLUMN_OF.items() if column in frame.columns)
+        self.columns: dict[str, list[Any]] = {field: self._read(frame, field) for field in _READ}
+        self.ids = (
+            _cells(strings(frame, "record_id"))
+            if "record_id" in frame.columns
+            else [str(label) for label in frame.index]
+        )
+        if None in self.columns["provider"]:
+            self.columns["provider"] = self._providers(frame)
+
+    def _read(self, frame: pd.DataFrame, field: str) -> list[Any]:
+        name = COLUMN_OF[field]
+        if name not in frame.columns:
+            return [None] * self._rows
+        if field == "ciphertext_blob":
+            return [cell if isinstance(cell, str) else None for cell in blobs(frame, name)]
+        return _cells(strings(frame, name))
+
+    def _providers(self, frame: pd.DataFrame) -> list[Any]:
+        heads = many_heads(blobs(frame), strict=False)
+        named = [header.provider for header in heads.headers]
+        said = self.columns["provider"]
+        return [name or named[code] for name, code in zip(said, heads.codes.tolist(), strict=True)]
+
+    def __len__(self) -> int:
+        return self._rows
+
+    def records(self, start: int, stop: int) -> Records:
+        """The records of some rows, which are counted from 0; the first record has row 1."""
+        nothing = [None] * (stop - start)
+        part = {field: column[start:stop] for field, column in self.columns.items()}
+        return Records(
+            [record_id or "" for record_id in self.ids[start:stop]],
+            [provider or "" for provider in part["provider"]],
+            [blob or "" for blob in part["ciphertext_blob"]],
+            range(start + 1, stop + 1),
+            part["context"],
+            part["key_id"],
+            nothing,
+            nothing,
+            part["source_key_id"],
+            part["source_key_version_id"],
+            part["source_encryption_algorithm"],
+        )
+
+
+def _cells(column: pd.Series[Any]) -> list[str | None]:
+    """The cells of a column of texts, None for those that are empty."""
+    cells: list[Any] = column.tolist()
+    for row in np.flatnonzero((column.isna() | (column == "")).to_numpy(dtype=bool)):
+        cells[row] = None
+    return cells
+
+
+def put_back(frame: pd.DataFrame, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
+    """A new frame with these fields in their columns, of the dtype that each had."""
+    new = {}
+    for field, values in columns.items():
+        name = COLUMN_OF[field]
+        new[name] = pd.Series(list(values), index=frame.index, dtype=_dtype(frame[name].dtype))
+    return frame.assign(**new)
+
+
+def _dtype(before: Any) -> Any:
+    """The dtype of a column that texts were read from: its categories may be others now."""
+    if isinstance(before, pd.CategoricalDtype):
+        return pd.CategoricalDtype()
+    return before if isinstance(before, pd.StringDtype) else "object"

@@ -1,0 +1,122 @@
+"""Frames that are not what they should be get an error that says what is needed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pandas as pd
+import pytest
+from frame_data import START, cloud_blob
+
+import kmslab.frames as frames
+from kmslab.analysis import rotation
+from kmslab.errors import FrameError, KmslabError, SourceError
+
+BLOB = cloud_blob(1)
+
+
+def good(**columns: object) -> pd.DataFrame:
+    return pd.DataFrame({"record_id": ["a"], "ciphertext_blob": [BLOB], **columns})
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (pd.DataFrame(), "no column 'ciphertext_blob'; found: no column at all"),
+        (pd.DataFrame({"blob": [BLOB]}), "found: 'blob'"),
+        (
+            pd.DataFrame({"cipher_text_blob": [BLOB]}),
+            "df.rename(columns={'cipher_text_blob': 'ciphertext_blob'})",
+        ),
+        (
+            pd.DataFrame([[BLOB, BLOB]], columns=["ciphertext_blob", "ciphertext_blob"]),
+            "column 'ciphertext_blob' is there twice",
+        ),
+        (pd.DataFrame({"ciphertext_blob": [1.5]}), "holds float64, and texts are needed"),
+        (good(provider=[3]), "column 'provider' holds int64, and texts are needed"),
+        (good(key_id=[["a"]]), "column 'key_id', row 0: list, and a text is needed"),
+        (good(created_at=[5]), "pd.to_datetime(df['created_at'], unit='s', utc=True)"),
+        (good(created_at=["yesterday"]), "'yesterday' is neither an ISO 8601 time nor Unix"),
+        (good(encryption_context=[{"app": "orders"}]), "row 0: dict, and a text is needed"),
+    ],
+)
+def test_inspect_says_what_is_needed(frame: pd.DataFrame, said: str) -> None:
+    with pytest.raises(FrameError) as raised:
+        frame.kms.inspect()
+    assert said in str(raised.value)
+    assert raised.value.column
+    assert isinstance(raised.value, KmslabError)
+
+
+def test_a_time_without_a_zone_is_no_now() -> None:
+    with pytest.raises(FrameError, match="without a time zone"):
+        good().kms.inspect(now=datetime(2026, 1, 1))
+
+
+@pytest.mark.parametrize("ask", ["stale", "exposure"])
+def test_questions_to_an_inventory_need_one(ask: str) -> None:
+    with pytest.raises(FrameError, match=r"df\.kms\.inspect\(lab\) adds it"):
+        getattr(good(owner="me", provider="tencent", key_id="k").kms, ask)()
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        rotation.ages,
+        rotation.version_ages,
+        rotation.blast_radius,
+        rotation.exposure,
+        rotation.forecast,
+        rotation.census_over_time,
+        lambda frame: rotation.compliance(frame, rotation.Policy(max_age_days=1)),
+        lambda frame: rotation.retirable(frame, frame),
+    ],
+)
+def test_every_analysis_says_what_it_lacks(ask) -> None:
+    with pytest.raises(FrameError, match="no column"):
+        ask(good())
+
+
+def test_exposure_needs_owners(shared_world) -> None:
+    inventory = shared_world.frame().drop(columns="owner").kms.inspect(shared_world.lab)
+    with pytest.raises(FrameError, match="no column 'owner'"):
+        inventory.kms.exposure()
+
+
+def test_versions_are_asked_for_by_name(shared_world) -> None:
+    inventory = shared_world.frame().kms.inspect(shared_world.lab)
+    with pytest.raises(FrameError, match=r"frames\.versions\(lab\) has it"):
+        rotation.retirable(inventory, inventory.drop(columns="is_primary"))
+
+
+def test_a_frame_is_not_edited_as_a_source() -> None:
+    from kmslab.frames.columns import FrameRecords
+    from kmslab.frames.planning import FramePart
+
+    with pytest.raises(SourceError, match="re_encrypt"):
+        FramePart(FrameRecords(good(provider="tencent"))).edit()
+
+
+def test_times_of_every_kind_are_times() -> None:
+    moments = {
+        "aware": [START],
+        "naive": [START.replace(tzinfo=None)],
+        "text": ["2026-01-01T08:00:00+08:00"],
+        "seconds": ["1767225600"],
+        "objects": pd.Series([START], dtype="object"),
+    }
+    for kind, created_at in moments.items():
+        found = good(created_at=created_at).kms.inspect(now=START)
+        assert found["created_at"].tolist() == [START], kind
+        assert found["age_days"].tolist() == [0.0]
+
+
+def test_policies_are_days() -> None:
+    with pytest.raises(ValueError, match="max_age_days is a number of days from 0"):
+        rotation.Policy(max_age_days=-1)
+    assert frames.versions(_Nobody()).empty
+
+
+class _Nobody:
+    def providers(self) -> tuple[str, ...]:
+        return ()

@@ -1,0 +1,269 @@
+"""What an inspection tells of each record, and how it is known."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+from frame_data import CONTEXT, PUBLIC, START, World, cloud_blob
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kmslab.frames as frames
+from kmslab.analysis.inventory import ADDED
+from kmslab.analysis.many_heads import many_heads
+from kmslab.demo import DEMO_TIME, make_lab, sample_path
+from kmslab.inspection import inspect_many, read_headers
+
+DTYPES = {
+    "provider": "category",
+    "format": "category",
+    "key_id": "string",
+    "key_known_by": "category",
+    "key_version_id": "string",
+    "version_number": "Int64",
+    "version_known_by": "category",
+    "is_primary": "boolean",
+    "stale": "boolean",
+    "has_context": "boolean",
+    "context_known_by": "category",
+    "version_made_at": "datetime64[us, UTC]",
+    "primary_until": "datetime64[us, UTC]",
+    "age_days": "float64",
+    "stale_days": "float64",
+    "error": "string",
+}
+
+
+def test_columns_and_dtypes_are_the_same_however_many_rows(shared_world: World) -> None:
+    frame = shared_world.frame()
+    for rows in (0, 1, len(frame)):
+        found = frame.iloc[:rows].kms.inspect(shared_world.lab)
+        assert {name: str(found[name].dtype) for name in ADDED} == DTYPES
+        assert list(found.index) == list(frame.index[:rows])
+        assert found["note"].tolist() == ["x"] * rows
+
+
+def test_lab_blobs_tell_everything(shared_world: World) -> None:
+    now = shared_world.clock.now()
+    found = shared_world.frame().kms.inspect(shared_world.lab, now=now)
+    assert found["version_number"].tolist() == [n for n in (1, 2, 3) for _ in range(4)] + [4, 4]
+    assert found["stale"].tolist() == [True] * 12 + [False] * 2
+    assert set(found["key_known_by"]) == set(found["version_known_by"]) == {"header"}
+    # Rotated on day 30, 60 and 90, and it is day 90 now.
+    assert found["stale_days"].tolist() == [60.0] * 4 + [30.0] * 4 + [0.0] * 6
+    assert found["age_days"].tolist()[:4] == [90.0, 90.0, 80.0, 80.0]
+    assert found["has_context"].tolist() == [True, False] * 7
+    assert found["context_known_by"].tolist() == ["record", "header"] * 7
+    assert found["error"].isna().all()
+
+
+def test_without_a_lab_only_the_blobs_speak(shared_world: World) -> None:
+    frame = shared_world.frame()[["ciphertext_blob"]]
+    found = frame.kms.inspect()
+    assert (
+        found["key_id"].tolist()
+        == [
+            shared_world.tencent.key_id,
+            shared_world.ctyun.key_id,
+        ]
+        * 7
+    )
+    assert found["provider"].tolist() == ["tencent", "ctyun"] * 7
+    for name in ("version_number", "is_primary", "stale", "primary_until", "age_days"):
+        assert found[name].isna().all()
+    assert found["context_known_by"].tolist() == ["unknown", "header"] * 7
+
+
+def test_a_frame_is_never_changed(shared_world: World) -> None:
+    frame = shared_world.frame()
+    before = frame.copy(deep=True)
+    inventory = frame.kms.inspect(shared_world.lab)
+    inventory_before = inventory.copy(deep=True)
+    inventory.kms.census()
+    inventory.kms.stale()
+    inventory.kms.exposure()
+    frame.kms.plan(shared_world.lab)
+    frame.kms.re_encrypt(shared_world.lab)
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(inventory, inventory_before)
+
+
+def test_an_inventory_inspected_again_is_the_same(shared_world: World) -> None:
+    blobs = [cloud_blob(1, n) for n in range(3)]
+    keys = [shared_world.tencent.key_id, None, None]
+    cloud = pd.DataFrame({"ciphertext_blob": blobs, "key_id": keys, "created_at": START})
+    for frame in (shared_world.frame(), cloud):
+        once = frame.kms.inspect(shared_world.lab, now=START)
+        again = once.kms.inspect(shared_world.lab, now=START)
+        pd.testing.assert_frame_equal(once, again)
+
+
+def test_a_key_by_fingerprint_and_a_version_by_time(shared_world: World) -> None:
+    """A Tencent cloud's blob names nothing: what other records say of it does."""
+    key_id = shared_world.tencent.key_id
+    rows = [
+        # fingerprint, key in the record, day -> key and how, version and how
+        (1, key_id, 5.0, (key_id, "record", 1, "created_at")),
+        (1, None, 29.99, (key_id, "fingerprint", 1, "created_at")),
+        (1, None, 30.0, (key_id, "fingerprint", 2, "created_at")),
+        (1, None, 365.0, (key_id, "fingerprint", 4, "created_at")),
+        (1, None, -1.0, (key_id, "fingerprint", None, "unknown")),
+        (1, None, None, (key_id, "fingerprint", None, "unknown")),
+        (2, None, 5.0, (None, "unknown", None, "unknown")),
+        (3, "no-such-key", 5.0, ("no-such-key", "record", None, "unknown")),
+    ]
+    frame = pd.DataFrame(
+        {
+            "ciphertext_blob": [cloud_blob(print_, n) for n, (print_, *_) in enumerate(rows)],
+            "key_id": [key for _, key, _, _ in rows],
+            "created_at": [
+                None if day is None else START + timedelta(days=day) for *_, day, _ in rows
+            ],
+        }
+    )
+    found = frame.kms.inspect(shared_world.lab)
+    columns = ["key_id", "key_known_by", "version_number", "version_known_by"]
+    told = [
+        tuple(None if pd.isna(cell) else cell for cell in row)
+        for row in found[columns].itertuples(index=False)
+    ]
+    assert told == [expected for *_, expected in rows]
+    assert found["stale"].tolist()[:4] == [True, True, True, False]
+    assert found["error"].isna().all()
+
+
+def test_when_a_blob_was_re_encrypted_goes_before_when_it_was_created(shared_world: World) -> None:
+    frame = pd.DataFrame(
+        {
+            "ciphertext_blob": [cloud_blob(1), cloud_blob(1, 1)],
+            "key_id": shared_world.tencent.key_id,
+            "created_at": START,
+            "re_encrypted_at": [None, START + timedelta(days=91)],
+        }
+    )
+    found = frame.kms.inspect(shared_world.lab, now=START + timedelta(days=100))
+    assert found["version_number"].tolist() == [1, 4]
+    assert found["age_days"].tolist() == [100.0, 9.0]
+
+
+def test_records_that_contradict_each_other_name_no_key() -> None:
+    keys = ["key-a", "key-b", None]
+    frame = pd.DataFrame({"ciphertext_blob": [cloud_blob(1, n) for n in range(3)], "key_id": keys})
+    found = frame.kms.inspect()
+    assert found["key_id"].isna().all()
+    assert found["error"].str.contains("name different keys: key-a, key-b").all()
+
+
+@pytest.mark.parametrize(
+    ("provider", "blob", "error"),
+    [
+        ("aws", cloud_blob(1), "provider 'aws' is neither tencent nor ctyun"),
+        ("ctyun", cloud_blob(1), "the blob is of tencent, and the record says ctyun"),
+        (None, cloud_blob(1)[:-1], "s3 is not canonical base64"),
+        (None, "订单", "not base64"),
+        (None, "", "empty"),
+        (None, None, "not a text"),
+        (None, 7, "not a text"),
+        (None, "lone \ud800", "not base64"),
+    ],
+)
+def test_what_is_no_blob_says_why(provider: str | None, blob: object, error: str) -> None:
+    blobs = pd.Series([blob, cloud_blob(1)], dtype="object")
+    frame = pd.DataFrame({"ciphertext_blob": blobs, "provider": [provider, None]})
+    found = frame.kms.inspect()
+    assert error in found["error"].iloc[0]
+    assert found["format"].tolist() == ["unknown", "cloud"]
+    assert pd.isna(found["error"].iloc[1])
+
+
+def test_the_blobs_of_public_documentation() -> None:
+    """CTyun's names key and version in its header; the lab has neither, and does not guess."""
+    blobs = [entry["blob"] for entry in PUBLIC if entry["blob"].startswith("MDA2N")]
+    assert blobs
+    found = pd.DataFrame({"ciphertext_blob": blobs}).kms.inspect()
+    assert found["key_known_by"].tolist() == ["header"] * len(blobs)
+    assert found["stale"].isna().all()
+
+
+def text_near_a_blob(blob: str) -> st.SearchStrategy[str]:
+    cut = st.integers(0, len(blob)).map(lambda at: blob[:at])
+    changed = st.tuples(st.integers(0, len(blob) - 1), st.sampled_from("A=-k+/é\n")).map(
+        lambda change: blob[: change[0]] + change[1] + blob[change[0] + 1 :]
+    )
+    return st.one_of(st.just(blob), cut, changed)
+
+
+@given(data=st.data())
+def test_many_heads_are_what_one_by_one_would_be(shared_world: World, data: st.DataObject) -> None:
+    """However rows are alike, cut or changed: strict as inspect_many, else as read_headers."""
+    known = shared_world.frame()["ciphertext_blob"].tolist()
+    known += [cloud_blob(1), cloud_blob(1, context=True), "A" * 342 + "==", ""]
+    known += [entry["blob"] for entry in PUBLIC]
+    cloud = [blob for blob in known if blob.startswith("MDA2N")][-1:]
+    cells = data.draw(
+        st.lists(
+            st.one_of(
+                st.sampled_from(known), st.none(), *(text_near_a_blob(b) for b in known[:3] + cloud)
+            ),
+            max_size=12,
+        )
+    )
+    strict, lenient = many_heads(cells, strict=True), many_heads(cells, strict=False)
+    one, other = inspect_many(cells), read_headers(cells)
+    for row, cell in enumerate(cells):
+        header, seen = strict.headers[strict.codes[row]], lenient.headers[lenient.codes[row]]
+        assert (header.provider or None, header.format) == (one.provider[row], one.format[row])
+        assert header.key_version_id == one.key_version_id[row]
+        assert strict.errors.get(row) == one.error[row]
+        if isinstance(cell, str) and len(cell) >= 144 and cell.startswith(cloud[0][:138]):
+            continue  # six letters of it may be anything
+        assert (seen.provider or None, seen.format) == (other.provider[row], other.format[row])
+        assert (seen.key_version_id, seen.fingerprint, seen.has_context) == (
+            other.key_version_id[row],
+            other.fingerprint[row],
+            other.has_context[row],
+        )
+
+
+def test_text_of_every_kind_is_text(shared_world: World) -> None:
+    frame = shared_world.frame()
+    expected = frame.kms.inspect(shared_world.lab, now=START)["version_number"].tolist()
+    for kind in ("object", "string", "category", "str", "large_string[pyarrow]"):
+        try:
+            column = frame["ciphertext_blob"].astype(kind)
+        except TypeError:
+            continue
+        found = frame.assign(ciphertext_blob=column).kms.inspect(shared_world.lab, now=START)
+        assert found["version_number"].tolist() == expected, kind
+
+
+@pytest.fixture(scope="session")
+def sample_inventory(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
+    with make_lab(tmp_path_factory.mktemp("demo") / "lab") as lab:
+        return frames.read(sample_path("records.csv")).kms.inspect(lab, now=DEMO_TIME)
+
+
+def test_csv_read_by_pandas_is_read_alike(sample_inventory: pd.DataFrame) -> None:
+    plain = pd.read_csv(sample_path("records.csv")).kms.inspect(now=DEMO_TIME)
+    for name in ("provider", "format", "key_id", "has_context", "age_days", "error"):
+        assert plain[name].astype("object").equals(sample_inventory[name].astype("object")), name
+
+
+def test_public_key_ciphertext_is_what_its_record_says(sample_inventory: pd.DataFrame) -> None:
+    pairs = sample_inventory[sample_inventory["format"] == "public-key"]
+    assert set(pairs["key_known_by"]) == {"record", "unknown"}
+    named = pairs[pairs["key_known_by"] == "record"]
+    assert (named["key_id"] == named["source_key_id"]).all()
+    assert pairs["is_primary"].isna().all()
+
+
+def test_contexts_of_white_space_are_none() -> None:
+    world = World()
+    with world.lab as lab:
+        blob = lab.tencent().encrypt(world.tencent.key_id, b"x")
+        contexts = [CONTEXT, "{}", " { } ", "", None, "{"]
+        frame = pd.DataFrame({"ciphertext_blob": blob, "encryption_context": contexts})
+        found = frame.kms.inspect(lab)["has_context"].tolist()
+    assert found == [True, False, False, False, False, True]

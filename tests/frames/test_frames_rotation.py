@@ -1,0 +1,192 @@
+"""What an inventory tells of rotation, against what plain Python counts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+
+import pandas as pd
+import pytest
+from frame_data import START, World, cloud_blob
+
+import kmslab.frames as frames
+from kmslab.analysis import census as plain_census
+from kmslab.analysis import rotation
+from kmslab.demo import DEMO_TIME, make_lab, sample_path
+from kmslab.records import read_csv
+
+
+def rows_of(frame: pd.DataFrame, *names: str) -> list[tuple[object, ...]]:
+    chosen = frame[list(names)] if names else frame
+    return [
+        tuple(None if pd.isna(cell) else cell for cell in row)
+        for row in chosen.itertuples(index=False)
+    ]
+
+
+def test_the_census_is_that_of_the_command_line(tmp_path) -> None:
+    """On the sample data, with everything in them that real life has."""
+    path = sample_path("records.csv")
+    with make_lab(tmp_path / "lab") as lab:
+        expected = [
+            (r.provider, r.key_id, r.key_version_id, r.version_number, r.is_primary, r.records)
+            for r in plain_census(read_csv(path), lab)
+        ]
+        frame = frames.read(path)
+        assert rows_of(frame.kms.inspect(lab, now=DEMO_TIME).kms.census()) == expected
+        # From heads alone: only what is broken behind its head is counted with the others.
+        quick = frame.kms.census(lab)
+    assert quick["records"].sum() == len(frame)
+    known = {row[:5] for row in expected if row[2] is not None}
+    assert known <= {row[:5] for row in rows_of(quick)}
+    more = quick["records"].sum() - quick["records"][quick["key_id"].isna()].sum()
+    assert 0 < more - sum(row[5] for row in expected if row[1] is not None) < 15
+
+
+def test_the_census_from_heads_is_that_of_an_inventory(shared_world: World) -> None:
+    frame = shared_world.frame()
+    inventory = frame.kms.inspect(shared_world.lab)
+    pd.testing.assert_frame_equal(frame.kms.census(shared_world.lab), inventory.kms.census())
+    nobody = frame.kms.census()
+    assert nobody["version_number"].isna().all()
+    assert nobody["records"].sum() == len(frame)
+
+
+def test_stale_records_the_most_stale_first(shared_world: World) -> None:
+    now = shared_world.clock.now()
+    stale = shared_world.frame().kms.inspect(shared_world.lab, now=now).kms.stale()
+    assert stale["stale_days"].tolist() == [60.0] * 4 + [30.0] * 4 + [0.0] * 4
+
+
+def test_census_over_time(shared_world: World) -> None:
+    """Versions 1 to 4 are primary from days 0, 30, 60, 90; 4 records each, and 2 on the last."""
+    world = shared_world
+    inventory = world.frame().kms.inspect(world.lab, now=world.clock.now())
+    found = rotation.census_over_time(inventory, freq="10D", now=world.clock.now())
+    at_end = found[found["at"] == world.clock.now()]
+    assert sorted(at_end["records"]) == [1, 1, 2, 2, 2, 2, 2, 2]
+    day_30 = found[found["at"] == START + timedelta(days=30)]
+    assert rows_of(day_30.sort_values(["version_number", "key_id"]), "version_number", "stale") == [
+        (1, True),
+        (1, True),
+        (2, False),
+        (2, False),
+    ]
+    for moment, rows in found.groupby("at"):
+        created = sum(row["created_at"] <= moment for row in world.rows)
+        assert rows["records"].sum() == created
+
+
+def test_ages_and_versions(shared_world: World) -> None:
+    world = shared_world
+    inventory = world.frame().kms.inspect(world.lab, now=world.clock.now())
+    ages = rotation.ages(inventory, by=["owner"])
+    assert rows_of(ages, "owner", "records", "undated", "median_days", "oldest_days") == [
+        ("billing", 6, 0, 50.0, 80.0),
+        ("shop", 8, 0, 45.0, 90.0),
+    ]
+    versions = rotation.version_ages(inventory)
+    tencent = versions[versions["provider"] == "tencent"].sort_values("version_number")
+    assert rows_of(tencent, "version_number", "records", "stale_days", "oldest_days") == [
+        (1, 2, 60.0, 90.0),
+        (2, 2, 30.0, 60.0),
+        (3, 2, 0.0, 30.0),
+        (4, 1, 0.0, 0.0),
+    ]
+
+
+def test_blast_radius_and_exposure_add_up(shared_world: World) -> None:
+    world = shared_world
+    inventory = world.frame().kms.inspect(world.lab, now=world.clock.now())
+    radius = rotation.blast_radius(inventory)
+    assert radius["records"].sum() == len(inventory)
+    first = radius[(radius["version_number"] == 1) & (radius["provider"] == "ctyun")]
+    assert rows_of(first, "records", "owners", "stale_days", "record_days") == [(2, 2, 60.0, 120.0)]
+    exposure = inventory.kms.exposure()
+    expected: Counter[tuple[str, str]] = Counter()
+    for row, days in zip(world.rows, inventory["stale_days"], strict=True):
+        expected[row["owner"], row["provider"]] += days
+    assert {row[:2]: row[2] for row in rows_of(exposure, "owner", "provider", "record_days")} == (
+        expected
+    )
+    assert exposure["record_days"].sum() == radius["record_days"].sum() == 360.0
+
+
+def test_compliance(shared_world: World) -> None:
+    world = shared_world
+    inventory = world.frame().kms.inspect(world.lab, now=world.clock.now())
+    versions = frames.versions(world.lab)
+    policy = rotation.Policy(rotate_days=30, re_encrypt_within_days=30, max_age_days=60)
+    found = rotation.compliance(inventory, policy, versions)
+    names = ("provider", "records", "overdue", "too_old", "unknown", "worst_days", "rotation_due")
+    # Overdue: the two records of version 1; older than 60 days: the same two (90 and 80).
+    assert sorted(rows_of(found, *names)) == [
+        ("ctyun", 7, 2, 2, 0, 60.0, False),
+        ("tencent", 7, 2, 2, 0, 60.0, False),
+    ]
+    assert found["compliant"].tolist() == [pytest.approx(5 / 7)] * 2
+    older = rotation.compliance(
+        world.frame().kms.inspect(world.lab, now=world.clock.now() + timedelta(days=31)),
+        policy,
+        versions,
+    )
+    assert older["rotation_due"].tolist() == [True, True]
+    unknown = rotation.compliance(world.frame().kms.inspect(), policy)
+    assert unknown["unknown"].tolist() == [7, 7] or unknown["too_old"].sum() > 0
+
+
+def test_what_is_not_known_is_no_violation_and_no_compliance() -> None:
+    frame = pd.DataFrame({"ciphertext_blob": [cloud_blob(1)], "provider": ["tencent"]})
+    found = rotation.compliance(frame.kms.inspect(), rotation.Policy(max_age_days=1))
+    assert rows_of(found, "unknown", "too_old", "compliant") == [(1, 0, None)]
+
+
+def test_retirable_versions(world: World) -> None:
+    lab, frame = world.lab, world.frame()
+    versions = frames.versions(lab)
+    old = rotation.retirable(frame.kms.inspect(lab), versions)
+    assert old["records"].tolist() == [2] * 6
+    assert not old["retirable"].any()
+
+    moved = frame.kms.re_encrypt(lab).kms.inspect(lab)
+    assert rotation.retirable(moved, versions)["retirable"].all()
+
+    # One blob of which nobody knows the key, and every version of its provider is in doubt.
+    unnamed = pd.DataFrame({"ciphertext_blob": [cloud_blob(1)], "provider": ["tencent"]})
+    doubt = rotation.retirable(pd.concat([moved, unnamed.kms.inspect(lab)]), versions)
+    assert dict(zip(doubt["provider"], doubt["maybe"], strict=True)) == {"tencent": 1, "ctyun": 0}
+    assert doubt[doubt["retirable"]]["provider"].unique().tolist() == ["ctyun"]
+
+
+def test_forecast_counts_equal_pairs_once(shared_world: World) -> None:
+    frame = pd.concat([shared_world.frame()] * 3)
+    curves = rotation.forecast(frame.kms.inspect(shared_world.lab), rates=[2, 4], points=3)
+    tencent = curves[(curves["provider"] == "tencent") & (curves["rate"] == 2)]
+    assert tencent["left"].tolist() == [6.0, 3.0, 0.0]
+    assert tencent["hours"].tolist() == [0.0, 1.5 / 3600, 3 / 3600]
+    plan = frame.kms.plan(shared_world.lab, rates={"tencent": 2, "ctyun": 2})
+    assert plan.forecast.seconds == 3.0
+    with pytest.raises(ValueError, match="more than 0 calls"):
+        rotation.forecast(frame.kms.inspect(shared_world.lab), rates=[0])
+
+
+def test_empty_frames_have_empty_answers(shared_world: World) -> None:
+    empty = shared_world.frame().iloc[:0]
+    inventory = empty.kms.inspect(shared_world.lab)
+    versions = frames.versions(shared_world.lab)
+    answers = [
+        empty.kms.census(),
+        inventory.kms.census(),
+        inventory.kms.stale(),
+        inventory.kms.exposure(),
+        rotation.ages(inventory),
+        rotation.version_ages(inventory),
+        rotation.blast_radius(inventory),
+        rotation.census_over_time(inventory),
+        rotation.compliance(inventory, rotation.Policy(max_age_days=1)),
+        rotation.forecast(inventory),
+        empty.kms.re_encrypt(shared_world.lab),
+    ]
+    assert [len(answer) for answer in answers] == [0] * len(answers)
+    assert rotation.retirable(inventory, versions)["retirable"].all()
+    assert empty.kms.plan(shared_world.lab).total == 0

@@ -1,0 +1,160 @@
+"""The committed notebooks: executed, quiet, normalised; and the figures of one, counted again.
+
+`make notebooks-check` runs all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from datetime import timedelta
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kmslab import inspect
+from kmslab.model import BlobFormat, Key
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+def load(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text("utf-8"))
+
+
+def test_there_are_six() -> None:
+    assert [path.name[:2] for path in NOTEBOOKS] == ["01", "02", "03", "04", "05", "06"]
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_executed_and_quiet(path: Path) -> None:
+    notebook = load(path)
+    code = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert all(cell["outputs"] or path.stem.startswith(("02", "05", "06")) for cell in code)
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [o for o in outputs if o["output_type"] == "error" or o.get("name") == "stderr"]
+    assert notebook["cells"][0]["source"][0].startswith("# ")
+    assert [cell["id"] for cell in notebook["cells"]] == [
+        f"c{number:02}" for number in range(len(notebook["cells"]))
+    ]
+    assert set(notebook["metadata"]) == {"kernelspec", "language_info"}
+    assert not any(cell["metadata"] for cell in notebook["cells"])
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_shows_no_plaintext_and_no_style(path: Path) -> None:
+    cells = load(path)["cells"]
+    shown = json.dumps([cell.get("outputs", []) for cell in cells])
+    sources = "".join("".join(cell["source"]) for cell in cells)
+    for secret in re.findall(r'\bb"([^"]+)"', sources):
+        assert secret not in shown
+        assert secret.encode().hex() not in shown
+    assert "/tmp/" not in shown
+    assert "/home/" not in shown
+    html = [
+        o["data"].get("text/html", []) for c in cells for o in c.get("outputs", []) if "data" in o
+    ]
+    # pandas puts one <style scoped> of its own before each table; what strips it loses nothing.
+    assert all("".join(part).count("<style") <= 1 for part in html)
+
+
+@pytest.fixture(scope="module")
+def analysis() -> dict[str, Any]:
+    """The names of notebook 03 once it has run, over fewer records and without its charts."""
+    (path,) = (path for path in NOTEBOOKS if path.stem.startswith("03"))
+    cells = [c for c in load(path)["cells"] if c["cell_type"] == "code"]
+    names: dict[str, Any] = {}
+    for cell in cells:
+        lines = [line for line in cell["source"] if not line.startswith("charts.")]
+        source = "".join(lines).replace("100_000", "3_000")
+        exec(compile(source, path.name, "exec"), names)
+    return names
+
+
+class Plain:
+    """A record, told by plain Python: `inspect` one by one, and the lab's versions."""
+
+    def __init__(self, row: dict[str, Any], named: dict[str, str], keys: dict[str, Key]) -> None:
+        found = inspect(row["ciphertext_blob"])
+        self.blob = found.format is not BlobFormat.UNKNOWN
+        self.owner = row["owner"]
+        self.at = row["created_at"]
+        self.key_id = found.key_id or named.get(found.fingerprint or "")
+        versions = keys[self.key_id].versions if self.key_id else ()
+        ends = [version.made_at for version in versions[1:]]
+        self.until = self.number = None
+        for version, end in zip_longest(versions, ends):
+            named_here = found.key_version_id == version.version_id
+            then = version.made_at <= self.at and (end is None or self.at < end)
+            if named_here or (found.key_version_id is None and then):
+                self.number = version.number
+                self.until = end
+        self.stale = self.until is not None
+
+
+@pytest.fixture(scope="module")
+def plain(analysis: dict[str, Any]) -> list[Plain]:
+    rows = analysis["df"].to_dict("records")
+    named = {}
+    for row in rows:
+        if isinstance(row["key_id"], str):
+            named[inspect(row["ciphertext_blob"]).fingerprint] = row["key_id"]
+    keys = {key.key_id: key for key in analysis["lab"].keys()}
+    return [Plain(row, named, keys) for row in rows]
+
+
+def test_stale_records_are_those_that_plain_python_counts(
+    analysis: dict[str, Any], plain: list[Plain]
+) -> None:
+    assert len(plain) == 3_000
+    assert len(analysis["stale"]) == sum(record.stale for record in plain)
+    assert analysis["share"] == sum(record.stale for record in plain) / len(plain)
+    assert analysis["inventory"]["error"].notna().sum() == sum(not r.blob for r in plain)
+    assert sum(record.number is not None for record in plain) > 2_900
+
+
+def test_the_census_is_what_plain_python_counts(
+    analysis: dict[str, Any], plain: list[Plain]
+) -> None:
+    counted = Counter((record.key_id, record.number) for record in plain if record.key_id)
+    census = analysis["census"].dropna(subset=["key_id"])
+    found = zip(census["key_id"], census["version_number"], census["records"], strict=True)
+    assert {(key, number): records for key, number, records in found} == counted
+
+
+def test_record_days_and_quarters_are_what_plain_python_counts(
+    analysis: dict[str, Any], plain: list[Plain]
+) -> None:
+    now = analysis["now"]
+    days = Counter()
+    for record in plain:
+        if record.stale:
+            days[record.owner] += (now - record.until) / timedelta(days=1)
+    exposure = analysis["exposure"].groupby("owner", observed=True)["record_days"].sum()
+    assert exposure.to_dict() == pytest.approx(dict(days))
+
+    policy = analysis["held"]
+    overdue = sum(r.stale and now - r.until > timedelta(days=30) for r in plain)
+    too_old = sum(now - r.at > timedelta(days=365) for r in plain)
+    assert (policy["overdue"].sum(), policy["too_old"].sum()) == (overdue, too_old)
+
+    quarters = analysis["table"]
+    for label in quarters.index:
+        at = analysis["pd"].Timestamp(label, tz="UTC") if label != quarters.index[-1] else now
+        there = [r for r in plain if r.at <= at]
+        stale = sum(r.until is not None and r.until <= at for r in there)
+        assert quarters["stale"][label] == stale
+        assert quarters["current"][label] == len(there) - stale
+
+
+def test_what_is_left_after_re_encryption(analysis: dict[str, Any], plain: list[Plain]) -> None:
+    cloud = sum(
+        inspect(blob).format is BlobFormat.CLOUD for blob in analysis["df"]["ciphertext_blob"]
+    )
+    stale_cloud = len(analysis["stale"]) - (analysis["moved"]["result"] == "re_encrypted").sum()
+    assert 0 < stale_cloud <= cloud
+    assert analysis["after"]["stale"].sum() == stale_cloud
