@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from threading import Event
 
+import pytest
 from campaign_data import make_keys, make_rows, write_csv
 from rich.text import Text
 from textual.pilot import Pilot
@@ -34,6 +37,7 @@ from kmslab.campaign.run import Ground, run
 from kmslab.campaign.state import State
 from kmslab.campaign.watching import Watch
 from kmslab.tui.app import Explorer
+from kmslab.tui.dialogs import confirm
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.jobs import Job
 from kmslab.tui.screens import flows
@@ -206,8 +210,10 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(tmp_path: Path, st
         session = Session(lab, ground, "lab", spec=spec, source="many.csv")
 
         async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+            asked = Event()
+
             def begin(watch: Watch) -> object:
-                app.job.stop()  # as Esc does, before the first chunk has ended
+                assert asked.wait(10)
                 return run(ground, spec, watch=watch)
 
             ended: list[object] = []
@@ -217,17 +223,26 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(tmp_path: Path, st
 
             app.begin("campaign", flow)
             await come(pilot, AtWork)
+            await pilot.press("escape")
+            assert app.job is not None
+            assert app.job.stopping
+            asked.set()
             await back(pilot)
             state = ended[0].error
             assert state is not None
+            lab.rotate(lab.key("orders").key_id)
             await pilot.press("J")
-            await settled(pilot)
-            await pilot.pause(0.2)
+            await until(pilot, lambda: app.screen.chosen is not None)
             await pilot.press("c")
-            await come(pilot, Confirm)
+            dialog = await come(pilot, Confirm)
+            left = int(
+                re.search(r"re-encrypt ([0-9,]+) rec", str(dialog._body))[1].replace(",", "")
+            )
             await pilot.press("y")
             result = await come(pilot, ResultScreen)
             assert result.report.state == "finished"
+            results = result.report.results
+            assert results.re_encrypted + results.failed == left, "what was agreed to, no more"
             await pilot.press("escape")
 
         stage.play(session, scene)
@@ -269,11 +284,28 @@ def test_what_needs_more_than_one_key(session: Session, stage: Stage) -> None:
     )
 
 
-def test_mark_plan_agree_watch_and_undo(session: Session, stage: Stage) -> None:
+def test_mark_plan_agree_watch_and_undo(
+    session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def what_is_typed_ahead_undoes_nothing(app: Explorer, pilot: Pilot[None]) -> None:
+        before = world_of(app).blobs()
+        monkeypatch.setattr(confirm, "QUIET", 0.3)
+        await pilot.press("u", "slash", *"pay", "enter")
+        dialog = await come(pilot, Confirm)
+        assert not dialog.hears
+        await pilot.press(*"payday", "right", "enter")
+        assert app.screen is dialog
+        await until(pilot, lambda: dialog.hears)
+        assert world_of(app).blobs() == before
+        await pilot.press("y")
+        undone = await come(pilot, ResultScreen)
+        assert undone.report.state == "undone"
+
     stage.play(
         session,
         in_turn(
             marked_records_are_re_encrypted_and_undone,
             cancel_is_focused_and_the_yes_button_can_be_reached,
+            what_is_typed_ahead_undoes_nothing,
         ),
     )

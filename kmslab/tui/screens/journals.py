@@ -16,6 +16,7 @@ from kmslab.campaign.closing import Unreadable, campaigns
 from kmslab.campaign.rendering import moment
 from kmslab.campaign.report import Report
 from kmslab.campaign.run import UNFINISHED
+from kmslab.campaign.standing import why_no_resume, why_no_undo
 from kmslab.tui.actions import JOURNALS, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.host import Host, host_of
@@ -74,11 +75,9 @@ class Journals(Screen[None]):
         if isinstance(found, Unreadable):
             return "its journal cannot be read"
         if action.name == "undo":
-            if found.state in ("closed", "closing", "planning"):
-                return f"it is {found.state}"
-            return "" if found.results.re_encrypted else "nothing was re-encrypted"
-        if action.name == "resume" and found.state not in UNFINISHED - {"undoing"}:
-            return f"it is {found.state}"
+            return why_no_undo(found)
+        if action.name == "resume":
+            return why_no_resume(found)
         if action.name == "end" and found.state in {*UNFINISHED, "closed"}:
             return f"it is {found.state}"
         return ""

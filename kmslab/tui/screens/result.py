@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from kmslab.campaign.report import Report
-from kmslab.campaign.run import UNFINISHED
+from kmslab.campaign.standing import why_no_resume, why_no_undo
 from kmslab.tui.actions import RESULT, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.host import host_of
@@ -43,14 +43,9 @@ class ResultScreen(Screen[str | None]):
         """Why an action cannot be done now."""
         report = self.report
         if action.name == "undo":
-            if report.state in ("closed", "closing"):
-                return "the campaign is closed"
-            if not report.results.re_encrypted:
-                return "nothing was re-encrypted"
-            if report.state == "undone" and not report.undo_left:
-                return "it is undone already"
-        if action.name == "resume" and report.state not in UNFINISHED - {"undoing"}:
-            return f"it is {report.state}"
+            return why_no_undo(report)
+        if action.name == "resume":
+            return why_no_resume(report)
         if action.name == "mark_failed" and not (report.results.failed or report.results.lost):
             return "no record failed"
         return ""
