@@ -61,7 +61,8 @@ async def carry_out(app: Host, plan: Plan) -> None:
 async def show_result(app: Host, report: Report) -> None:
     """The result of a campaign, and what is asked for there."""
     while True:
-        chosen = await app.push_screen_wait(ResultScreen(app.session, report))
+        names = await app.away(app.session.names)
+        chosen = await app.push_screen_wait(ResultScreen(app.session.source, report, names))
         match chosen:
             case "undo":
                 again = await undo_campaign(app, report.campaign)

@@ -12,10 +12,10 @@ from textual.widgets import Footer, Static
 
 from kmslab.campaign.report import Report
 from kmslab.campaign.standing import why_no_resume, why_no_undo
+from kmslab.keys import Names
 from kmslab.tui.actions import RESULT, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.host import host_of
-from kmslab.tui.session import Session
 from kmslab.tui.shown import report_text
 
 
@@ -26,17 +26,18 @@ class ResultScreen(Screen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(RESULT)]
     DEFAULT_CSS = "ResultScreen VerticalScroll { padding: 0 1; height: 1fr; }"
 
-    def __init__(self, session: Session, report: Report) -> None:
+    def __init__(self, source: str, report: Report, names: Names) -> None:
         super().__init__()
-        self._session = session
+        self._source = source
+        self._names = names
         self.report = report
 
     def compose(self) -> ComposeResult:
         """One text."""
         yield TopBar()
-        yield Crumbs(self._session.source, "Campaign", self.report.campaign, self.report.state)
+        yield Crumbs(self._source, "Campaign", self.report.campaign, self.report.state)
         with VerticalScroll():
-            yield Static(report_text(self.report, self._session.names()))
+            yield Static(report_text(self.report, self._names))
         yield Footer(compact=True, show_command_palette=False)
 
     def why_not(self, action: Action) -> str:
