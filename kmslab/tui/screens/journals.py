@@ -88,7 +88,8 @@ class Journals(Screen[None]):
 
     def action_reload(self) -> None:
         """Read them again."""
-        self.explorer.begin("journals", self._load)
+        # A worker of the screen, so that it ends with the screen.
+        self.run_worker(self.explorer.guarded(self._load), exclusive=True, exit_on_error=False)
 
     async def _load(self) -> None:
         state = self.explorer.session.ground.state
@@ -148,23 +149,23 @@ class Journals(Screen[None]):
     async def _result(self, report: Report) -> None:
         full = await self.explorer.away(lambda: flows.report_of(self.explorer, report.campaign))
         await flows.show_result(self.explorer, full)
-        await self._load()
+        self.action_reload()
 
     async def _undo(self, report: Report) -> None:
         done = await flows.undo_campaign(self.explorer, report.campaign)
         if done is not None:
             await flows.show_result(self.explorer, done)
-        await self._load()
+        self.action_reload()
 
     async def _resume(self, report: Report) -> None:
         done = await flows.resume_campaign(self.explorer, report.campaign)
         if done is not None:
             await flows.show_result(self.explorer, done)
-        await self._load()
+        self.action_reload()
 
     async def _end(self, report: Report) -> None:
         await flows.close_campaign(self.explorer, report.campaign)
-        await self._load()
+        self.action_reload()
 
 
 def _cells(found: Report | Unreadable) -> list[str]:
