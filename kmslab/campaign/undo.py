@@ -17,6 +17,7 @@ from kmslab.campaign.journal import Journal, Span, Step, spans
 from kmslab.campaign.passes import GONE
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import Ground, refuse_second
+from kmslab.campaign.standing import undo_refused
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted
 from kmslab.errors import CampaignInterrupted, CampaignState
@@ -29,7 +30,6 @@ NEW_CLOSED: Final = "the new blob does not open, and the old one does: --unprove
 NO_ANSWER: Final = "a provider did not answer: undo again"
 FILE_GONE: Final = "its file is not there any more"
 
-_UNDOABLE: Final = frozenset({"running", "finished", "undoing", "undone"})
 _REASONS: Final = {
     Found.OTHER: UNPROVEN,
     Found.OLD_CLOSED: UNPROVEN,
@@ -150,15 +150,11 @@ def undo(
 
 
 def _refuse(journal: Journal, facts: Mapping[str, Any]) -> None:
-    campaign_id, state, output = journal.campaign_id, facts["state"], facts["options"]["output"]
-    if output is not None:
-        raise CampaignState(
-            f"campaign {campaign_id} wrote a copy to {output} and left its source as it was; "
-            "there is nothing to undo"
-        )
-    # An atomic one over several files may have stored some of them before it was aborted.
-    if state not in _UNDOABLE and not (state == "aborted" and journal.count(Step.APPLIED)):
-        raise CampaignState(f"campaign {campaign_id} is {state}; there is nothing to undo")
+    refused = undo_refused(
+        facts["state"], output=facts["options"]["output"], applied=journal.count(Step.APPLIED)
+    )
+    if refused:
+        raise CampaignState(f"campaign {journal.campaign_id} {refused}; there is nothing to undo")
 
 
 def _settle(journal: Journal, source: Source) -> None:

@@ -18,7 +18,8 @@ class Action:
     """One thing that can be done. `action_<name>` of its screen, or of the app, does it.
 
     `keys` are parted by commas; `label` is its word in the footer, "" where it is not there.
-    `title` is `area: action`, as in the palette; `writes` says that read-only forbids it.
+    `title` is `area: action`, as in the palette; `writes` says that read-only forbids it: it
+    writes a record, a key, a journal or a file, or decrypts.
     """
 
     name: str
@@ -121,8 +122,8 @@ RECORDS: Final = (
     Action("decrypt", "d", "records: decrypt preview, masked and audited", writes=True),
     Action("copy", "y", "records: copy the blob"),
     Action("whole", "Y", "records: show the blob whole, to be selected by hand"),
-    Action("write", "o", "records: write the blob to a file"),
-    Action("export", "x", "records: export what is marked, else what is shown"),
+    Action("write", "o", "records: write the blob to a file", writes=True),
+    Action("export", "x", "records: export what is marked, else what is shown", writes=True),
     Action("undo", "u", "records: undo the last campaign", "Undo", writes=True),
     Action("key", "K", "key: its versions on a time line", "Key"),
     Action("create", "n", "key: create", writes=True),
@@ -146,8 +147,8 @@ PLAN: Final = (
     Action("go_on", "enter", "plan: go on, which asks first", "Go on", writes=True),
     Action("destination", "d", "plan: another destination", "Destination"),
     Action("context", "c", "plan: keep or drop the contexts", "Context"),
-    Action("deep", "p", "plan: open every blob, or read heads only", "Prove"),
-    Action("write", "o", "plan: write it to a file, for the command line", "Write"),
+    Action("deep", "p", "plan: open every blob, or read heads only", "Prove", writes=True),
+    Action("write", "o", "plan: write it to a file, for the command line", "Write", writes=True),
     Action("close", "escape", "plan: leave, nothing was changed", "Back"),
 )
 """What can be done with a plan."""
@@ -156,7 +157,7 @@ RESULT: Final = (
     Action("undo", "u", "campaign: undo", "Undo", writes=True),
     Action("resume", "c", "campaign: continue where it was stopped", "Continue", writes=True),
     Action("mark_failed", "f", "campaign: mark the records that failed", "Mark failed"),
-    Action("write", "o", "campaign: write its report to a file", "Report"),
+    Action("write", "o", "campaign: write its report to a file", "Report", writes=True),
     Action("close", "escape,enter", "campaign: back", "Back"),
 )
 """What can be done with the result of a campaign."""
@@ -166,7 +167,7 @@ JOURNALS: Final = (
     Action("undo", "u", "journal: undo the campaign", "Undo", writes=True),
     Action("resume", "c", "journal: continue the campaign", "Continue", writes=True),
     Action("end", "C", "journal: close it, which ends its undo", "Close", writes=True),
-    Action("write", "o", "journal: write the report to a file", "Report"),
+    Action("write", "o", "journal: write the report to a file", "Report", writes=True),
     Action("reload", "f5", "journal: look again"),
     Action("close", "escape", "journal: back", "Back"),
 )

@@ -56,12 +56,13 @@ class Explorer(App[None]):
 
     read_only: reactive[bool] = reactive(True)
     marked: reactive[int] = reactive(0)
+    job: reactive[Job | None] = reactive(None, init=False)
 
     def __init__(self, session: Session, log_folder: Path) -> None:
         super().__init__()
         self.session = session
         self.activity = Activity()
-        self.job: Job | None = None
+        self._held: list[Notice] = []
         self._log_folder = log_folder
         self._flows: set[str] = set()
         self.set_reactive(Explorer.read_only, session.read_only)
@@ -118,7 +119,16 @@ class Explorer(App[None]):
 
     def unforeseen(self, error: BaseException) -> None:
         """An error that nobody foresaw in something that was at work: the app lives on."""
-        self.push_screen(Notice("An error that nobody foresaw", self._unforeseen_text(error)))
+        notice = Notice("An error that nobody foresaw", self._unforeseen_text(error))
+        if self.job is None:
+            self.push_screen(notice)
+        else:
+            self._held.append(notice)
+
+    def watch_job(self, job: Job | None) -> None:
+        """What is to be read does not come in front of a pass that is at work."""
+        while job is None and self._held:
+            self.push_screen(self._held.pop(0))
 
     def _unforeseen_text(self, error: BaseException) -> Text:
         path = write_crash(error, self._log_folder)
@@ -166,17 +176,22 @@ class Explorer(App[None]):
         """Begin something that may ask, wait and fail; once at a time for each name."""
         if name not in self._flows:
             self._flows.add(name)
-            self.run_worker(self._guarded(name, flow), name=name, exit_on_error=False)
+            self.run_worker(self._once(name, flow), name=name, exit_on_error=False)
 
-    async def _guarded(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _once(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        try:
+            await self.guarded(flow)
+        finally:
+            self._flows.discard(name)
+
+    async def guarded(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something that may fail; how it failed is told."""
         try:
             await flow()
         except KmslabError as error:
             self.refused(error)
         except Exception as error:
             self.unforeseen(error)
-        finally:
-            self._flows.discard(name)
 
     # Actions
 

@@ -50,6 +50,10 @@ class Host(Protocol):
         """Begin something that may ask, wait and fail; once at a time for each name."""
         ...
 
+    async def guarded(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Do something that may fail; how it failed is told."""
+        ...
+
     async def push_screen_wait(self, screen: Screen[T]) -> T:
         """Show a screen, and wait for what it gives."""
         ...

@@ -11,7 +11,7 @@ from kmslab.analysis.census import CensusRow
 from kmslab.analysis.classify import Outcome, Verdict
 from kmslab.campaign.accounts import account, summary
 from kmslab.campaign.plan import Plan
-from kmslab.campaign.rendering import MEANINGS, both_censuses, duration
+from kmslab.campaign.rendering import MEANINGS, both_censuses, duration, intent
 from kmslab.campaign.report import Report
 from kmslab.campaign.undo import UndoPlan
 from kmslab.keys import Names
@@ -53,6 +53,16 @@ def plan_text(plan: Plan, names: Names) -> Text:
         text.append(heading("All records of the source on these keys, by version"))
         text.append("\n")
         text.append(census_text(census, names))
+    return text
+
+
+def rest_text(plan: Plan, names: Names, command: str) -> Text:
+    """What continuing a campaign would do, judged with the keys as they are now."""
+    text = Text("What is left, judged with the keys as they are now. ")
+    text.append(" ".join(visible(sentence) for sentence in intent(plan)))
+    text.append("\n\n")
+    text.append(plan_text(plan, names))
+    text.append(f"\n\nThe same: {visible(command)}")
     return text
 
 

@@ -11,6 +11,7 @@ from textual.widgets import Footer
 from tui_world import Stage, World, make_world
 
 from kmslab import Lab
+from kmslab.tui.dialogs import confirm
 from kmslab.tui.session import Session
 
 
@@ -23,6 +24,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("NO_COLOR", "COLORFGBG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
+    monkeypatch.setattr(confirm, "QUIET", 0.0)
 
 
 @pytest.fixture(scope="session")

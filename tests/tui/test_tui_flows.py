@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from threading import Event
+from time import monotonic, sleep
 
+import pytest
 from campaign_data import make_keys, make_rows, write_csv
 from rich.text import Text
 from textual.pilot import Pilot
@@ -34,9 +38,11 @@ from kmslab.campaign.run import Ground, run
 from kmslab.campaign.state import State
 from kmslab.campaign.watching import Watch
 from kmslab.tui.app import Explorer
+from kmslab.tui.dialogs import confirm
 from kmslab.tui.dialogs.confirm import Confirm
-from kmslab.tui.jobs import Job
-from kmslab.tui.screens import flows
+from kmslab.tui.dialogs.notice import Notice
+from kmslab.tui.screens import flows, plan
+from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.progress import AtWork
 from kmslab.tui.screens.records import Records
@@ -182,32 +188,80 @@ async def marks_survive_filter_sort_and_reading_again(app: Explorer, pilot: Pilo
     assert grid(app).view.marked_ids() == marked
 
 
-def test_quit_asks_while_a_campaign_is_at_work(session: Session, stage: Stage) -> None:
+def test_quit_asks_while_a_campaign_is_at_work(
+    session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    end = Event()
+
+    def work(watch: Watch) -> None:
+        while not (end.is_set() or watch.stop()):
+            sleep(0.01)
+
+    async def fails() -> None:
+        raise RuntimeError
+
+    async def flow() -> None:
+        await flows.at_work(app_of[0], "Re-encrypting", work)
+
+    app_of: list[Explorer] = []
+
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        app.job = job = Job("the campaign")
+        app_of.append(app)
+        app.begin("campaign", flow)
+        await come(pilot, AtWork)
+        app.begin("judge", fails)
+        await until(pilot, lambda: "judge" not in app._flows)
+        assert isinstance(app.screen, AtWork), "what is to be read waits"
+        job = app.job
+        assert job is not None
         await pilot.press("q")
         await come(pilot, Confirm)
-        await pilot.press("enter")
+        end.set()
+        await come(pilot, Notice)
+        await pilot.press("escape")
+        await come(pilot, Confirm)
+        await pilot.press("escape")
         await back(pilot)
         assert not job.stopping
-        app.job = None
-        await pilot.press("q")
-        await until(pilot, lambda: not app.is_running or app._exit)
+        for log in stage.log_folder.glob("*"):
+            log.unlink()
+        end.clear()
+        app.begin("campaign", flow)
+        await come(pilot, AtWork)
+        await pilot.press("ctrl+q")
+        await come(pilot, Confirm)
+        await pilot.press("y")
+        await until(pilot, lambda: app._exit)
 
     stage.play(session, scene)
 
 
-def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(tmp_path: Path, stage: Stage) -> None:
-    """Over two chunks: stopped after the first one, then continued to the end."""
+def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
+    tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Over two chunks: stopped after the first one, then continued to the end; then left."""
     with Lab.create(tmp_path / "lab", clock=ManualClock(NOW)) as lab:
         rows = make_rows(lab, make_keys(lab), 1_100)
         spec = write_csv(tmp_path / "many", rows)
         ground = Ground(lab, State.of(tmp_path / "lab", None), ManualClock(NOW))
         session = Session(lab, ground, "lab", spec=spec, source="many.csv")
 
+        planning, ended_early = Event(), Event()
+
+        def endless(*_: object, watch: Watch, **__: object) -> None:
+            planning.set()
+            end = monotonic() + 5
+            while monotonic() < end:
+                if watch.stop():
+                    ended_early.set()
+                    return
+                sleep(0.01)
+
         async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+            asked = Event()
+
             def begin(watch: Watch) -> object:
-                app.job.stop()  # as Esc does, before the first chunk has ended
+                assert asked.wait(10)
                 return run(ground, spec, watch=watch)
 
             ended: list[object] = []
@@ -217,20 +271,39 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(tmp_path: Path, st
 
             app.begin("campaign", flow)
             await come(pilot, AtWork)
+            await pilot.press("escape")
+            assert app.job is not None
+            assert app.job.stopping
+            asked.set()
             await back(pilot)
             state = ended[0].error
             assert state is not None
+            lab.rotate(lab.key("orders").key_id)
             await pilot.press("J")
-            await settled(pilot)
-            await pilot.pause(0.2)
+            await until(pilot, lambda: app.screen.chosen is not None)
             await pilot.press("c")
-            await come(pilot, Confirm)
+            dialog = await come(pilot, Confirm)
+            left = int(
+                re.search(r"re-encrypt ([0-9,]+) rec", str(dialog._body))[1].replace(",", "")
+            )
             await pilot.press("y")
             result = await come(pilot, ResultScreen)
             assert result.report.state == "finished"
+            results = result.report.results
+            assert results.re_encrypted + results.failed == left, "what was agreed to, no more"
             await pilot.press("escape")
+            await come(pilot, Journals)
+            await pilot.press("escape")
+            await back(pilot)
+            with monkeypatch.context() as patch:
+                patch.setattr(plan, "make_plan", endless)
+                await pilot.press("r")
+                await until(pilot, planning.is_set)
+                await pilot.press("q")
+                await until(pilot, lambda: app._exit)
 
         stage.play(session, scene)
+        assert ended_early.wait(5), "nobody waits for the plan"
 
 
 def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
@@ -269,11 +342,28 @@ def test_what_needs_more_than_one_key(session: Session, stage: Stage) -> None:
     )
 
 
-def test_mark_plan_agree_watch_and_undo(session: Session, stage: Stage) -> None:
+def test_mark_plan_agree_watch_and_undo(
+    session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def what_is_typed_ahead_undoes_nothing(app: Explorer, pilot: Pilot[None]) -> None:
+        before = world_of(app).blobs()
+        monkeypatch.setattr(confirm, "QUIET", 0.3)
+        await pilot.press("u", "slash", *"pay", "enter")
+        dialog = await come(pilot, Confirm)
+        assert not dialog.hears
+        await pilot.press(*"payday", "right", "enter")
+        assert app.screen is dialog
+        await until(pilot, lambda: dialog.hears)
+        assert world_of(app).blobs() == before
+        await pilot.press("y")
+        undone = await come(pilot, ResultScreen)
+        assert undone.report.state == "undone"
+
     stage.play(
         session,
         in_turn(
             marked_records_are_re_encrypted_and_undone,
             cancel_is_focused_and_the_yes_button_can_be_reached,
+            what_is_typed_ahead_undoes_nothing,
         ),
     )

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import pytest
 from textual.pilot import Pilot
+from textual.screen import Screen
 from tui_golden import screen_text
 from tui_world import (
     CURRENT,
@@ -20,12 +25,27 @@ from tui_world import (
 )
 
 from kmslab import Lab
+from kmslab.campaign.journal import Journal
+from kmslab.campaign.report import Report, read_report
+from kmslab.campaign.run import run
 from kmslab.model import KeyState
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Form
+from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
+from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.session import Session
+
+LOOKS = {"DescribeKey", "describeKey"}
+"""What the lab may be asked for in read-only."""
+
+
+def report_of(path: Path) -> Report:
+    """What a journal tells."""
+    with Journal.open(path) as journal:
+        return read_report(journal)
 
 
 def said(app: Explorer) -> str:
@@ -157,29 +177,56 @@ async def a_key_by_its_versions(app: Explorer, pilot: Pilot[None]) -> None:
     assert app.records.grid.view.shown == 8
 
 
-def test_read_only_writes_nothing_whatever_is_pressed(world: World, lab: Lab, stage: Stage) -> None:
-    before, keys = world.blobs(), lab.keys()
+def test_read_only_writes_nothing_whatever_is_pressed(
+    world: World, lab: Lab, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(world.path)
     session = world.session(lab, locked=True)
+    assert session.spec is not None
+    campaign = run(session.ground, session.spec).campaign
+
+    def found() -> object:
+        journal = report_of(session.ground.state.journal_path(campaign))
+        files = {path for path in world.path.rglob("*") if path.suffix[:3] != ".db"}
+        return world.blobs(), lab.keys(), journal, files
+
+    async def tried(app: Explorer, pilot: Pilot[None], screen: Screen[Any]) -> None:
+        """Every action that writes, by its key and by the palette."""
+        for action in (each for each in screen.ACTIONS if each.writes):  # type: ignore[attr-defined]
+            refused = [f"{action.title}: this is read-only (it was started so)"]
+            app.clear_notifications()
+            await pilot.press(action.keys.split(",")[0])
+            assert (told(app), app.screen) == (refused, screen)
+            app.clear_notifications()
+            await app.act(screen, action)
+            await pilot.pause()
+            assert (told(app), app.screen) == (refused, screen)
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         assert "read-only" in screen_text(app).splitlines()[0]
-        for key in (*"RenDPNud", "a"):
-            await pilot.press(key)
+        await tried(app, pilot, app.screen)
+        await pilot.press("a", "r")
+        plan = await come(pilot, PlanScreen)
+        await until(pilot, lambda: plan.plan is not None)
+        await tried(app, pilot, plan)
+        await pilot.press("escape", "J")
+        screen = await come(pilot, Journals)
+        await until(pilot, lambda: screen.chosen is not None)
+        await tried(app, pilot, screen)
+        await pilot.press("enter")
+        await tried(app, pilot, await come(pilot, ResultScreen))
+        await pilot.press("escape", "escape")
         await back(pilot)
-        await pilot.press("r")
-        await pilot.pause(0.3)
-        await pilot.press("enter", "y", "enter")
-        await pilot.pause()
-        await pilot.press("escape")
+        await pilot.press("K")
+        await tried(app, pilot, await come(pilot, KeyScreen))
+        await pilot.press("escape", "f10")
         await back(pilot)
-        assert any("this is read-only" in text for text in told(app))
-        await pilot.press("f10")
-        await pilot.pause()
         assert app.read_only
 
+    before, audited = found(), len(lab.audit.entries())
     stage.play(session, scene)
-    assert world.blobs() == before
-    assert lab.keys() == keys
+    assert found() == before
+    assert {entry.action for entry in lab.audit.entries()[audited:]} <= LOOKS
 
 
 def test_what_is_done_to_keys(session: Session, stage: Stage) -> None:

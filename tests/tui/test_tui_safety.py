@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets import Static, TextArea
 from tui_golden import screen_text
 from tui_world import (
     CANARY,
@@ -28,6 +31,7 @@ from tui_world import (
 )
 
 from kmslab import Lab
+from kmslab.errors import StateError
 from kmslab.secret import Plaintext
 from kmslab.tui import saving
 from kmslab.tui.app import BUG, Explorer
@@ -35,6 +39,8 @@ from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
+from kmslab.tui.screens import journals
+from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.session import Session
 from kmslab.tui.theme import THEMES
 
@@ -53,6 +59,13 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     assert CANARY not in screen_text(app)
     assert preview._plaintext is None
     assert CANARY not in repr(vars(preview))
+    await pilot.press("d")
+    preview = await come(pilot, Preview)
+    held = preview._plaintext
+    preview._forget()
+    assert sys.getrefcount(held) <= 2, "only this test holds it"
+    await pilot.press("escape")
+    await back(pilot)
     assert any(entry.action == "Decrypt" for entry in lab.audit.entries())
     brief = Preview("rec-00", Plaintext(CANARY.encode()), seconds=0.2)
     app.push_screen(brief)
@@ -80,6 +93,11 @@ async def markup_is_shown_as_it_is(app: Explorer, pilot: Pilot[None]) -> None:
     await pilot.press("down", "Y")
     await come(pilot, Whole)
     assert MARKUP in screen_text(app)
+    await pilot.press("escape")
+    app.push_screen(Whole("rec\x1b]0;x\x07", "\x1b]52;c;aGk=\x07"))
+    whole = await come(pilot, Whole)
+    assert "\\x1b]0;x\\x07" in screen_text(app)
+    assert "\x1b" not in whole.query_one(TextArea).text
     await pilot.press("escape", "y")
     await pilot.pause()
     assert app.clipboard == app.records.record.ciphertext_blob
@@ -108,14 +126,50 @@ async def a_source_that_vanishes_is_a_message(app: Explorer, pilot: Pilot[None])
     await pilot.press("f5")
     await until(pilot, lambda: status(app).startswith("! "))
     assert grid(app).view.total == total, "what was read is still shown"
+    app.clear_notifications()
     await pilot.press("a", "r")
-    await pilot.pause(0.3)
-    assert any("records.csv" in text for text in told(app))
+    await until(pilot, lambda: any("records.csv" in text for text in told(app)))
+    assert isinstance(app.screen, PlanScreen)
     await pilot.press("escape")
     await back(pilot)
     world.csv.with_suffix(".away").rename(world.csv)
     await pilot.press("f5")
     await until(pilot, lambda: not status(app).startswith("! "))
+
+
+async def what_is_left_before_it_is_read_is_no_error(app: Explorer, pilot: Pilot[None]) -> None:
+    began, end = Event(), Event()
+
+    def slow(_: object) -> Iterator[object]:
+        began.set()
+        end.wait(10)
+        return iter(())
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(journals, "campaigns", slow)
+        await pilot.press("J")
+        await until(pilot, began.is_set)
+        await pilot.press("escape")
+        await back(pilot)
+        end.set()
+        await pilot.pause(0.1)
+        assert not isinstance(app.screen, Notice)
+
+
+async def a_lab_that_cannot_be_read_is_a_message(app: Explorer, pilot: Pilot[None]) -> None:
+    def refuses() -> None:
+        raise StateError("the lab is not what it was")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(app.session.lab, "keys", refuses)
+        await pilot.press("r")
+        screen = await come(pilot, PlanScreen)
+        await until(pilot, lambda: "No plan" in str(screen.query_one("#plan", Static).render()))
+        app.clear_notifications()
+        await pilot.press("d")
+        await until(pilot, lambda: any("not what it was" in text for text in told(app)))
+        await pilot.press("escape")
+        await back(pilot)
 
 
 async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) -> None:
@@ -260,7 +314,7 @@ async def the_palette_has_every_action(app: Explorer, pilot: Pilot[None]) -> Non
     await until(pilot, lambda: type(app.screen).__name__ == "Journals")
 
 
-def test_the_sessions_own_files_are_removed(tmp_path: Path) -> None:
+def test_the_sessions_own_files_are_removed() -> None:
     from kmslab.tui.session import demo_session
 
     with demo_session(locked=True) as session:
@@ -268,7 +322,6 @@ def test_the_sessions_own_files_are_removed(tmp_path: Path) -> None:
         assert session.read_only
         assert place.is_dir()
     assert not place.exists()
-    shutil.rmtree(tmp_path)
 
 
 def test_what_is_seen_and_kept(session: Session, stage: Stage) -> None:
@@ -277,6 +330,8 @@ def test_what_is_seen_and_kept(session: Session, stage: Stage) -> None:
         in_turn(
             a_plaintext_is_seen_where_it_was_asked_for,
             markup_is_shown_as_it_is,
+            what_is_left_before_it_is_read_is_no_error,
+            a_lab_that_cannot_be_read_is_a_message,
             a_filter_that_is_none_says_where,
             the_palette_has_every_action,
         ),

@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from time import monotonic
+from typing import ClassVar, Final
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from kmslab.campaign.plan import SURE
+
+QUIET: Final = 0.5
+"""The seconds without a key after which a dialog that has just come up hears one: what is typed
+before was meant for something else."""
+
+_HEARD: Final = frozenset({"escape", "n"})
+_SCROLLED: Final = ("up", "down", "pageup", "pagedown")
 
 
 class Confirm(ModalScreen[bool]):
     """Asks whether to go on; Enter alone is a no.
 
     Cancel has the focus, `y` is a yes. For more than `SURE` records it is not: their number has to
-    be typed. `answer` is what the yes button says.
+    be typed. `answer` is what the yes button says. Until it has been on the screen for QUIET
+    seconds without a key, only a no is heard.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "yes", "Yes"),
         Binding("escape,n", "cancel", "Cancel"),
         Binding("left,right", "other_button", show=False),
+        *(Binding(key, f"body('{key}')", show=False) for key in _SCROLLED),
     ]
     DEFAULT_CSS = """
     Confirm { align: center middle; }
@@ -47,6 +58,7 @@ class Confirm(ModalScreen[bool]):
         self._body = body
         self._answer = answer
         self._count = records if records > SURE else None
+        self._quiet_since: float | None = None
 
     def compose(self) -> ComposeResult:
         """Title, what will happen, the number where one is asked for, two buttons."""
@@ -71,6 +83,22 @@ class Confirm(ModalScreen[bool]):
     def on_mount(self) -> None:
         """Cancel has the focus."""
         self.query_one("#cancel").focus()
+        self.call_after_refresh(self._hush)
+
+    def _hush(self) -> None:
+        self._quiet_since = monotonic()
+
+    @property
+    def hears(self) -> bool:
+        """Whether a yes is one."""
+        return self._quiet_since is not None and monotonic() - self._quiet_since >= QUIET
+
+    def on_key(self, event: Key) -> None:
+        """What was typed ahead is no answer."""
+        if not self.hears and event.key not in _HEARD:
+            event.stop()
+            if self._quiet_since is not None:
+                self._hush()
 
     def action_yes(self) -> None:
         """Agree, where one key may."""
@@ -84,6 +112,16 @@ class Confirm(ModalScreen[bool]):
         """Do nothing."""
         self.dismiss(False)
 
+    def action_body(self, key: str) -> None:
+        """Show more of what will happen."""
+        body = self.query_one(VerticalScroll)
+        {
+            "up": body.scroll_up,
+            "down": body.scroll_down,
+            "pageup": body.scroll_page_up,
+            "pagedown": body.scroll_page_down,
+        }[key](animate=False)
+
     def action_other_button(self) -> None:
         """Left and right go from one button to the other."""
         yes, cancel = self.query_one("#yes", Button), self.query_one("#cancel", Button)
@@ -95,7 +133,8 @@ class Confirm(ModalScreen[bool]):
 
     @on(Button.Pressed, "#yes")
     def _agreed(self) -> None:
-        self.dismiss(True)
+        if self.hears:
+            self.dismiss(True)
 
     @on(Input.Changed, "#count")
     def _typed(self, event: Input.Changed) -> None:

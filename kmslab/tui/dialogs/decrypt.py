@@ -108,16 +108,21 @@ def plain_text(data: Plaintext) -> Text:
 
 async def decrypt(app: Host, record: Record, key: Key | None) -> None:
     """Decrypt one record, which the lab audits, and show it masked."""
+    await app.push_screen_wait(await _opened(app, record, key))
+
+
+async def _opened(app: Host, record: Record, key: Key | None) -> Preview:
+    """The preview of a record. Nothing else holds the plaintext once this has returned."""
     provider = record.provider
     kms = app.session.ground.providers.kms(provider)
     if key is not None:
         kms = kms_in(app.session.lab, provider, key.region)
     opened = await app.away(lambda: kms.decrypt_records([record]))
     error, plaintext = opened.error[0], opened.plaintext[0]
-    if error is not None:
+    if plaintext is None:
+        assert error is not None  # noqa: S101  # for the type checker
         raise _explained(app, record, error)
-    if plaintext is not None:
-        await app.push_screen_wait(Preview(record.record_id, plaintext))
+    return Preview(record.record_id, plaintext)
 
 
 def _explained(app: Host, record: Record, error: KmsError) -> KmsError:

@@ -12,6 +12,8 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static, TextArea
 
+from kmslab.tui.texts import visible
+
 
 class Notice(ModalScreen[None]):
     """A message that stays until somebody has read it."""
@@ -50,7 +52,10 @@ class Notice(ModalScreen[None]):
 
 
 class Whole(ModalScreen[None]):
-    """A whole text, to be selected by hand where no clipboard can be reached."""
+    """A whole text, to be selected by hand where no clipboard can be reached.
+
+    What cannot be seen in it is shown as an escape: no data reaches the terminal as a command.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "close", "Close")]
     DEFAULT_CSS = """
@@ -63,8 +68,8 @@ class Whole(ModalScreen[None]):
 
     def __init__(self, title: str, text: str) -> None:
         super().__init__()
-        self._title = title
-        self._text = text
+        self._title = visible(title)
+        self._text = visible(text)
 
     def compose(self) -> ComposeResult:
         """The text, which cannot be changed."""

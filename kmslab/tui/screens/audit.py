@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Final
 
 from rich.text import Text
 from textual.app import ComposeResult
@@ -57,11 +58,17 @@ class AuditLog(Screen[None]):
 
     def action_reload(self) -> None:
         """Read it again."""
-        self.explorer.begin("audit", self._load)
+        self._begin(self._load)
+
+    def _begin(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        # A worker of the screen, so that it ends with the screen.
+        self.run_worker(self.explorer.guarded(flow), exclusive=True, exit_on_error=False)
 
     async def _load(self) -> None:
-        lab, names = self.explorer.session.lab, self.explorer.session.names()
-        entries = await self.explorer.away(lambda: lab.audit.entries(LISTED))
+        session = self.explorer.session
+        entries, names = await self.explorer.away(
+            lambda: (session.lab.audit.entries(LISTED), session.names())
+        )
         table = self.query_one(DataTable)
         table.clear()
         for entry in reversed(entries):
@@ -80,7 +87,7 @@ class AuditLog(Screen[None]):
 
     def action_verify(self) -> None:
         """Check the whole log."""
-        self.explorer.begin("verify", self._verify)
+        self._begin(self._verify)
 
     async def _verify(self) -> None:
         check = await self.explorer.away(self.explorer.session.lab.audit.verify)

@@ -14,9 +14,11 @@ from kmslab.campaign.journal import Journal
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.rendering import markdown
 from kmslab.campaign.report import Report, read_report
-from kmslab.campaign.run import UNFINISHED, resume, run
+from kmslab.campaign.rest import check_rest, plan_rest
+from kmslab.campaign.run import resume, run
 from kmslab.campaign.selection import Selection
-from kmslab.campaign.undo import plan_undo, undo
+from kmslab.campaign.standing import why_no_undo
+from kmslab.campaign.undo import UndoPlan, plan_undo, undo
 from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted, CampaignState
 from kmslab.tui.activity import command_line
@@ -27,13 +29,12 @@ from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.progress import AtWork, Ended
 from kmslab.tui.screens.result import ResultScreen
-from kmslab.tui.shown import undo_text
+from kmslab.tui.shown import rest_text, undo_text
 from kmslab.tui.texts import visible
 
 T = TypeVar("T")
 
-UNDOABLE: Final = frozenset({"running", "finished", "undoing", "aborted"})
-"""The states of campaigns of which something may be left to undo."""
+_LOOKING: Final = "Looking what can be undone"
 
 
 async def re_encrypt(app: Host, selection: Selection, what: str) -> None:
@@ -60,7 +61,8 @@ async def carry_out(app: Host, plan: Plan) -> None:
 async def show_result(app: Host, report: Report) -> None:
     """The result of a campaign, and what is asked for there."""
     while True:
-        chosen = await app.push_screen_wait(ResultScreen(app.session, report))
+        names = await app.away(app.session.names)
+        chosen = await app.push_screen_wait(ResultScreen(app.session.source, report, names))
         match chosen:
             case "undo":
                 again = await undo_campaign(app, report.campaign)
@@ -80,12 +82,13 @@ async def show_result(app: Host, report: Report) -> None:
 async def undo_campaign(app: Host, campaign_id: str) -> Report | None:
     """Say what an undo would do, ask, do it; its report, None where nothing was done."""
     ground = app.session.ground
-    looked = await at_work(
-        app, "Looking what can be undone", lambda w: plan_undo(ground, campaign_id, watch=w)
-    )
+    looked = await at_work(app, _LOOKING, lambda w: plan_undo(ground, campaign_id, watch=w))
     would = _value(app, looked)
-    if would is None:
-        return None
+    return None if would is None else await _undo(app, would)
+
+
+async def _undo(app: Host, would: UndoPlan) -> Report | None:
+    ground, campaign_id = app.session.ground, would.campaign
     if not would.restorable:
         app.tell(f"campaign {campaign_id}: no record has its blob any more; nothing to undo")
         return None
@@ -109,38 +112,46 @@ async def undo_campaign(app: Host, campaign_id: str) -> Report | None:
 async def undo_last(app: Host) -> None:
     """Undo the last campaign on this source that left something to undo."""
     ground, spec = app.session.ground, app.session.spec
-    source = None if spec is None else await app.away(lambda: ground.open_source(spec).name)
 
-    def newest() -> str | None:
+    def look(watch: Watch) -> UndoPlan:
+        source = None if spec is None else ground.open_source(spec).name
         found = [each for each in campaigns(ground.state) if isinstance(each, Report)]
-        ids = [
-            each.campaign
-            for each in found
-            if each.source == source and each.state in UNDOABLE and each.results.re_encrypted
-        ]
-        return ids[-1] if ids else None
+        ids = [each.campaign for each in found if each.source == source and not why_no_undo(each)]
+        if not ids:
+            raise CampaignState("no campaign on this source has anything to undo; J lists them all")
+        return plan_undo(ground, ids[-1], watch=watch)
 
-    campaign_id = await app.away(newest)
-    if campaign_id is None:
-        raise CampaignState("no campaign on this source has anything to undo; J lists them all")
-    report = await undo_campaign(app, campaign_id)
+    # All of the looking is behind a dialog: what is typed meanwhile reaches nothing.
+    would = _value(app, await at_work(app, _LOOKING, look))
+    report = None if would is None else await _undo(app, would)
     if report is not None:
         await show_result(app, report)
 
 
 async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
-    """Ask, and take up a campaign where it was stopped."""
+    """Plan what is left of a campaign, ask, and take it up where it was stopped."""
     ground = app.session.ground
     words = ["campaign", "resume", campaign_id]
-    body = Text("It goes on by its own plan, with the records that are not done yet.")
-    body.append(f"\n\nThe same: {visible(command_line(words, app.session.options))}")
-    left = await app.away(lambda: _left(app, campaign_id))
+
+    def look(watch: Watch) -> tuple[Plan, Text]:
+        rest = plan_rest(ground, campaign_id, watch=watch)
+        return rest, rest_text(rest, app.session.names(), command_line(words, app.session.options))
+
+    looked = _value(app, await at_work(app, "Planning what is left", look))
+    if looked is None:
+        return None
+    rest, body = looked
     agreed = await app.push_screen_wait(
-        Confirm(f"Continue campaign {campaign_id}?", body, answer="Continue", records=left)
+        Confirm(f"Continue campaign {campaign_id}?", body, answer="Continue", records=rest.to_send)
     )
     if not agreed or app.read_only:
         return None
-    report = await _campaign(app, "Re-encrypting", lambda w: resume(ground, campaign_id, watch=w))
+
+    def go_on(watch: Watch) -> Report:
+        check_rest(ground, campaign_id, rest)
+        return resume(ground, campaign_id, watch=watch)
+
+    report = await _campaign(app, "Re-encrypting", go_on)
     if report is not None:
         app.done(f"campaign {campaign_id} continued: {summary(report)}", *words)
     return report
@@ -202,12 +213,3 @@ def _value(app: Host, ended: Ended[T]) -> T | None:
     if ended.error is not None:
         app.refused(ended.error)
     return ended.value
-
-
-def _left(app: Host, campaign_id: str) -> int:
-    """How many records an unfinished campaign may still change."""
-    report = report_of(app, campaign_id, listed=0)
-    if report.state not in UNFINISHED:
-        raise CampaignState(f"campaign {campaign_id} is {report.state}; nothing is to be continued")
-    done = report.results.re_encrypted
-    return 0 if report.plan is None else max(report.plan.to_send - done, 0)

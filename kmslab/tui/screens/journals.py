@@ -16,6 +16,7 @@ from kmslab.campaign.closing import Unreadable, campaigns
 from kmslab.campaign.rendering import moment
 from kmslab.campaign.report import Report
 from kmslab.campaign.run import UNFINISHED
+from kmslab.campaign.standing import why_no_resume, why_no_undo
 from kmslab.tui.actions import JOURNALS, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.host import Host, host_of
@@ -74,11 +75,9 @@ class Journals(Screen[None]):
         if isinstance(found, Unreadable):
             return "its journal cannot be read"
         if action.name == "undo":
-            if found.state in ("closed", "closing", "planning"):
-                return f"it is {found.state}"
-            return "" if found.results.re_encrypted else "nothing was re-encrypted"
-        if action.name == "resume" and found.state not in UNFINISHED - {"undoing"}:
-            return f"it is {found.state}"
+            return why_no_undo(found)
+        if action.name == "resume":
+            return why_no_resume(found)
         if action.name == "end" and found.state in {*UNFINISHED, "closed"}:
             return f"it is {found.state}"
         return ""
@@ -89,7 +88,8 @@ class Journals(Screen[None]):
 
     def action_reload(self) -> None:
         """Read them again."""
-        self.explorer.begin("journals", self._load)
+        # A worker of the screen, so that it ends with the screen.
+        self.run_worker(self.explorer.guarded(self._load), exclusive=True, exit_on_error=False)
 
     async def _load(self) -> None:
         state = self.explorer.session.ground.state
@@ -149,23 +149,23 @@ class Journals(Screen[None]):
     async def _result(self, report: Report) -> None:
         full = await self.explorer.away(lambda: flows.report_of(self.explorer, report.campaign))
         await flows.show_result(self.explorer, full)
-        await self._load()
+        self.action_reload()
 
     async def _undo(self, report: Report) -> None:
         done = await flows.undo_campaign(self.explorer, report.campaign)
         if done is not None:
             await flows.show_result(self.explorer, done)
-        await self._load()
+        self.action_reload()
 
     async def _resume(self, report: Report) -> None:
         done = await flows.resume_campaign(self.explorer, report.campaign)
         if done is not None:
             await flows.show_result(self.explorer, done)
-        await self._load()
+        self.action_reload()
 
     async def _end(self, report: Report) -> None:
         await flows.close_campaign(self.explorer, report.campaign)
-        await self._load()
+        self.action_reload()
 
 
 def _cells(found: Report | Unreadable) -> list[str]:

@@ -20,6 +20,7 @@ from kmslab.campaign.planning import make_plan
 from kmslab.campaign.rendering import intent
 from kmslab.campaign.selection import Selection
 from kmslab.errors import CampaignInterrupted, KmslabError
+from kmslab.keys import Names
 from kmslab.model import KeyState
 from kmslab.providers.base import KEEP
 from kmslab.tui.actions import PLAN, Action, bindings
@@ -27,6 +28,7 @@ from kmslab.tui.activity import command_line, source_words
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
+from kmslab.tui.finishing import finish
 from kmslab.tui.host import Host, host_of
 from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
@@ -63,6 +65,7 @@ class PlanScreen(Screen[Plan | None]):
         self._deep = False
         self._saved: Path | None = None
         self._job: Job | None = None
+        self._names = Names({})
 
     def compose(self) -> ComposeResult:
         """What was asked, the plan, the command that does the same."""
@@ -79,6 +82,10 @@ class PlanScreen(Screen[Plan | None]):
         self.query_one(VerticalScroll).focus()
         self.set_interval(0.1, self._show_progress)
         self._plan_anew()
+
+    def on_unmount(self) -> None:
+        """Nobody waits for the plan any more."""
+        self._stop()
 
     @property
     def explorer(self) -> Host:
@@ -101,9 +108,14 @@ class PlanScreen(Screen[Plan | None]):
 
     # Planning
 
-    def _plan_anew(self) -> None:
+    def _stop(self) -> None:
         if self._job is not None:
             self._job.stop()
+            self._job = None
+
+    def _plan_anew(self) -> None:
+        self._stop()
+        self._deep = self._deep and not self.explorer.read_only
         self.plan, self._saved = None, None
         self._job = job = Job("the plan")
         self._show()
@@ -111,13 +123,16 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _make(self, job: Job) -> None:
         try:
+            self._names = await self.explorer.away(self._session.names)
+            self._show()
             made = await self.explorer.away(lambda: self._made(job))
         except CampaignInterrupted:
             return
         except KmslabError as error:
-            self._job = None
-            self.query_one("#plan", Static).update(Text(f"No plan: {visible(str(error))}"))
-            self.explorer.refused(error)
+            if job is self._job:
+                self._job = None
+                self.query_one("#plan", Static).update(Text(f"No plan: {visible(str(error))}"))
+                self.explorer.refused(error)
             return
         except Exception as error:
             self.explorer.unforeseen(error)
@@ -149,20 +164,22 @@ class PlanScreen(Screen[Plan | None]):
     def _show(self) -> None:
         self.query_one("#asked", Static).update(self._asked())
         if self.plan is not None:
-            self.query_one("#plan", Static).update(plan_text(self.plan, self._session.names()))
+            self.query_one("#plan", Static).update(plan_text(self.plan, self._names))
             self.query_one(VerticalScroll).scroll_home(animate=False)
         self.query_one("#same", Static).update(f"the same: {visible(self._command())}")
         self.refresh_bindings()
 
     def _asked(self) -> str:
-        names = self._session.names()
         target = self._target
         to = "each stays on its own key"
         if target.key_id is not None:
-            to = f"all to {visible(names(target.key_id) or target.key_id)} of {target.provider}"
+            to = f"all to {visible(self._named(target.key_id))} of {target.provider}"
         context = "each keeps its own" if target.context is KEEP else "dropped"
         how = "every blob is opened" if self._deep else "heads only, unverified"
         return f"records: {visible(self._what)}\nto: {to}   context: {context}   told from: {how}"
+
+    def _named(self, key_id: str) -> str:
+        return self._names(key_id) or key_id
 
     def _command(self) -> str:
         """The command line that does the same; ids it takes from a plan in a file."""
@@ -172,13 +189,12 @@ class PlanScreen(Screen[Plan | None]):
             line = command_line(["campaign", "run", "--plan", file, "--yes"], options)
             return line if self._saved is not None else f"{line}   (o writes FILE)"
         words = ["campaign", "run", *source_words(self._session)]
-        names = self._session.names()
         if selection.key_id is not None:
-            words += ["--key", names(selection.key_id) or selection.key_id]
+            words += ["--key", self._named(selection.key_id)]
         if selection.key_version_id is not None:
             words += ["--key-version", selection.key_version_id]
         if self._target.key_id is not None:
-            words += ["--to", names(self._target.key_id) or self._target.key_id]
+            words += ["--to", self._named(self._target.key_id)]
         if self._target.context is DROP:
             words.append("--drop-context")
         return command_line([*words, "--yes"], options)
@@ -187,8 +203,6 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_close(self) -> None:
         """Leave; nothing was changed."""
-        if self._job is not None:
-            self._job.stop()
         self.dismiss(None)
 
     def action_deep(self) -> None:
@@ -208,7 +222,8 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _choose(self) -> None:
         options = [(_STAY, "each record stays on its own key", "")]
-        for key in self._session.lab.keys():
+        keys = {key.key_id: key for key in await self.explorer.away(self._session.lab.keys)}
+        for key in keys.values():
             if key.state is KeyState.DELETED:
                 continue
             why = "" if key.state is KeyState.ENABLED else key.state.value
@@ -220,8 +235,7 @@ class PlanScreen(Screen[Plan | None]):
             return
         key_id, provider = None, None
         if chosen != _STAY:
-            key = self._session.lab.key(chosen)
-            key_id, provider = key.key_id, key.provider
+            key_id, provider = chosen, keys[chosen].provider
         self._target = replace(self._target, key_id=key_id, provider=provider)
         self._plan_anew()
 
@@ -255,4 +269,4 @@ class PlanScreen(Screen[Plan | None]):
             )
         )
         if agreed and not self.explorer.read_only:
-            self.dismiss(plan)
+            await finish(self, plan)

@@ -15,6 +15,7 @@ from textual.widgets import ProgressBar, Static
 
 from kmslab.campaign.watching import Watch
 from kmslab.errors import KmslabError
+from kmslab.tui.finishing import finish
 from kmslab.tui.host import host_of
 from kmslab.tui.jobs import Job
 from kmslab.tui.texts import duration, visible
@@ -36,12 +37,13 @@ class Ended(Generic[T]):
 class AtWork(ModalScreen[Ended[Any]]):
     """Runs a pass in a thread, and shows it until it has ended.
 
-    `has_shown` says that something of it has been on the screen.
-
     Leaving is not possible before: Esc asks it to stop, which it does after the chunk.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "stop", "Stop after this chunk")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "stop", "Stop after this chunk"),
+        Binding("q,ctrl+q", "app.quit", "Quit"),
+    ]
     DEFAULT_CSS = """
     AtWork { align: center middle; }
     AtWork > Vertical {
@@ -58,7 +60,6 @@ class AtWork(ModalScreen[Ended[Any]]):
         self._title = title
         self._job = job
         self._work = work
-        self.has_shown = False
 
     def compose(self) -> ComposeResult:
         """Title, bar, figures."""
@@ -83,12 +84,11 @@ class AtWork(ModalScreen[Ended[Any]]):
         except KmslabError as error:
             ended = Ended(error=error)
         except Exception as error:
-            self.dismiss(Ended())
+            ended = Ended()
             app.unforeseen(error)
-            return
         finally:
             app.job = None
-        self.dismiss(ended)
+        await finish(self, ended)
 
     def _show(self) -> None:
         latest = self._job.latest
@@ -96,7 +96,6 @@ class AtWork(ModalScreen[Ended[Any]]):
             return
         self.query_one(ProgressBar).update(total=latest.total, progress=latest.rows)
         self.query_one("#figures", Static).update(figures(self._job))
-        self.has_shown = True
 
     def action_stop(self) -> None:
         """Ask it to stop."""

@@ -11,11 +11,11 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from kmslab.campaign.report import Report
-from kmslab.campaign.run import UNFINISHED
+from kmslab.campaign.standing import why_no_resume, why_no_undo
+from kmslab.keys import Names
 from kmslab.tui.actions import RESULT, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
 from kmslab.tui.host import host_of
-from kmslab.tui.session import Session
 from kmslab.tui.shown import report_text
 
 
@@ -26,31 +26,27 @@ class ResultScreen(Screen[str | None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(RESULT)]
     DEFAULT_CSS = "ResultScreen VerticalScroll { padding: 0 1; height: 1fr; }"
 
-    def __init__(self, session: Session, report: Report) -> None:
+    def __init__(self, source: str, report: Report, names: Names) -> None:
         super().__init__()
-        self._session = session
+        self._source = source
+        self._names = names
         self.report = report
 
     def compose(self) -> ComposeResult:
         """One text."""
         yield TopBar()
-        yield Crumbs(self._session.source, "Campaign", self.report.campaign, self.report.state)
+        yield Crumbs(self._source, "Campaign", self.report.campaign, self.report.state)
         with VerticalScroll():
-            yield Static(report_text(self.report, self._session.names()))
+            yield Static(report_text(self.report, self._names))
         yield Footer(compact=True, show_command_palette=False)
 
     def why_not(self, action: Action) -> str:
         """Why an action cannot be done now."""
         report = self.report
         if action.name == "undo":
-            if report.state in ("closed", "closing"):
-                return "the campaign is closed"
-            if not report.results.re_encrypted:
-                return "nothing was re-encrypted"
-            if report.state == "undone" and not report.undo_left:
-                return "it is undone already"
-        if action.name == "resume" and report.state not in UNFINISHED - {"undoing"}:
-            return f"it is {report.state}"
+            return why_no_undo(report)
+        if action.name == "resume":
+            return why_no_resume(report)
         if action.name == "mark_failed" and not (report.results.failed or report.results.lost):
             return "no record failed"
         return ""

@@ -1,0 +1,51 @@
+"""What may still be done with a campaign, by how its journal stands.
+
+One place for the rule, so that whoever offers an undo and whoever does it agree.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from kmslab.campaign.report import Report
+from kmslab.campaign.run import UNFINISHED
+
+RESUMABLE: Final = UNFINISHED - {"undoing"}
+"""The states that resuming goes on from; an undo goes on by undoing again."""
+
+_UNDOABLE: Final = frozenset({"running", "finished", "undoing", "undone"})
+
+
+def undo_refused(state: str, *, output: str | None, applied: int) -> str:
+    """Why a campaign cannot be undone, "" where it can; `applied` records have their new blob.
+
+    >>> undo_refused("closed", output=None, applied=3)
+    'is closed'
+    """
+    if output is not None:
+        return f"wrote a copy to {output} and left its source as it was"
+    # An atomic one over several files may have stored some of them before it was aborted.
+    if state not in _UNDOABLE and not (state == "aborted" and applied):
+        return f"is {state}"
+    return ""
+
+
+def why_no_undo(report: Report) -> str:
+    """Why there is nothing to undo, "" where something may be; of what to offer, not of what to do.
+
+    An interrupted campaign may have stored what its journal was not told of.
+    """
+    output = None if report.plan is None else report.plan.options.output
+    done = report.results.re_encrypted
+    if refused := undo_refused(report.state, output=output, applied=done):
+        return f"it {refused}"
+    if not done and not (report.state == "running" and report.pending):
+        return "nothing was re-encrypted"
+    if report.state == "undone" and not report.undo_left:
+        return "it is undone already"
+    return ""
+
+
+def why_no_resume(report: Report) -> str:
+    """Why a campaign cannot be resumed, "" where it can."""
+    return "" if report.state in RESUMABLE else f"it is {report.state}"
