@@ -230,7 +230,7 @@ def test_records_are_judged_again_when_a_key_has_changed(tmp_path: Path) -> None
         heard.read(job)
         lab.rotate(key_id)
         Path(job.spec.location).unlink()  # nothing is read for it
-        later = judge_again(heard.table, job, lambda rows: None, lambda: False)
+        later = judge_again(heard.table, job, lambda: False)
     assert isinstance(later, Table)
     assert [heard.table.verdict(at).outcome for at in range(3)] == [Outcome.CURRENT] * 3
     assert [later.verdict(at).outcome for at in range(3)] == [Outcome.STALE] * 3
@@ -246,15 +246,10 @@ def sample(demo: Lab) -> Table:
     return heard.table
 
 
-def test_judging_again_tells_of_rows_and_stops_when_asked(
-    sample: Table, demo: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kmslab.tui.loading.TOLD_EVERY", 0.0)
-    told: list[int] = []
+def test_judging_again_stops_when_asked(sample: Table, demo: Lab) -> None:
     job = Job(SAMPLE, demo, demo.keys)
-    assert isinstance(judge_again(sample, job, told.append, lambda: False), Table)
-    assert told == [1_000, 2_000, 3_000, len(sample)]
-    ended = judge_again(sample, job, told.append, lambda: True)
+    assert isinstance(judge_again(sample, job, lambda: False), Table)
+    ended = judge_again(sample, job, lambda: True)
     assert isinstance(ended, Ended)
     assert (ended.stopped, ended.error) == (True, None)
 
@@ -263,7 +258,7 @@ def test_judging_again_raises_nothing(sample: Table, demo: Lab) -> None:
     def broken() -> Any:
         raise ZeroDivisionError
 
-    ended = judge_again(sample, Job(SAMPLE, demo, broken), lambda rows: None, lambda: False)
+    ended = judge_again(sample, Job(SAMPLE, demo, broken), lambda: False)
     assert isinstance(ended, Ended)
     assert isinstance(ended.error, ZeroDivisionError)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -11,7 +12,6 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
-from kmslab.errors import KeyNotFound
 from kmslab.model import Key
 from kmslab.tui.actions import KEY, Action, bindings
 from kmslab.tui.census import Tallies
@@ -60,14 +60,14 @@ class KeyScreen(Screen[Place | None]):
         """The app."""
         return host_of(self)
 
-    def changed(self, tallies: Tallies) -> None:
-        """Keys or records are not what they were."""
+    def changed(self, keys: Mapping[str, Key], tallies: Tallies) -> None:
+        """Keys, here by their ids, or records are not what they were."""
         self._tallies = tallies
-        try:
-            self._key = self.explorer.session.lab.key(self._key.key_id)
-        except KeyNotFound:
+        found = keys.get(self._key.key_id)
+        if found is None:
             self.dismiss(None)
             return
+        self._key = found
         self._show()
         self.refresh_bindings()
 

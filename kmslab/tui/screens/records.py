@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from functools import partial
 from time import monotonic
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 from textual import on
 from textual.app import ComposeResult
@@ -49,6 +51,11 @@ COUNT_SECONDS: Final = 0.5
 LOOK_SECONDS: Final = 1.0
 """How often lab and source are looked at: somebody else may have changed them."""
 
+UNREADABLE: Final = "the source cannot be read: F5 tries again, O opens another"
+
+Kind = Literal["filter", "lab", "source", "judging", "order"]
+"""What can be wrong at the same time, each until it is so no more."""
+
 _PANES: Final = {"tree": "#tree", "records": "#records", "detail": "#detail"}
 
 
@@ -73,7 +80,10 @@ class Records(Screen[None]):
         self.tallies = Tallies()
         self.place: Place = Everything
         self._watched = Watched(session)
-        self._error = ""
+        self._errors: dict[Kind, str] = {}
+        self._judge_wanted = False
+        self._read_wanted = False
+        self._looking_at_keys = asyncio.Lock()
         self._reader: Reader | None = None
         self._counted_at = 0.0
         self._could: tuple[bool, ...] = ()
@@ -91,18 +101,17 @@ class Records(Screen[None]):
         yield Static("", id="status", markup=False)
         yield Footer(compact=True, show_command_palette=False)
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
         """Show the records, and begin to read."""
         self.add_class("at-records")
         self.grid.focus()
-        self._watched.keys_seen()
-        self.look_at_keys()
+        await self._see_keys()
         self.read_again()
         self.set_interval(LOOK_SECONDS, self._look)
 
     def on_unmount(self) -> None:
         """What is being read is not wanted any more."""
-        self.reader.stop()
+        self.reader.leave()
 
     @property
     def explorer(self) -> Host:
@@ -123,11 +132,28 @@ class Records(Screen[None]):
 
     # What is there
 
-    def look_at_keys(self) -> None:
-        """Take in the keys as they are now."""
-        self.keys = {key.key_id: key for key in self.session.lab.keys()}
-        self.names = self.session.names()
-        self._show_tree()
+    async def _see_keys(self) -> None:
+        """Take in the keys as they are now: only what changes later is a change."""
+        try:
+            await self.explorer.away(self._watched.keys_seen)
+        except KmslabError as error:
+            self._tell("lab", str(error))
+        else:
+            await self._look_at_keys()
+
+    async def _look_at_keys(self) -> None:
+        """Take in the keys as they are now; where the lab does not answer, the status says so."""
+        async with self._looking_at_keys:
+            try:
+                keys = await self.explorer.away(self.session.lab.keys)
+            except KmslabError as error:
+                self._tell("lab", str(error))
+                return
+        self._tell("lab", "")
+        self.keys = {key.key_id: key for key in keys}
+        self.names = Names.among(keys)
+        if self.is_mounted:
+            self._show_tree()
 
     def read_again(self) -> None:
         """Read the source anew; marks, filter and order stay."""
@@ -136,15 +162,26 @@ class Records(Screen[None]):
             self._show_status()
             return
         self.grid.empty = "reading"
+        self._read_wanted = False
         self._watched.source_seen()
         self.run_worker(self.reader.read(), group="read", exit_on_error=False)
 
     async def _judge(self) -> None:
-        error = await self.reader.judge()
-        self._tell_error(error)
-        self._refresh()
-        if isinstance(self.app.screen, KeyScreen):
-            self.app.screen.changed(self.tallies)
+        """Tell anew what is said of records, until no key has changed meanwhile.
+
+        While a source is read nothing is done: the end of the reading begins it again.
+        """
+        while self._judge_wanted and not self.reader.busy:
+            self._judge_wanted = False
+            await self._see_keys()
+            error = await self.reader.judge()
+            if not self.is_mounted:
+                return
+            self._tell_error("judging", error)
+            self._refresh()
+            screen = self.app.screen
+            if isinstance(screen, KeyScreen):
+                screen.changed(self.keys, self.tallies)
 
     @on(Came)
     def _came(self, message: Came) -> None:
@@ -159,27 +196,38 @@ class Records(Screen[None]):
     async def _read(self, message: ReadEnded) -> None:
         if not await self.reader.ended(message):
             return
-        self._tell_error(self.reader.error)
+        self._tell_error("source", self.reader.error)
+        failed = self.reader.error is not None
+        self.grid.empty = UNREADABLE if failed else "no record is shown: Esc clears the filter"
         for note in self.reader.notes:
             self.explorer.tell(note, severity="warning")
-        self.look_at_keys()
+        await self._look_at_keys()
         self._refresh()
+        if self._judge_wanted:
+            self.explorer.begin("judge", self._judge)
+        if self._read_wanted:
+            self.read_again()
 
-    def _tell_error(self, error: Exception | None) -> None:
+    def _tell_error(self, kind: Kind, error: Exception | None) -> None:
+        """Say what went wrong, or that it does so no more."""
+        told = error is not None and isinstance(error, KmslabError)
+        self._tell(kind, str(error) if told else "")
         if isinstance(error, KmslabError):
-            self._error = str(error)
-            self.grid.empty = "the source cannot be read: F5 tries again, O opens another"
             self.explorer.refused(error)
         elif error is not None:
             self.explorer.unforeseen(error)
-        else:
-            self._error = ""
-            self.grid.empty = "no record is shown: Esc clears the filter"
+
+    def _tell(self, kind: Kind, error: str) -> None:
+        """Have the status line say what is wrong; "" where nothing of this kind is any more."""
+        self._errors.pop(kind, None)
+        if error:
+            self._errors[kind] = error
+        if self.is_mounted:
+            self._show_status()
 
     def keys_changed(self) -> None:
         """Keys are not what they were: all that is said of them and of the records is told anew."""
-        self._watched.keys_seen()
-        self.look_at_keys()
+        self._judge_wanted = True
         self.explorer.begin("judge", self._judge)
 
     async def _look(self) -> None:
@@ -187,15 +235,15 @@ class Records(Screen[None]):
         if self.explorer.job is not None:
             return
         seen = await self.explorer.away(self._watched.look)
-        if seen.error is not None:
-            self._error = str(seen.error)
+        self._tell("lab", "" if seen.error is None else str(seen.error))
         if seen.keys:
             self.explorer.tell("keys were changed: what is said of the records is told anew")
             self.keys_changed()
-        if seen.source and not self.reader.busy:
+        if seen.source:
             self.explorer.tell("the source was changed; it is read again")
+            self._read_wanted = True
+        if self._read_wanted and not self.reader.busy:
             self.read_again()
-        self._show_status()
 
     # What is shown
 
@@ -211,18 +259,22 @@ class Records(Screen[None]):
     def _show_tree(self) -> None:
         self.query_one(KeyTree).show(list(self.keys.values()), self.names, self.tallies)
 
-    @on(Grid.Arranging)
     @on(Grid.Arranged)
+    def _arranged(self) -> None:
+        self._tell("order", "")
+
+    @on(Grid.Arranging)
     def _show_status(self) -> None:
         status = self.query_one("#status", Static)
-        status.set_class(bool(self._error), "wrong")
+        error = "; ".join(self._errors.values())
+        status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
-        status.update(status_text(self.grid, busy, self._error), layout=False)
+        status.update(status_text(self.grid, busy, error), layout=False)
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
     @on(Grid.Failed)
     def _arranging_failed(self, event: Grid.Failed) -> None:
-        self._tell_error(event.error)
+        self._tell_error("order", event.error)
 
     @on(Grid.MarksChanged)
     def _marks_changed(self) -> None:
@@ -316,10 +368,9 @@ class Records(Screen[None]):
         try:
             Query.parse(typed)
             self.grid.ask_filter(f"{scope} {typed}".strip())
-            self._error = ""
+            self._tell("filter", "")
         except FilterError as error:
-            self._error = f"filter: {error}"
-        self._show_status()
+            self._tell("filter", f"filter: {error}")
 
     @on(Input.Submitted)
     def _filtered(self) -> None:
@@ -382,8 +433,13 @@ class Records(Screen[None]):
 
     async def mark(self, record_ids: frozenset[str]) -> None:
         """Mark the records with these ids, and no other."""
-        table = self.grid.view.table
-        rows = await self.explorer.away(lambda: rows_of(table, record_ids))
+        while True:
+            table = self.grid.view.table
+            blocks = table.blocks
+            rows = await self.explorer.away(partial(rows_of, blocks, record_ids))
+            # Rows are numbers in one table: meanwhile another may have come, or more records.
+            if self.grid.view.table is table and len(table.blocks) == len(blocks):
+                break
         self.grid.view.clear_marks()
         self.grid.view.mark(rows)
         self.grid.refresh()
@@ -468,12 +524,13 @@ class Records(Screen[None]):
         chosen = await self.app.push_screen_wait(SourcesScreen(found))
         if chosen is not None:
             self.session.spec, self.session.source = chosen.spec, chosen.name
-            self.reader.stop()
+            self.reader.leave()
+            self._tell("source", "")
             self.grid.show_table(View(Table(), self.session.ground.clock))
             self._go_to(Everything)
             self.read_again()
 
-    def action_reload(self) -> None:
+    async def action_reload(self) -> None:
         """Look at everything again."""
-        self.look_at_keys()
+        await self._look_at_keys()
         self.read_again()

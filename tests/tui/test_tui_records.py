@@ -1,0 +1,199 @@
+"""The records screen while lab and source change under it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from threading import Event
+from time import sleep
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from tui_world import (
+    RECORDS,
+    Stage,
+    World,
+    grid,
+    in_turn,
+    settled,
+    status,
+    told,
+    until,
+    world_of,
+)
+
+from kmslab import Lab
+from kmslab.analysis import Outcome
+from kmslab.errors import KmslabError
+from kmslab.tui import reader
+from kmslab.tui.app import Explorer
+from kmslab.tui.session import Session
+
+
+class Gate:
+    """Holds up the end of what a thread does, while it is shut."""
+
+    def __init__(self) -> None:
+        self.inside, self._open = Event(), Event()
+        self._open.set()
+
+    def over(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*given: Any) -> Any:
+            found = real(*given)
+            self.inside.set()
+            self._open.wait(10)
+            return found
+
+        return slow
+
+    def shut(self) -> None:
+        self.inside.clear()
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """What holds up the end of a reading."""
+    gate = Gate()
+    monkeypatch.setattr(reader, "read", gate.over(reader.read))
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def judging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """What holds up the end of a judging."""
+    gate = Gate()
+    monkeypatch.setattr(reader, "judge_again", gate.over(reader.judge_again))
+    yield gate
+    gate.open()
+
+
+def blocked(app: Explorer) -> int:
+    """How many records cannot be moved, as the table has it."""
+    counts = grid(app).view.table.counts
+    return sum(n for kind, n in counts.items() if kind.verdict.outcome is Outcome.BLOCKED)
+
+
+def shorten(world: World, less: int) -> None:
+    """Take records from the end of the source."""
+    lines = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
+    world.csv.write_text("".join(lines[:-less]), encoding="utf-8")
+
+
+def test_a_key_that_changes_while_records_are_judged_is_not_missed(
+    lab: Lab, session: Session, stage: Stage, judging: Gate
+) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        before = blocked(app)
+        judging.shut()
+        lab.rotate(lab.key("orders").key_id)
+        app.keys_changed()
+        await until(pilot, judging.inside.is_set)
+        lab.ctyun().disable_key(lab.key("bills").key_id)
+        app.keys_changed()
+        judging.open()
+        await until(pilot, lambda: blocked(app) > before)
+
+    stage.play(session, scene)
+
+
+def test_what_changes_while_the_source_is_read_is_not_missed(
+    world: World, lab: Lab, session: Session, stage: Stage, reading: Gate
+) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        before = blocked(app)
+        reading.shut()
+        await pilot.press("f5")
+        await until(pilot, reading.inside.is_set)
+        lab.ctyun().disable_key(lab.key("bills").key_id)
+        shorten(world, 2)
+        await app.records._look()
+        reading.open()
+        await until(pilot, lambda: blocked(app) > before and grid(app).view.total == RECORDS - 2)
+
+    stage.play(session, scene)
+
+
+def test_judging_ends_when_the_explorer_is_left(
+    session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, asked = Event(), Event()
+
+    def endless(table: Any, job: Any, stop: Callable[[], bool]) -> Any:
+        inside.set()
+        for _ in range(200):
+            if stop():
+                asked.set()
+                break
+            sleep(0.02)
+        return table
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        monkeypatch.setattr(reader, "judge_again", endless)
+        app.keys_changed()
+        await until(pilot, inside.is_set)
+
+    stage.play(session, scene)
+    assert asked.is_set()
+
+
+async def the_records_that_are_named_are_marked(app: Explorer, pilot: Pilot[None]) -> None:
+    """Another table comes while their rows are looked for."""
+    away, asked = app.away, frozenset({"rec-05"})
+
+    async def slow(work: Callable[[], Any]) -> Any:
+        found = await away(work)
+        app.away = away  # type: ignore[method-assign]
+        rows = world_of(app).csv.read_text(encoding="utf-8").splitlines(keepends=True)
+        world_of(app).csv.write_text("".join([rows[0], *rows[3:]]), encoding="utf-8")
+        app.read_again()
+        await settled(pilot)
+        assert grid(app).view.total == len(rows) - 3
+        return found
+
+    app.away = slow  # type: ignore[method-assign]
+    await app.mark_records(asked)
+    assert grid(app).view.marked_ids() == asked
+
+
+async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot[None]) -> None:
+    screen, lab = app.records, app.session.lab
+    seen = screen._watched.keys_seen
+
+    def busy() -> Any:
+        raise KmslabError("the lab is busy")
+
+    screen._watched.keys_seen = busy  # type: ignore[method-assign]
+    await screen._look()
+    assert "the lab is busy" in status(app)
+    grid(app).ask_filter("out:stale")
+    screen._filter()
+    await settled(pilot)
+    assert "the lab is busy" in status(app), "a filter does not mend it"
+    screen._watched.keys_seen = seen  # type: ignore[method-assign]
+    await screen._look()
+    assert "records" in status(app)
+    keys, lab.keys = lab.keys, busy  # type: ignore[method-assign]
+    await pilot.press("f5")
+    await settled(pilot)
+    assert app.return_code is None
+    assert "the lab is busy" in status(app)
+    lab.keys = keys  # type: ignore[method-assign]
+    await pilot.press("f5")
+    await settled(pilot)
+    assert "the lab is busy" not in status(app)
+    assert any("the lab is busy" in text for text in told(app))
+
+
+def test_what_is_shown_stays_true(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            the_records_that_are_named_are_marked,
+            an_error_of_the_lab_is_told_while_it_lasts,
+        ),
+    )
