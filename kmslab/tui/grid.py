@@ -335,7 +335,7 @@ class Grid(ScrollView, can_focus=True):
 
     def action_range(self) -> None:
         """Begin a range; the second time, mark what is in it."""
-        if self.row is None:
+        if self.row is None or not self._is_arranged():
             return
         if self.begun is None:
             self.begun = self.cursor
@@ -351,9 +351,17 @@ class Grid(ScrollView, can_focus=True):
         self.refresh()
 
     def action_mark_shown(self) -> None:
-        """Mark every row that is shown."""
-        self.view.mark_shown()
-        self._marked()
+        """Mark every row that is shown, once that is what is wanted."""
+        if self._is_arranged():
+            self.view.mark_shown()
+            self._marked()
+
+    def _is_arranged(self) -> bool:
+        """Whether what is shown is what was asked for; where it is not, that is told."""
+        if self.wanted == self.view.wanted:
+            return True
+        self.notify("what was asked for is not shown yet; nothing is marked", severity="warning")
+        return False
 
     def action_clear_marks(self) -> None:
         """Take every mark away."""

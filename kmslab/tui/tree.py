@@ -14,6 +14,7 @@ from textual.message import Message
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
+from kmslab.campaign.selection import Selection
 from kmslab.keys import Names
 from kmslab.model import Key, KeyState, KeyVersion
 from kmslab.tui.census import Tallies, Tally
@@ -50,6 +51,21 @@ class Place:
         """
         terms = [("prov", self.provider), ("key", self.key_id), ("ver", self.version_id)]
         return " ".join(f"{name}:{value}" for name, value in terms if value is not None)
+
+    def selection(self) -> Selection:
+        """The records here, as a campaign selects them."""
+        if self.key_id is None:
+            return Selection(provider=self.provider)
+        return Selection(key_id=self.key_id, key_version_id=self.version_id)
+
+    def told(self, names: Names) -> str:
+        """Which records those are, in words."""
+        if self.provider is None:
+            return "all records"
+        if self.key_id is None:
+            return f"all of {PROVIDER_NAMES.get(self.provider, self.provider)}"
+        what = f"on {names(self.key_id) or self.key_id}"
+        return what if self.version is None else f"{what} version {self.version.number}"
 
 
 Everything: Final = Place()

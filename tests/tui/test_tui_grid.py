@@ -507,6 +507,28 @@ def test_another_table_takes_over_filter_order_marks_and_cursor() -> None:
     run(many(10), steps)
 
 
+def test_nothing_is_marked_while_what_was_asked_for_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on, arrange = Event(), View.arrange
+
+    def slow(self: View, *arguments: object) -> object:
+        go_on.wait(5)
+        return arrange(self, *arguments)  # type: ignore[arg-type]
+
+    async def steps(app: One, pilot: Pilot[None]) -> None:
+        monkeypatch.setattr(View, "arrange", slow)
+        app.grid.ask_filter("out:stale")
+        await pilot.press("a", "v")
+        assert (app.grid.view.marked, app.grid.begun) == (0, None)
+        go_on.set()
+        await arranged(app, pilot)
+        await pilot.press("a")
+        assert app.grid.view.marked == 4
+
+    run(many(10), steps)
+
+
 @pytest.fixture
 def waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     """The first view over another table waits for this."""

@@ -8,11 +8,14 @@ from time import sleep
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from tui_world import (
     RECORDS,
     Stage,
     World,
+    back,
+    come,
     grid,
     in_turn,
     settled,
@@ -27,7 +30,10 @@ from kmslab.analysis import Outcome
 from kmslab.errors import KmslabError
 from kmslab.tui import reader
 from kmslab.tui.app import Explorer
+from kmslab.tui.screens.layout import FilterLine
+from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.session import Session
+from kmslab.tui.tree import KeyTree
 
 
 class Gate:
@@ -160,6 +166,44 @@ async def the_records_that_are_named_are_marked(app: Explorer, pilot: Pilot[None
     assert grid(app).view.marked_ids() == asked
 
 
+async def what_is_typed_after_slash_is_for_the_filter(app: Explorer, pilot: Pilot[None]) -> None:
+    for key in ("slash", "a", "slash", "v"):
+        app.post_message(Key(key, "/" if key == "slash" else key))
+    await settled(pilot)
+    assert app.records.query_one(FilterLine).value == "a/v"
+    assert (grid(app).view.marked, grid(app).begun) == (0, None)
+
+
+async def a_provider_of_the_tree_is_planned_alone(app: Explorer, pilot: Pilot[None]) -> None:
+    await pilot.press("1")
+    tree = app.records.query_one(KeyTree)
+    while tree.place.provider != "ctyun":
+        await pilot.press("down")
+    assert tree.place.key_id is None
+    await pilot.press("r")
+    plan = await come(pilot, PlanScreen)
+    await until(pilot, lambda: plan.plan)
+    assert (plan.plan.total, plan._what) == (4, "all of CTyun")
+
+
+async def records_with_the_same_id_are_told_of(app: Explorer, pilot: Pilot[None]) -> None:
+    file = world_of(app).csv
+    text = file.read_text(encoding="utf-8")
+    for name in ("rec-03", "rec-04"):
+        text = text.replace(f"{name},", "rec-00,")
+    file.write_text(text, encoding="utf-8")
+    await pilot.press("f5")
+    await settled(pilot)
+    for mark, what in (("", "rec-00"), ("space", "1 marked")):
+        await pilot.press(*mark.split())
+        await until(pilot, lambda mark=mark: not mark or "2 others" in status(app))
+        await pilot.press("r")
+        plan = await come(pilot, PlanScreen)
+        assert plan._what == f"{what}, and 2 others with the same id"
+        await pilot.press("escape")
+        await back(pilot)
+
+
 async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot[None]) -> None:
     screen, lab = app.records, app.session.lab
     seen = screen._watched.keys_seen
@@ -193,6 +237,9 @@ def test_what_is_shown_stays_true(session: Session, stage: Stage) -> None:
     stage.play(
         session,
         in_turn(
+            what_is_typed_after_slash_is_for_the_filter,
+            a_provider_of_the_tree_is_planned_alone,
+            records_with_the_same_id_are_told_of,
             the_records_that_are_named_are_marked,
             an_error_of_the_lab_is_told_while_it_lasts,
         ),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import Any, ClassVar, Final, Literal
@@ -39,7 +40,7 @@ from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.layout import LAYOUT, FilterLine
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
-from kmslab.tui.status import crumbs, status_text
+from kmslab.tui.status import crumbs, marked_text, status_text, twins_text
 from kmslab.tui.table import Table
 from kmslab.tui.tree import Everything, KeyTree, Place
 from kmslab.tui.view import View
@@ -64,7 +65,9 @@ class Records(Screen[None]):
 
     AUTO_FOCUS = "#records"
     ACTIONS: tuple[Action, ...] = RECORDS
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(RECORDS)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        replace(binding, priority=binding.action == "filter") for binding in bindings(RECORDS)
+    ]
     DEFAULT_CSS = LAYOUT
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
         (0, "-narrow"),
@@ -83,6 +86,8 @@ class Records(Screen[None]):
         self._errors: dict[Kind, str] = {}
         self._judge_wanted = False
         self._read_wanted = False
+        self._twins_wanted = False
+        self._twins = 0
         self._looking_at_keys = asyncio.Lock()
         self._reader: Reader | None = None
         self._counted_at = 0.0
@@ -203,6 +208,7 @@ class Records(Screen[None]):
             self.explorer.tell(note, severity="warning")
         await self._look_at_keys()
         self._refresh()
+        self._marks_changed()
         if self._judge_wanted:
             self.explorer.begin("judge", self._judge)
         if self._read_wanted:
@@ -269,7 +275,7 @@ class Records(Screen[None]):
         error = "; ".join(self._errors.values())
         status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
-        status.update(status_text(self.grid, busy, error), layout=False)
+        status.update(status_text(self.grid, self._twins, busy, error), layout=False)
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
     @on(Grid.Failed)
@@ -279,7 +285,17 @@ class Records(Screen[None]):
     @on(Grid.MarksChanged)
     def _marks_changed(self) -> None:
         self.explorer.marked = self.grid.view.marked
+        self._twins, self._twins_wanted = 0, True
+        self.explorer.begin("twins", self._count_twins)
         self._show_status()
+
+    async def _count_twins(self) -> None:
+        """See how many records have the id of one that is marked: a campaign takes them too."""
+        while self._twins_wanted:
+            self._twins_wanted = False
+            self._twins = await self.explorer.away(self.grid.view.twins())
+        if self.is_mounted:
+            self._show_status()
 
     @on(Grid.Highlighted)
     def _show_detail(self) -> None:
@@ -360,7 +376,7 @@ class Records(Screen[None]):
         """Write a filter."""
         line = self.query_one(FilterLine)
         line.add_class("used")
-        line.focus()
+        self.set_focus(line)  # at once: what is typed next is for the line
 
     @on(Input.Changed)
     def _filter(self) -> None:
@@ -396,36 +412,39 @@ class Records(Screen[None]):
         return ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Actions that cannot be done now are grey."""
+        """Actions that cannot be done now are grey; in the line of the filter `/` is a letter."""
+        if action == "filter" and isinstance(self.focused, Input):
+            return False
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
 
     def _begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.explorer.begin(name, flow)
 
     def selection(self) -> tuple[Selection, str]:
-        """What a re-encryption is about: what is marked, else what the tree has chosen, else the
-        record under the cursor."""
-        view, place = self.grid.view, self.place
+        """What a re-encryption is about: what is marked, else where the cursor is, in the tree a
+        place and elsewhere a record."""
+        view = self.grid.view
         if view.marked:
-            hidden = view.hidden_marks
-            note = f", {hidden:,} of them hidden by the filter" if hidden else ""
-            return Selection(record_ids=view.marked_ids()), f"{view.marked:,} marked{note}"
+            return Selection(record_ids=view.marked_ids()), marked_text(view, 0)
         tree = self.query_one(KeyTree)
         if tree.has_focus:
             place = tree.place
-            if place.key_id is None:
-                return Selection(), "all records"
-            what = self.names(place.key_id) or place.key_id
-            if place.version is not None:
-                what += f" version {place.version.number}"
-            return Selection(key_id=place.key_id, key_version_id=place.version_id), f"on {what}"
+            return place.selection(), place.told(self.names)
         ids = frozenset() if self.record is None else frozenset({self.record.record_id})
         return Selection(record_ids=ids), ", ".join(ids)
 
     def action_re_encrypt(self) -> None:
         """Plan a re-encryption."""
-        selection, what = self.selection()
-        self._begin("campaign", lambda: flows.re_encrypt(self.explorer, selection, what))
+        view, (selection, what) = self.grid.view, self.selection()
+        blocks, ids, meant = view.table.blocks, selection.record_ids, view.marked or 1
+
+        async def flow() -> None:
+            others = 0
+            if ids is not None:
+                others = len(await self.explorer.away(partial(rows_of, blocks, ids))) - meant
+            await flows.re_encrypt(self.explorer, selection, what + twins_text(others))
+
+        self._begin("campaign", flow)
 
     def action_undo(self) -> None:
         """Undo the last campaign."""
