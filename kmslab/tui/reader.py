@@ -50,6 +50,8 @@ class Reader:
         self._swapping = asyncio.Lock()
         self._coming: Table | None = None
         self._live = False
+        self.counted = False
+        """Whether the table has all records of the source, as they were when it was read last."""
         self.rows = 0
         self.notes: tuple[str, ...] = ()
         self.error: Exception | None = None
@@ -70,11 +72,12 @@ class Reader:
         self.stop()
         if self._judging is not None:
             self._judging.set()
+        self.counted = False
 
     def job(self) -> Job | None:
         """What there is to read."""
         spec, lab = self._session.spec, self._session.lab
-        return None if spec is None else Job(spec, lab, lab.keys, self._session.password)
+        return None if spec is None else Job(spec, lab, lab.keys, self._session.password_of(spec))
 
     async def read(self) -> None:
         """Read the source in a thread."""
@@ -85,6 +88,7 @@ class Reader:
         self._left = left = Event()
         self._coming, self.rows, self.error, self.notes = None, 0, None, ()
         self._live = self._grid.view.total == 0
+        self.counted = self.counted and not self._live
 
         def work() -> None:
             ended = read(job, lambda grown: self._post(Came(grown, left)), left.is_set)
@@ -122,6 +126,7 @@ class Reader:
         if message.left is not self._left:
             return False
         self._left = None
+        self.counted = self.counted or self.error is None
         return True
 
     async def judge(self) -> Exception | None:

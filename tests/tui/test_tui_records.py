@@ -11,6 +11,7 @@ import pytest
 from textual.events import Key
 from textual.pilot import Pilot
 from tui_world import (
+    FROZEN,
     RECORDS,
     Stage,
     World,
@@ -27,11 +28,16 @@ from tui_world import (
 
 from kmslab import Lab
 from kmslab.analysis import Outcome
+from kmslab.cli.source_options import opener
 from kmslab.errors import KmslabError
+from kmslab.records.spec import SourceSpec
 from kmslab.tui import reader
 from kmslab.tui.app import Explorer
+from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.dialogs.form import Form
 from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.tree import KeyTree
 
@@ -204,6 +210,36 @@ async def records_with_the_same_id_are_told_of(app: Explorer, pilot: Pilot[None]
         await back(pilot)
 
 
+async def deletion_of(app: Explorer, pilot: Pilot[None], alias: str) -> str:
+    """What is said before the deletion of a key."""
+    await pilot.press("1", "g")
+    tree = app.records.query_one(KeyTree)
+    while tree.place.key is None or tree.place.key.alias != alias:
+        await pilot.press("down")
+    await pilot.press("D")
+    form = await come(pilot, Form)
+    form.query_one("#go").press()
+    said = str((await come(pilot, Confirm))._body)
+    await pilot.press("escape")
+    await back(pilot)
+    return said
+
+
+async def nothing_is_said_of_records_that_cannot_be_counted(
+    app: Explorer, pilot: Pilot[None]
+) -> None:
+    file = world_of(app).csv
+    kept = file.rename(file.with_name("kept.csv"))
+    await pilot.press("f5")
+    await settled(pilot)
+    said = await deletion_of(app, pilot, "frozen")
+    assert "(it cannot be read: there may be more)" in said
+    kept.rename(file)
+    await pilot.press("f5")
+    await settled(pilot)
+    assert f"records.csv: {FROZEN} records on it" in await deletion_of(app, pilot, "frozen")
+
+
 async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot[None]) -> None:
     screen, lab = app.records, app.session.lab
     seen = screen._watched.keys_seen
@@ -241,6 +277,55 @@ def test_what_is_shown_stays_true(session: Session, stage: Stage) -> None:
             a_provider_of_the_tree_is_planned_alone,
             records_with_the_same_id_are_told_of,
             the_records_that_are_named_are_marked,
+            nothing_is_said_of_records_that_cannot_be_counted,
             an_error_of_the_lab_is_told_while_it_lasts,
         ),
     )
+
+
+def test_records_that_are_not_counted_yet_are_not_none(
+    session: Session, stage: Stage, reading: Gate
+) -> None:
+    assert session.spec is not None
+    session.sources.add("other", session.spec)
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        reading.shut()
+        await pilot.press("O")
+        await come(pilot, SourcesScreen)
+        await pilot.press("enter")
+        await until(pilot, reading.inside.is_set)
+        said = await deletion_of(app, pilot, "frozen")
+        assert "In other (not counted yet: there may be more)" in said
+        assert "no record" not in said
+        reading.open()
+        await settled(pilot)
+        assert f"In other: {FROZEN} records" in await deletion_of(app, pilot, "frozen")
+
+    stage.play(session, scene)
+
+
+def test_a_password_goes_to_its_own_database_alone(world: World, lab: Lab) -> None:
+    here, other = SourceSpec("postgresql://app@db.example/shop"), SourceSpec("postgresql://x/y")
+    session = world.session(lab, spec=here, password=(here.location, "secret"))
+    assert session.password_of(here) == "secret"
+    assert session.password_of(other) is None
+    assert "secret" not in repr(session)
+
+
+def test_what_opens_a_database_keeps_its_password_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[tuple[str, str | None]] = []
+
+    def spy(spec: SourceSpec, *, password: str | None = None) -> None:
+        opened.append((spec.location, password))
+
+    monkeypatch.setattr("kmslab.records.opening.open_source", spy)
+    opens = opener("postgresql://app:secret@db.example/shop")
+    for location in ("postgresql://app@db.example/shop", "postgresql://app@evil.example/shop"):
+        opens(SourceSpec(location))
+    assert opened == [
+        ("postgresql://app@db.example/shop", "secret"),
+        ("postgresql://app@evil.example/shop", None),
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -25,7 +25,10 @@ _BAR: Final = 20
 
 
 class KeyScreen(Screen[Place | None]):
-    """A key with its versions. Enter on one gives its place, to show the records there."""
+    """A key with its versions; `counted` gives the records that are counted by now.
+
+    Enter on a version gives its place, to show the records there.
+    """
 
     ACTIONS: tuple[Action, ...] = KEY
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEY)]
@@ -34,10 +37,10 @@ class KeyScreen(Screen[Place | None]):
     KeyScreen DataTable { height: 1fr; margin: 1 0 0 0; }
     """
 
-    def __init__(self, key: Key, tallies: Tallies) -> None:
+    def __init__(self, key: Key, counted: Callable[[], Tallies]) -> None:
         super().__init__()
         self._key = key
-        self._tallies = tallies
+        self._counted = counted
 
     def compose(self) -> ComposeResult:
         """What the lab knows of it; the versions."""
@@ -60,9 +63,8 @@ class KeyScreen(Screen[Place | None]):
         """The app."""
         return host_of(self)
 
-    def changed(self, keys: Mapping[str, Key], tallies: Tallies) -> None:
+    def changed(self, keys: Mapping[str, Key]) -> None:
         """Keys, here by their ids, or records are not what they were."""
-        self._tallies = tallies
         found = keys.get(self._key.key_id)
         if found is None:
             self.dismiss(None)
@@ -76,7 +78,7 @@ class KeyScreen(Screen[Place | None]):
         table = self.query_one(DataTable)
         at = table.cursor_row
         table.clear()
-        for cells in rows(self._key, self._tallies):
+        for cells in rows(self._key, self._counted()):
             table.add_row(*[Text(visible(cell)) for cell in cells])
         table.move_cursor(row=at)
 
@@ -99,7 +101,7 @@ class KeyScreen(Screen[Place | None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to it."""
-        key_dialogs.begin(self.explorer, name, self._key, self._tallies)
+        key_dialogs.begin(self.explorer, name, self._key, self._counted)
 
     def action_close(self) -> None:
         """Go back."""

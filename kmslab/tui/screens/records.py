@@ -186,7 +186,7 @@ class Records(Screen[None]):
             self._refresh()
             screen = self.app.screen
             if isinstance(screen, KeyScreen):
-                screen.changed(self.keys, self.tallies)
+                screen.changed(self.keys)
 
     @on(Came)
     def _came(self, message: Came) -> None:
@@ -254,8 +254,21 @@ class Records(Screen[None]):
     # What is shown
 
     def _show_counts(self) -> None:
-        self.tallies = Tallies.of(self.grid.view.table.counts)
+        self.tallies = Tallies.of(self.grid.view.table.counts, missing=self._missing())
         self._show_tree()
+
+    def _missing(self) -> str:
+        """Why the counts may not be those of all records; "" where they are."""
+        if self.session.spec is None:
+            return ""
+        if "source" in self._errors:
+            return "it cannot be read"
+        return "" if self.reader.counted else "not counted yet"
+
+    def counted(self) -> Tallies:
+        """The records that are counted by now."""
+        self._show_counts()
+        return self.tallies
 
     def _refresh(self) -> None:
         self._show_counts()
@@ -512,7 +525,7 @@ class Records(Screen[None]):
 
     async def _key(self) -> None:
         if self.key is not None:
-            place = await self.app.push_screen_wait(KeyScreen(self.key, self.tallies))
+            place = await self.app.push_screen_wait(KeyScreen(self.key, self.counted))
             if place is not None:
                 self._go_to(place)
                 self.action_pane("records")
@@ -524,7 +537,7 @@ class Records(Screen[None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to the key."""
-        key_dialogs.begin(self.explorer, name, self.key, self.tallies)
+        key_dialogs.begin(self.explorer, name, self.key, self.counted)
 
     def action_journals(self) -> None:
         """The journals."""
