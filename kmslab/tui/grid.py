@@ -172,7 +172,11 @@ class Grid(ScrollView, can_focus=True):
 
     def ask_filter(self, text: str) -> None:
         """Show what a filter lets through, soon. FilterError, at once, for a text that is none."""
-        self._ask(Wanted(Query.parse(text), self.wanted.sort))
+        self.ask_query(Query.parse(text))
+
+    def ask_query(self, query: Query) -> None:
+        """Show what a query lets through, soon."""
+        self._ask(Wanted(query, self.wanted.sort))
 
     def ask_sort(self, sort: Sort | None) -> None:
         """Show the rows in another order, soon; None is that of the source."""

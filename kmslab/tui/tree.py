@@ -18,6 +18,7 @@ from kmslab.campaign.selection import Selection
 from kmslab.keys import Names
 from kmslab.model import Key, KeyState, KeyVersion
 from kmslab.tui.census import Tallies, Tally
+from kmslab.tui.filtering import At, Term
 from kmslab.tui.texts import bar, fitted, key_mark, percent, short, version_mark
 
 PROVIDER_NAMES: Final = {"tencent": "Tencent", "ctyun": "CTyun"}
@@ -43,14 +44,11 @@ class Place:
     key: Key | None = None
     version: KeyVersion | None = None
 
-    def query(self) -> str:
-        """The filter that shows what is here.
-
-        >>> Place("tencent", "5cd15c00", "f9c162af").query()
-        'prov:tencent key:5cd15c00 ver:f9c162af'
-        """
-        terms = [("prov", self.provider), ("key", self.key_id), ("ver", self.version_id)]
-        return " ".join(f"{name}:{value}" for name, value in terms if value is not None)
+    def terms(self) -> tuple[Term, ...]:
+        """What a filter asks of the records here."""
+        if self.provider is None:
+            return ()
+        return (Term(At(self.provider, self.key_id, self.version_id)),)
 
     def selection(self) -> Selection:
         """The records here, as a campaign selects them."""

@@ -39,7 +39,7 @@ from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
-from kmslab.tui.tree import KeyTree
+from kmslab.tui.tree import Everything, KeyTree
 
 
 class Gate:
@@ -192,6 +192,29 @@ async def a_provider_of_the_tree_is_planned_alone(app: Explorer, pilot: Pilot[No
     assert (plan.plan.total, plan._what) == (4, "all of CTyun")
 
 
+async def what_the_data_call_a_provider_is_no_filter(app: Explorer, pilot: Pilot[None]) -> None:
+    file = world_of(app).csv
+    kept = file.read_text(encoding="utf-8")
+    text = kept.replace("rec-cut,tencent,", 'rec-cut,"aws ""kms"" !x",')
+    file.write_text(text.replace("rec-05,tencent,", "rec-05,aws,"), encoding="utf-8")
+    await pilot.press("f5")
+    await settled(pilot)
+    tree = app.records.query_one(KeyTree)
+    for name, shown in (('aws "kms" !x', ["rec-cut"]), ("aws", ["rec-05"])):
+        await pilot.press("1", "g")
+        while tree.place.provider != name or tree.place.key_id is not None:
+            await pilot.press("down")
+        await pilot.press("enter")
+        await settled(pilot)
+        view = grid(app).view
+        assert [view.table.record(at).record_id for at in view.rows] == shown
+    file.write_text(kept, encoding="utf-8")
+    app.records.place = Everything
+    app.records._filter()
+    await pilot.press("f5")
+    await settled(pilot)
+
+
 async def records_with_the_same_id_are_told_of(app: Explorer, pilot: Pilot[None]) -> None:
     file = world_of(app).csv
     text = file.read_text(encoding="utf-8")
@@ -275,6 +298,7 @@ def test_what_is_shown_stays_true(session: Session, stage: Stage) -> None:
         in_turn(
             what_is_typed_after_slash_is_for_the_filter,
             a_provider_of_the_tree_is_planned_alone,
+            what_the_data_call_a_provider_is_no_filter,
             records_with_the_same_id_are_told_of,
             the_records_that_are_named_are_marked,
             nothing_is_said_of_records_that_cannot_be_counted,

@@ -393,13 +393,13 @@ class Records(Screen[None]):
 
     @on(Input.Changed)
     def _filter(self) -> None:
-        scope, typed = self.place.query(), self.query_one(FilterLine).value
         try:
-            Query.parse(typed)
-            self.grid.ask_filter(f"{scope} {typed}".strip())
-            self._tell("filter", "")
+            typed = Query.parse(self.query_one(FilterLine).value)
         except FilterError as error:
             self._tell("filter", f"filter: {error}")
+            return
+        self.grid.ask_query(Query(self.place.terms() + typed.terms))
+        self._tell("filter", "")
 
     @on(Input.Submitted)
     def _filtered(self) -> None:
