@@ -159,7 +159,7 @@ def _blocks(source: Source, judge: Judge, shared: Shared) -> Iterator[Block]:
     for part in source.parts:
         for chunk in part.read():
             if chunk.records:
-                yield pack(chunk.records, judge.verdicts(chunk.records), shared, part.name)
+                yield pack(chunk.records, judge.verdicts(chunk.records), shared)
 
 
 def _judged(table: Table, job: Job, stop: Stop) -> Table:

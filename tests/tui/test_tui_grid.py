@@ -95,7 +95,7 @@ def run(some: Rows | View, steps: Steps, size: tuple[int, int] = (80, 24)) -> On
 
 
 def shown_ids(grid: Grid) -> list[str]:
-    return [grid.view.table.record_id(at) for at in grid.view.rows]
+    return [grid.view.table.record(at).record_id for at in grid.view.rows]
 
 
 async def arranged(app: One, pilot: Pilot[None]) -> None:
@@ -495,11 +495,11 @@ def test_another_table_takes_over_filter_order_marks_and_cursor() -> None:
         app.grid.ask_sort(Sort(By.ID, reverse=True))
         await arranged(app, pilot)
         await pilot.press("a", "j")
-        assert app.grid.view.table.record_id(app.grid.row or 0) == "order-006"
+        assert app.grid.view.table.record(app.grid.row or 0).record_id == "order-006"
         await app.grid.swap(table_of(later))
         await pilot.pause()
         assert shown_ids(app.grid) == ["order-009", "order-006"]
-        assert app.grid.view.table.record_id(app.grid.row or 0) == "order-006"
+        assert app.grid.view.table.record(app.grid.row or 0).record_id == "order-006"
         assert app.grid.view.marked_ids() == {"order-003", "order-006", "order-009"}
         assert app.grid.view.hidden_marks == 1
         assert app.grid.wanted == app.grid.view.wanted
