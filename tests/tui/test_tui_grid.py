@@ -23,7 +23,8 @@ from kmslab.analysis import Outcome, Verdict
 from kmslab.errors import FilterError
 from kmslab.model import Record
 from kmslab.tui.cells import COLUMNS, laid_out, state_text, version_text
-from kmslab.tui.grid import GUTTER, Grid
+from kmslab.tui.grid import Grid
+from kmslab.tui.lines import GUTTER
 from kmslab.tui.responsive import responsive
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.table import Kind, Table, pack
