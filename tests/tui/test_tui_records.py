@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from threading import Event
 from time import sleep
 from typing import Any
@@ -96,6 +97,16 @@ def shorten(world: World, less: int) -> None:
     world.csv.write_text("".join(lines[:-less]), encoding="utf-8")
 
 
+async def on_line(
+    app: Explorer, pilot: Pilot[None], provider: str, key_id: str | None = None
+) -> None:
+    """Put the cursor on a line of the tree."""
+    await pilot.press("1")
+    tree = app.records.query_one(KeyTree)
+    tree.move_cursor(tree._by_name[provider, key_id, None])
+    assert (tree.place.provider, tree.place.key_id) == (provider, key_id)
+
+
 def test_a_key_that_changes_while_records_are_judged_is_not_missed(
     lab: Lab, session: Session, stage: Stage, judging: Gate
 ) -> None:
@@ -159,6 +170,8 @@ async def the_records_that_are_named_are_marked(app: Explorer, pilot: Pilot[None
 
     async def slow(work: Callable[[], Any]) -> Any:
         found = await away(work)
+        if app.away is not slow or not isinstance(work, partial):
+            return found  # a look at lab and source
         app.away = away  # type: ignore[method-assign]
         rows = world_of(app).csv.read_text(encoding="utf-8").splitlines(keepends=True)
         world_of(app).csv.write_text("".join([rows[0], *rows[3:]]), encoding="utf-8")
@@ -181,11 +194,7 @@ async def what_is_typed_after_slash_is_for_the_filter(app: Explorer, pilot: Pilo
 
 
 async def a_provider_of_the_tree_is_planned_alone(app: Explorer, pilot: Pilot[None]) -> None:
-    await pilot.press("1")
-    tree = app.records.query_one(KeyTree)
-    while tree.place.provider != "ctyun":
-        await pilot.press("down")
-    assert tree.place.key_id is None
+    await on_line(app, pilot, "ctyun")
     await pilot.press("r")
     plan = await come(pilot, PlanScreen)
     await until(pilot, lambda: plan.plan)
@@ -199,11 +208,8 @@ async def what_the_data_call_a_provider_is_no_filter(app: Explorer, pilot: Pilot
     file.write_text(text.replace("rec-05,tencent,", "rec-05,aws,"), encoding="utf-8")
     await pilot.press("f5")
     await settled(pilot)
-    tree = app.records.query_one(KeyTree)
     for name, shown in (('aws "kms" !x', ["rec-cut"]), ("aws", ["rec-05"])):
-        await pilot.press("1", "g")
-        while tree.place.provider != name or tree.place.key_id is not None:
-            await pilot.press("down")
+        await on_line(app, pilot, name)
         await pilot.press("enter")
         await settled(pilot)
         view = grid(app).view
@@ -235,10 +241,8 @@ async def records_with_the_same_id_are_told_of(app: Explorer, pilot: Pilot[None]
 
 async def deletion_of(app: Explorer, pilot: Pilot[None], alias: str) -> str:
     """What is said before the deletion of a key."""
-    await pilot.press("1", "g")
-    tree = app.records.query_one(KeyTree)
-    while tree.place.key is None or tree.place.key.alias != alias:
-        await pilot.press("down")
+    key = app.session.lab.key(alias)
+    await on_line(app, pilot, key.provider, key.key_id)
     await pilot.press("D")
     form = await come(pilot, Form)
     form.query_one("#go").press()
