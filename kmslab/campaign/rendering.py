@@ -132,6 +132,8 @@ def selected(plan: Plan) -> str:
         numbers = {row.key_version_id: row.version_number for row in plan.census}
         number = numbers.get(some.key_version_id)
         parts.append(f"on version {some.key_version_id if number is None else number}")
+    if some.provider is not None:
+        parts.append(f"of {some.provider}")
     return f"only those {', '.join(parts)}{_unmet(plan)}" if parts else ""
 
 

@@ -15,7 +15,8 @@ class Selection:
     """Which records a campaign is about; the others are left as they are, and not counted.
 
     `record_ids` names them one by one; `key_id` and `key_version_id` are what their blobs name
-    (unverified). What is None takes every record; all that are given must hold.
+    (unverified), `provider` is what they say themselves. What is None takes every record; all that
+    are given must hold.
 
     >>> from kmslab.analysis import Outcome
     >>> some = Selection(record_ids=frozenset({"order-1"}))
@@ -26,6 +27,7 @@ class Selection:
     record_ids: frozenset[str] | None = None
     key_id: str | None = None
     key_version_id: str | None = None
+    provider: str | None = None
 
     def takes(self, record: Record, verdict: Verdict) -> bool:
         """Whether a record is one of them; the verdict says what its blob names."""
@@ -33,6 +35,7 @@ class Selection:
             (self.record_ids is None or record.record_id in self.record_ids)
             and self.key_id in (None, verdict.key_id)
             and self.key_version_id in (None, verdict.key_version_id)
+            and self.provider in (None, record.provider)
         )
 
     def rows(self, records: Sequence[Record], verdicts: Sequence[Verdict]) -> list[int]:
@@ -47,18 +50,25 @@ class Selection:
             "record_ids": ids,
             "key_id": self.key_id,
             "key_version_id": self.key_version_id,
+            "provider": self.provider,
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Selection:
-        """The selection that `as_dict` gave.
+        """The selection that `as_dict` gave; one that was kept without a provider names none.
 
         >>> Selection.from_dict(EVERYTHING.as_dict()) == EVERYTHING
+        True
+        >>> kept = {"record_ids": None, "key_id": None, "key_version_id": None}
+        >>> Selection.from_dict(kept) == EVERYTHING
         True
         """
         ids = values["record_ids"]
         return cls(
-            None if ids is None else frozenset(ids), values["key_id"], values["key_version_id"]
+            None if ids is None else frozenset(ids),
+            values["key_id"],
+            values["key_version_id"],
+            values.get("provider"),
         )
 
 

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from kmslab.cli.options import ProviderName
+
 if TYPE_CHECKING:
     from kmslab.analysis.classify import Target
     from kmslab.campaign.plan import Options, Plan
@@ -93,6 +95,10 @@ class SelectionOptions:
             help="Only those on this version; a number needs --key.",
         ),
     ] = None
+    only_provider: Annotated[
+        ProviderName | None,
+        typer.Option("--only-provider", help="Only the records of this provider."),
+    ] = None
 
     def selection(self, lab: Lab) -> Selection:
         """Which records those are, in this lab."""
@@ -101,7 +107,7 @@ class SelectionOptions:
         ids = None if self.only_ids is None else _read_ids(self.only_ids)
         key = None if self.key is None else lab.key(self.key)
         version = None if self.key_version is None else _version_id(lab, key, self.key_version)
-        return Selection(ids, None if key is None else key.key_id, version)
+        return Selection(ids, None if key is None else key.key_id, version, self.only_provider)
 
 
 def _read_ids(path: str) -> frozenset[str]:

@@ -153,17 +153,18 @@ def _registered(name: str, state: State) -> RegisteredSource | None:
 
 
 def opener(location: str) -> Callable[[SourceSpec], Source]:
-    """What opens the source that `location` was given for, with the password that stands in it.
+    """What opens sources: that which `location` was given for with the password that stands in it,
+    and any other without.
 
     It says where later commands have to find that password: it is stored nowhere.
     """
     from kmslab.records.opening import open_source, split_location
 
-    _, password = split_location(location)
+    here, password = split_location(location)
     if password is None:
         return open_source
     narrate(
         "the password in the URL is used now, and stored nowhere; a later resume, verify, undo or "
         "retire needs it where the driver looks by itself: for PostgreSQL PGPASSWORD or ~/.pgpass"
     )
-    return lambda spec: open_source(spec, password=password)
+    return lambda spec: open_source(spec, password=password if spec.location == here else None)

@@ -149,8 +149,9 @@ def _session(
         )
         if source is not None:
             session.spec = columns.find(source, state_of(opening, state))
-            location, session.password = split_location(source)
-            session.source = location
+            session.source, password = split_location(source)
+            if password is not None:
+                session.password = (session.spec.location, password)
         elif registered := session.sources.all():
             session.spec, session.source = registered[0].spec, registered[0].name
         yield session

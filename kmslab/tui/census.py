@@ -40,17 +40,19 @@ Version = tuple[str, str | None, str | None]
 
 @dataclass(slots=True)
 class Tallies:
-    """The records of a table by provider, by key and by version."""
+    """The records of a table by provider, by key and by version, as far as they are counted."""
 
     every: Tally = field(default_factory=Tally)
     providers: dict[str, Tally] = field(default_factory=dict)
     keys: dict[tuple[str, str | None], Tally] = field(default_factory=dict)
     versions: dict[Version, Tally] = field(default_factory=dict)
+    missing: str = "not counted yet"
+    """Why records may be missing from the counts; "" where all of them are counted."""
 
     @classmethod
-    def of(cls, counts: Mapping[Kind, int]) -> Tallies:
+    def of(cls, counts: Mapping[Kind, int], *, missing: str = "") -> Tallies:
         """Those of a table's counts."""
-        found = cls()
+        found = cls(missing=missing)
         for kind, count in counts.items():
             found._add(kind, count)
         return found

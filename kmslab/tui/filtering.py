@@ -97,7 +97,19 @@ class Age:
     seconds: int
 
 
-Test = Has | Provider | Is | Version | VersionId | Age
+@dataclass(frozen=True, slots=True)
+class At:
+    """The record is of just this provider, and its blob names just this key and version.
+
+    What is None may be anything. Nobody types it: the tree asks for it.
+    """
+
+    provider: str
+    key_id: str | None = None
+    version_id: str | None = None
+
+
+Test = Has | Provider | Is | Version | VersionId | Age | At
 
 
 @dataclass(frozen=True, slots=True)
@@ -278,6 +290,9 @@ def _written(test: Test) -> str:
         case Age(comparison, seconds):
             unit = next(u for u in ("d", "h", "m", "s") if seconds % UNITS[u] == 0)
             return f"age:{comparison}{seconds // UNITS[unit]}{unit}"
+        case At(provider, key_id, version_id):
+            parts = (("prov", provider), ("key", key_id), ("ver", version_id))
+            return " ".join(f"{name}:{_quoted(text)}" for name, text in parts if text is not None)
 
 
 def _quoted(text: str) -> str:

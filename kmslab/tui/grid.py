@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from threading import Event
-from typing import ClassVar, Final
+from typing import ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -16,29 +16,13 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from kmslab.analysis.classify import Outcome
-from kmslab.tui.cells import Column, cells, laid_out
 from kmslab.tui.filtering import Query
+from kmslab.tui.lines import GUTTER, Lines
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.table import Table
-from kmslab.tui.texts import fitted, visible
+from kmslab.tui.texts import visible
 from kmslab.tui.view import Arrangement, View, Wanted
-
-GUTTER: Final = 3
-"""The cells before the first column: the cursor, the mark, and one between."""
-
-REMEMBERED: Final = 1_000
-"""The most rows whose texts are remembered: those of several pages."""
-
-_STYLES: Final = {
-    Outcome.STALE: "grid--stale",
-    Outcome.MOVE: "grid--stale",
-    Outcome.CURRENT: "grid--current",
-    Outcome.MAY_CHANGE: "grid--other",
-    Outcome.FOREIGN: "grid--other",
-}
-_STOPPED: Final = "grid--stopped"
 
 
 class Grid(ScrollView, can_focus=True):
@@ -158,9 +142,10 @@ class Grid(ScrollView, can_focus=True):
         super().__init__(id=id, classes=classes)
         self.view = view
         self.wanted = view.wanted
-        self._columns = laid_out(0)
-        self._remembered: dict[int, tuple[str, str, str]] = {}
-        self._remembered_at = view.clock.now()
+        self._lines = Lines(
+            self.get_component_rich_style,
+            lambda name: self.get_component_rich_style(name, partial=True),
+        )
 
     # -- what is shown
 
@@ -172,7 +157,11 @@ class Grid(ScrollView, can_focus=True):
 
     def ask_filter(self, text: str) -> None:
         """Show what a filter lets through, soon. FilterError, at once, for a text that is none."""
-        self._ask(Wanted(Query.parse(text), self.wanted.sort))
+        self.ask_query(Query.parse(text))
+
+    def ask_query(self, query: Query) -> None:
+        """Show what a query lets through, soon."""
+        self._ask(Wanted(query, self.wanted.sort))
 
     def ask_sort(self, sort: Sort | None) -> None:
         """Show the rows in another order, soon; None is that of the source."""
@@ -265,10 +254,7 @@ class Grid(ScrollView, can_focus=True):
 
     def _laid_out(self) -> None:
         """The columns for the width, and how far it can be scrolled."""
-        width = self.scrollable_content_region.width
-        self._columns = laid_out(width - GUTTER)
-        self._remembered = {}
-        whole = GUTTER + sum(cells for _, cells in self._columns) + len(self._columns) - 1
+        whole = self._lines.lay_out(self.scrollable_content_region.width)
         self.virtual_size = Size(whole, self.view.shown + 1)
         self.refresh()
 
@@ -335,7 +321,7 @@ class Grid(ScrollView, can_focus=True):
 
     def action_range(self) -> None:
         """Begin a range; the second time, mark what is in it."""
-        if self.row is None:
+        if self.row is None or not self._is_arranged():
             return
         if self.begun is None:
             self.begun = self.cursor
@@ -351,9 +337,17 @@ class Grid(ScrollView, can_focus=True):
         self.refresh()
 
     def action_mark_shown(self) -> None:
-        """Mark every row that is shown."""
-        self.view.mark_shown()
-        self._marked()
+        """Mark every row that is shown, once that is what is wanted."""
+        if self._is_arranged():
+            self.view.mark_shown()
+            self._marked()
+
+    def _is_arranged(self) -> bool:
+        """Whether what is shown is what was asked for; where it is not, that is told."""
+        if self.wanted == self.view.wanted:
+            return True
+        self.notify("what was asked for is not shown yet; nothing is marked", severity="warning")
+        return False
 
     def action_clear_marks(self) -> None:
         """Take every mark away."""
@@ -372,7 +366,7 @@ class Grid(ScrollView, can_focus=True):
 
     def action_sort(self) -> None:
         """Sort by the next column; after the last one, as in the source."""
-        columns = [None, *(column.by for column, _ in self._columns)]
+        columns = [None, *(column.by for column, _ in self._lines.columns)]
         now = self.wanted.sort
         at = (
             columns.index(None if now is None else now.by)
@@ -401,7 +395,7 @@ class Grid(ScrollView, can_focus=True):
         if offset is None:
             return
         if offset.y == 0:
-            column = self._column_at(offset.x + self.scroll_offset.x)
+            column = self._lines.column_at(offset.x + self.scroll_offset.x)
             if column is not None:
                 self.sort_by(column.by)
             return
@@ -414,14 +408,6 @@ class Grid(ScrollView, can_focus=True):
         elif event.chain == 2:
             self.action_choose()
 
-    def _column_at(self, x: int) -> Column | None:
-        start = GUTTER
-        for column, width in self._columns:
-            if start <= x <= start + width:
-                return column
-            start += width + 1
-        return None
-
     # -- lines
 
     def render_line(self, y: int) -> Strip:
@@ -429,9 +415,9 @@ class Grid(ScrollView, can_focus=True):
         width = self.scrollable_content_region.width
         position = self.scroll_offset.y + y - 1
         if y == 0:
-            segments, style = self._header(), self.get_component_rich_style("grid--header")
+            segments, style = self._lines.header(self.wanted.sort)
         elif position < self.view.shown:
-            segments, style = self._line(position)
+            segments, style = self._lines.row(self.view, position, self.cursor, self.begun)
         else:
             style = self.get_component_rich_style("grid--empty")
             return Strip(self._blank(y, style)).adjust_cell_length(width, style)
@@ -440,64 +426,6 @@ class Grid(ScrollView, can_focus=True):
         if left or whole != width:
             strip = strip.crop(left, left + width).extend_cell_length(width, style)
         return strip
-
-    def _header(self) -> list[Segment]:
-        style = self.get_component_rich_style("grid--header")
-        sort = self.wanted.sort
-        titles = []
-        for column, width in self._columns:
-            arrow = ""
-            if sort is not None and sort.by is column.by:
-                arrow = "▼" if sort.reverse else "▲"
-            title = column.title[: width - len(arrow)] + arrow
-            titles.append(fitted(title, width))
-        return [Segment(" " * GUTTER + " ".join(titles), style)]
-
-    def _line(self, position: int) -> tuple[list[Segment], Style]:
-        row = self.view.rows[position]
-        ground = self._ground(position)
-        of_state, state, others = self._said(row)
-        mark = ground + self.get_component_rich_style("grid--mark", partial=True)
-        if position != self.cursor:
-            coloured = ground + self.get_component_rich_style(of_state, partial=True)
-        else:
-            coloured = ground
-        here = "▸" if position == self.cursor else "┃" if self._in_range(position) else " "
-        found = [
-            Segment(here, ground),
-            Segment("✓ " if self.view.is_marked(row) else "  ", mark),
-            Segment(state, coloured),
-            Segment(others, ground),
-        ]
-        return found, ground
-
-    def _said(self, row: int) -> tuple[str, str, str]:
-        """The style of a row's state, the state and its other columns; remembered for a second."""
-        now = self.view.clock.now()
-        if len(self._remembered) > REMEMBERED or (now - self._remembered_at).total_seconds() > 1:
-            self._remembered, self._remembered_at = {}, now
-        found = self._remembered.get(row)
-        if found is None:
-            table = self.view.table
-            texts = cells(table, row, [column for column, _ in self._columns], now)
-            widths = (width for _, width in self._columns)
-            state, *others = map(fitted, texts, widths)
-            name = _STYLES.get(table.verdict(row).outcome, _STOPPED)
-            found = self._remembered[row] = name, f"{state} ", " ".join(others)
-        return found
-
-    def _ground(self, position: int) -> Style:
-        if position == self.cursor:
-            return self.get_component_rich_style("grid--cursor")
-        if self._in_range(position):
-            return self.get_component_rich_style("grid--range")
-        return self.get_component_rich_style("grid--row")
-
-    def _in_range(self, position: int) -> bool:
-        if self.begun is None:
-            return False
-        first, last = sorted((self.begun, self.cursor))
-        return first <= position <= last
 
     def _blank(self, y: int, style: Style) -> list[Segment]:
         lines = [] if self.view.shown else self.empty.splitlines()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
 from kmslab.analysis.classify import Classifier, Outcome, Verdict
 from kmslab.errors import KmslabError
-from kmslab.model import Key, Record
+from kmslab.model import Record
 from kmslab.providers.base import Kms, Providers
 
 NO_ANSWER: Final = "no answer"
@@ -77,10 +77,3 @@ class _Nobody:
 
     def kms(self, provider: str) -> Kms:
         raise KeyError(provider)
-
-
-def listed_keys(providers: Providers) -> Callable[[], Iterable[Key]]:
-    """A function that asks every provider for its keys, of which deleted ones are none."""
-    return lambda: [
-        key for name in providers.providers() for key in providers.kms(name).list_keys()
-    ]

@@ -98,14 +98,14 @@ def read(job: Job, tell: Tell, stop: Stop) -> Ended:
     return Ended(pace.rows, seconds, tuple(notes), error, stopped=stop())
 
 
-def judge_again(table: Table, job: Job, tell: Callable[[int], None], stop: Stop) -> Table | Ended:
+def judge_again(table: Table, job: Job, stop: Stop) -> Table | Ended:
     """The same records judged as keys are now, nothing read again; raises nothing.
 
-    `tell` is told of the rows that are done. An `Ended` in place of a table says why there is none.
+    An `Ended` in place of a table says why there is none.
     """
     begun = time.perf_counter()
     try:
-        return _judged(table, job, tell, stop)
+        return _judged(table, job, stop)
     except Stopped:
         return Ended(0, time.perf_counter() - begun, stopped=True)
     except Exception as fault:  # as in `read`
@@ -159,14 +159,13 @@ def _blocks(source: Source, judge: Judge, shared: Shared) -> Iterator[Block]:
     for part in source.parts:
         for chunk in part.read():
             if chunk.records:
-                yield pack(chunk.records, judge.verdicts(chunk.records), shared, part.name)
+                yield pack(chunk.records, judge.verdicts(chunk.records), shared)
 
 
-def _judged(table: Table, job: Job, tell: Callable[[int], None], stop: Stop) -> Table:
+def _judged(table: Table, job: Job, stop: Stop) -> Table:
     judge = Judge(job.providers)
     shared = Shared(owners=table.shared.owners, named=table.shared.named)
     found = Table(shared, _keys(job, []))
-    told_at = time.monotonic()
     for block in table.blocks:
         records = block.records(table.shared)
         kinds = kinds_of(records.column("provider"), judge.verdicts(records), shared)
@@ -174,9 +173,6 @@ def _judged(table: Table, job: Job, tell: Callable[[int], None], stop: Stop) -> 
         time.sleep(0)
         if stop():
             raise Stopped
-        if time.monotonic() - told_at >= TOLD_EVERY:
-            told_at = time.monotonic()
-            tell(len(found))
     return found
 
 

@@ -14,6 +14,7 @@ from kmslab.model import Key
 from kmslab.tui.filtering import (
     COMPARISONS,
     Age,
+    At,
     Has,
     Is,
     Part,
@@ -79,6 +80,15 @@ def _test_mask(term: Term, table: Table, now: datetime) -> _MaskOf:
                 return known is not None and holds(known, number)
 
             return _of_kinds(table, is_version)
+        case At(provider, key_id, version_id):
+            return _of_kinds(
+                table,
+                lambda kind: (
+                    kind.provider == provider
+                    and key_id in (None, kind.verdict.key_id)
+                    and version_id in (None, kind.verdict.key_version_id)
+                ),
+            )
         case Age(comparison, seconds):
             return _age(comparison, microseconds_of(now) - seconds * 1_000_000)
 

@@ -4,7 +4,7 @@ done."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from threading import Event
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ from textual.message import Message
 from kmslab.tui.grid import Grid
 from kmslab.tui.loading import Ended, Grown, Job, judge_again, read
 from kmslab.tui.session import Session
-from kmslab.tui.table import Table
+from kmslab.tui.table import Block, Table
 from kmslab.tui.view import View
 
 if TYPE_CHECKING:
@@ -46,8 +46,12 @@ class Reader:
         self._grid = grid
         self._session = session
         self._left: Event | None = None
+        self._judging: Event | None = None
+        self._swapping = asyncio.Lock()
         self._coming: Table | None = None
         self._live = False
+        self.counted = False
+        """Whether the table has all records of the source, as they were when it was read last."""
         self.rows = 0
         self.notes: tuple[str, ...] = ()
         self.error: Exception | None = None
@@ -63,10 +67,17 @@ class Reader:
             self._left.set()
             self._left = None
 
+    def leave(self) -> None:
+        """Nothing that is at work is wanted any more."""
+        self.stop()
+        if self._judging is not None:
+            self._judging.set()
+        self.counted = False
+
     def job(self) -> Job | None:
         """What there is to read."""
         spec, lab = self._session.spec, self._session.lab
-        return None if spec is None else Job(spec, lab, lab.keys, self._session.password)
+        return None if spec is None else Job(spec, lab, lab.keys, self._session.password_of(spec))
 
     async def read(self) -> None:
         """Read the source in a thread."""
@@ -77,6 +88,7 @@ class Reader:
         self._left = left = Event()
         self._coming, self.rows, self.error, self.notes = None, 0, None, ()
         self._live = self._grid.view.total == 0
+        self.counted = self.counted and not self._live
 
         def work() -> None:
             ended = read(job, lambda grown: self._post(Came(grown, left)), left.is_set)
@@ -104,15 +116,17 @@ class Reader:
         """Show what has been read; whether this was the reading that is wanted."""
         if message.left is not self._left:
             return False
-        self._left = None
         self.notes, self.error = message.ended.notes, message.ended.error
         table = self._coming
-        if table is None:
-            return True
-        if self._live:
+        if table is not None and self._live:
             self._grid.arrange_again()
-        elif self.error is None:
-            await self._grid.swap(table)
+        elif table is not None and self.error is None:
+            async with self._swapping:
+                await self._grid.swap(table)
+        if message.left is not self._left:
+            return False
+        self._left = None
+        self.counted = self.counted or self.error is None
         return True
 
     async def judge(self) -> Exception | None:
@@ -121,24 +135,24 @@ class Reader:
         if job is None or self.busy:
             return None
         table = self._grid.view.table
-        found = await asyncio.to_thread(
-            lambda: judge_again(table, job, lambda rows: None, lambda: False)
-        )
+        self._judging = left = Event()
+        found = await asyncio.to_thread(judge_again, table, job, left.is_set)
         if isinstance(found, Ended):
             return found.error
-        if self._grid.view.table is table:
-            await self._grid.swap(found)
+        async with self._swapping:
+            if self._grid.view.table is table and not left.is_set():
+                await self._grid.swap(found)
         return None
 
     def _post(self, message: Message) -> None:
         self._screen.post_message(message)
 
 
-def rows_of(table: Table, record_ids: Set[str]) -> list[int]:
-    """The rows of the records with these ids."""
+def rows_of(blocks: Sequence[Block], record_ids: Set[str]) -> list[int]:
+    """The rows of the records with these ids, in a table of these blocks."""
     found, start = [], 0
     if record_ids:
-        for block in table.blocks:
+        for block in blocks:
             found += [
                 start + at
                 for at, record_id in enumerate(block.ids.all())

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -29,7 +29,7 @@ class Session:
 
     `spec` is the source that is looked at, None while there is none, and `source` what it is called
     on a command line. `options` are those with which the command line finds the same lab and state.
-    `password` is that of a database URL, which is stored nowhere.
+    `password` is the location of a database and its password, which is stored nowhere.
     `locked` says that nothing can be written whatever is pressed; `read_only` that nothing is to
     be just now. `demo` says that all of it is in a temporary directory.
     """
@@ -40,7 +40,7 @@ class Session:
     spec: SourceSpec | None = None
     source: str = ""
     options: tuple[str, ...] = ()
-    password: str | None = None
+    password: tuple[str, str] | None = field(default=None, repr=False)
     locked: bool = False
     read_only: bool = False
     demo: bool = False
@@ -52,6 +52,12 @@ class Session:
     def sources(self) -> Sources:
         """The registered sources."""
         return Sources(self.ground.state, self.ground.clock)
+
+    def password_of(self, spec: SourceSpec) -> str | None:
+        """The password for a source, where there is one; it is given to no other."""
+        if self.password is None or self.password[0] != spec.location:
+            return None
+        return self.password[1]
 
     def names(self) -> Names:
         """What the keys are called now."""

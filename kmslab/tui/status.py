@@ -12,25 +12,35 @@ from kmslab.tui.tree import PROVIDER_NAMES, Place
 from kmslab.tui.view import View
 
 
-def counts_text(view: View) -> str:
-    """How many records are shown, and how many are marked, hidden ones too."""
+def marked_text(view: View, twins: int) -> str:
+    """How many records are marked, hidden ones too, and how many others have their ids."""
+    hidden = view.hidden_marks
+    note = f" ({hidden:,} hidden by the filter)" if hidden else ""
+    return f"{view.marked:,} marked{note}{twins_text(twins)}"
+
+
+def twins_text(twins: int) -> str:
+    """That others have the id of a record that is meant: what selects by id takes them too."""
+    if not twins:
+        return ""
+    return f", and {twins:,} {'other' if twins == 1 else 'others'} with the same id"
+
+
+def counts_text(view: View, twins: int) -> str:
+    """How many records are shown, and how many are marked: see `marked_text`."""
     shown = (
         f"{records(view.total)}"
         if view.shown == view.total
         else f"showing {view.shown:,} of {view.total:,}"
     )
-    if not view.marked:
-        return shown
-    hidden = view.hidden_marks
-    note = f" ({hidden:,} hidden by the filter)" if hidden else ""
-    return f"{shown}, {view.marked:,} marked{note}"
+    return f"{shown}, {marked_text(view, twins)}" if view.marked else shown
 
 
-def status_text(grid: Grid, read: int | None, error: str) -> Text:
+def status_text(grid: Grid, twins: int, read: int | None, error: str) -> Text:
     """The status line; `read` is how many were read so far while a source is read."""
     if error:
         return Text(f"! {visible(error)}", no_wrap=True, overflow="ellipsis")
-    parts = [counts_text(grid.view)]
+    parts = [counts_text(grid.view, twins)]
     if read is not None:
         parts.append(f"reading: {read:,} so far")
     sort = grid.wanted.sort

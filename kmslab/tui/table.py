@@ -54,14 +54,13 @@ Numbers: TypeAlias = "bytes | array[int]"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some records of one part, column by column; `kinds`, `owners` and `named` are numbers.
+    """Some records, column by column; `kinds`, `owners` and `named` are numbers.
 
     They are bytes where all are small, as they mostly are, and that makes filtering quick.
     `created` is in microseconds since 1970-01-01 UTC, or NEVER. An empty context is none, as in a
     source. `counts` has the records of each kind.
     """
 
-    part: str
     rows: Sequence[int]
     ids: Texts
     blobs: Packed
@@ -106,16 +105,13 @@ class Block:
         )
 
 
-def pack(
-    records: Sequence[Record], verdicts: Sequence[Verdict], shared: Shared, part: str = ""
-) -> Block:
+def pack(records: Sequence[Record], verdicts: Sequence[Verdict], shared: Shared) -> Block:
     """Records, at least one, with their verdicts as a block."""
     kinds = kinds_of(column_of(records, "provider"), verdicts, shared)
     fields = ("key_id", "source_key_id", "source_key_version_id", "source_encryption_algorithm")
     named = zip(*(column_of(records, name) for name in fields), strict=True)
     rows = column_of(records, "row")
     return Block(
-        part,
         rows if isinstance(rows, range) else array("q", rows),
         Texts.of(column_of(records, "record_id")),
         Packed.of(column_of(records, "ciphertext_blob")),
@@ -225,11 +221,6 @@ class Table:
         block, at = self.find(row)
         return block.record(at, self.shared)
 
-    def record_id(self, row: int) -> str:
-        """The id of a row's record."""
-        block, at = self.find(row)
-        return block.ids[at]
-
     def kind(self, row: int) -> Kind:
         """The provider and verdict of a row's record."""
         block, at = self.find(row)
@@ -238,7 +229,3 @@ class Table:
     def verdict(self, row: int) -> Verdict:
         """The verdict on a row's record."""
         return self.kind(row).verdict
-
-    def part(self, row: int) -> str:
-        """The part of the source that a row is in: a file or a table."""
-        return self.find(row)[0].part

@@ -14,9 +14,11 @@ from textual.message import Message
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
+from kmslab.campaign.selection import Selection
 from kmslab.keys import Names
 from kmslab.model import Key, KeyState, KeyVersion
 from kmslab.tui.census import Tallies, Tally
+from kmslab.tui.filtering import At, Term
 from kmslab.tui.texts import bar, fitted, key_mark, percent, short, version_mark
 
 PROVIDER_NAMES: Final = {"tencent": "Tencent", "ctyun": "CTyun"}
@@ -42,14 +44,26 @@ class Place:
     key: Key | None = None
     version: KeyVersion | None = None
 
-    def query(self) -> str:
-        """The filter that shows what is here.
+    def terms(self) -> tuple[Term, ...]:
+        """What a filter asks of the records here."""
+        if self.provider is None:
+            return ()
+        return (Term(At(self.provider, self.key_id, self.version_id)),)
 
-        >>> Place("tencent", "5cd15c00", "f9c162af").query()
-        'prov:tencent key:5cd15c00 ver:f9c162af'
-        """
-        terms = [("prov", self.provider), ("key", self.key_id), ("ver", self.version_id)]
-        return " ".join(f"{name}:{value}" for name, value in terms if value is not None)
+    def selection(self) -> Selection:
+        """The records here, as a campaign selects them."""
+        if self.key_id is None:
+            return Selection(provider=self.provider)
+        return Selection(key_id=self.key_id, key_version_id=self.version_id)
+
+    def told(self, names: Names) -> str:
+        """Which records those are, in words."""
+        if self.provider is None:
+            return "all records"
+        if self.key_id is None:
+            return f"all of {PROVIDER_NAMES.get(self.provider, self.provider)}"
+        what = f"on {names(self.key_id) or self.key_id}"
+        return what if self.version is None else f"{what} version {self.version.number}"
 
 
 Everything: Final = Place()

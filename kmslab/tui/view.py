@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
@@ -288,10 +288,19 @@ class View:
         """The ids of the marked records, as a campaign selects by them."""
         return marked_ids(self.table, self._marks)
 
-    def twins(self) -> int:
-        """How many rows have the id of a marked record, and are not marked themselves.
+    def twins(self) -> Callable[[], int]:
+        """What counts the rows that have the id of a marked record, and are not marked themselves.
 
-        A campaign selects by id, so it would take them too.
+        A campaign selects by id, so it would take them too. A thread may count, whatever is marked
+        meanwhile.
         """
-        ids, marks = self.marked_ids(), bytes(self._marks)
-        return sum(not marks[row] for row, _ in _named(self.table, ids))
+        table, marks = self.table, bytes(self._marks)
+
+        def count() -> int:
+            ids = marked_ids(table, marks)
+            if not ids:
+                return 0
+            named = Counter(row < len(marks) and marks[row] for row, _ in _named(table, ids))
+            return named.total() - named[1]
+
+        return count

@@ -257,9 +257,9 @@ class TestBothSay:
 
     def test_which_records(self, render: Callable[[Report], str]) -> None:
         assert "all of the source" in render(REPORT)
-        some = Selection(frozenset({"a"}), KEY, "version-2")
+        some = Selection(frozenset({"a"}), KEY, "version-2", "tencent")
         plan = replace(PLAN, options=Options(selection=some))
-        said = f"only those named by id (1), on key {KEY}, on version 2"
+        said = f"only those named by id (1), on key {KEY}, on version 2, of tencent"
         told = render(replace(REPORT, plan=plan))
         assert said in told or said.replace("(1)", r"\(1\)") in told
         ids = frozenset(map(str, range(102)))

@@ -134,6 +134,11 @@ def test_where_records_go(
         (["--only-ids", "ids"], {"stale": 2, "blocked": 1}, "named by id (4); 1 id has no such"),
         (["--key", "orders"], {"stale": 14, "current": 4}, "on key {orders} (orders)"),
         (["--key", "orders", "--key-version", "1"], {"stale": 14}, "(orders), on version 1"),
+        (
+            ["--only-provider", "tencent", "--only-ids", "ids"],
+            {"stale": 1, "blocked": 1},
+            ", of tencent",
+        ),
         (["--key", "frozen", "--only-ids", "ids"], {"blocked": 1}, "on key {disabled} (frozen)"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
@@ -161,6 +166,7 @@ def test_a_run_over_some_records(bare_run: Run, world: World) -> None:
         "record_ids": None,
         "key_id": None,
         "key_version_id": version,
+        "provider": None,
     }
     told = bare_run("campaign", "report", report["campaign"]).stdout
     assert "| records | only those on version 1 |" in told

@@ -23,7 +23,8 @@ from kmslab.analysis import Outcome, Verdict
 from kmslab.errors import FilterError
 from kmslab.model import Record
 from kmslab.tui.cells import COLUMNS, laid_out, state_text, version_text
-from kmslab.tui.grid import GUTTER, Grid
+from kmslab.tui.grid import Grid
+from kmslab.tui.lines import GUTTER
 from kmslab.tui.responsive import responsive
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.table import Kind, Table, pack
@@ -95,7 +96,7 @@ def run(some: Rows | View, steps: Steps, size: tuple[int, int] = (80, 24)) -> On
 
 
 def shown_ids(grid: Grid) -> list[str]:
-    return [grid.view.table.record_id(at) for at in grid.view.rows]
+    return [grid.view.table.record(at).record_id for at in grid.view.rows]
 
 
 async def arranged(app: One, pilot: Pilot[None]) -> None:
@@ -495,14 +496,36 @@ def test_another_table_takes_over_filter_order_marks_and_cursor() -> None:
         app.grid.ask_sort(Sort(By.ID, reverse=True))
         await arranged(app, pilot)
         await pilot.press("a", "j")
-        assert app.grid.view.table.record_id(app.grid.row or 0) == "order-006"
+        assert app.grid.view.table.record(app.grid.row or 0).record_id == "order-006"
         await app.grid.swap(table_of(later))
         await pilot.pause()
         assert shown_ids(app.grid) == ["order-009", "order-006"]
-        assert app.grid.view.table.record_id(app.grid.row or 0) == "order-006"
+        assert app.grid.view.table.record(app.grid.row or 0).record_id == "order-006"
         assert app.grid.view.marked_ids() == {"order-003", "order-006", "order-009"}
         assert app.grid.view.hidden_marks == 1
         assert app.grid.wanted == app.grid.view.wanted
+
+    run(many(10), steps)
+
+
+def test_nothing_is_marked_while_what_was_asked_for_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    go_on, arrange = Event(), View.arrange
+
+    def slow(self: View, *arguments: object) -> object:
+        go_on.wait(5)
+        return arrange(self, *arguments)  # type: ignore[arg-type]
+
+    async def steps(app: One, pilot: Pilot[None]) -> None:
+        monkeypatch.setattr(View, "arrange", slow)
+        app.grid.ask_filter("out:stale")
+        await pilot.press("a", "v")
+        assert (app.grid.view.marked, app.grid.begun) == (0, None)
+        go_on.set()
+        await arranged(app, pilot)
+        await pilot.press("a")
+        assert app.grid.view.marked == 4
 
     run(many(10), steps)
 

@@ -14,10 +14,10 @@ from kmslab import Lab
 from kmslab.analysis import Classifier, Outcome
 from kmslab.demo import RECORDS, SEED, sample_path
 from kmslab.errors import InternalError, SourceError
+from kmslab.model import Key
 from kmslab.records import read_csv
 from kmslab.records.source import CHUNK_ROWS
 from kmslab.records.spec import SourceSpec
-from kmslab.tui.judging import listed_keys
 from kmslab.tui.loading import Ended, Grown, Job, judge_again, read
 from kmslab.tui.table import Table
 
@@ -69,6 +69,10 @@ class Failing:
     def providers(self) -> tuple[str, ...]:
         return self._lab.providers()
 
+    def keys(self) -> list[Key]:
+        """Those of every provider: fails, since one of them does."""
+        return [key for name in self.providers() for key in self.kms(name).list_keys()]
+
     def kms(self, provider: str) -> Any:
         return self if provider == self._failing else self._lab.kms(provider)
 
@@ -104,7 +108,6 @@ def test_every_record_is_there_with_owner_time_and_verdict(demo: Lab) -> None:
     assert (ended.rows, ended.error, ended.stopped, ended.notes) == (len(records), None, False, ())
     assert [table.record(at) for at in range(len(table))] == records
     assert [table.verdict(at) for at in range(len(table))] == verdicts
-    assert table.part(0) == SAMPLE.location
     assert {key.key_id for key in demo.keys()} == set(table.keys)
     assert all(len(block) <= CHUNK_ROWS for block in table.blocks)
 
@@ -116,7 +119,9 @@ def test_a_directory_is_read_part_by_part(demo: Lab, tmp_path: Path) -> None:
     heard = Heard()
     ended = heard.read(Job(SourceSpec(str(tmp_path)), demo, demo.keys))
     assert ended.rows == 5
-    assert [Path(heard.table.part(at)).name for at in (0, 1, 2)] == ["a.csv", "a.csv", "b.csv"]
+    ids = [heard.table.record(at).record_id for at in range(5)]
+    assert ids == [row["record_id"] for row in rows]
+    assert len(heard.table.blocks) == 2
 
 
 def test_a_source_without_records_is_an_empty_table(demo: Lab, tmp_path: Path) -> None:
@@ -185,7 +190,7 @@ def test_a_provider_that_fails_is_told_of_per_record_and_not_asked_for_each(
 ) -> None:
     providers = Failing(demo, failing)
     heard = Heard()
-    ended = heard.read(Job(SAMPLE, providers, listed_keys(providers)))
+    ended = heard.read(Job(SAMPLE, providers, providers.keys))
     assert ended.error is None
     assert any(f"{failing} does not answer: the line is down" in note for note in ended.notes)
     assert any("shown by their ids: the line is down" in note for note in ended.notes)
@@ -230,7 +235,7 @@ def test_records_are_judged_again_when_a_key_has_changed(tmp_path: Path) -> None
         heard.read(job)
         lab.rotate(key_id)
         Path(job.spec.location).unlink()  # nothing is read for it
-        later = judge_again(heard.table, job, lambda rows: None, lambda: False)
+        later = judge_again(heard.table, job, lambda: False)
     assert isinstance(later, Table)
     assert [heard.table.verdict(at).outcome for at in range(3)] == [Outcome.CURRENT] * 3
     assert [later.verdict(at).outcome for at in range(3)] == [Outcome.STALE] * 3
@@ -246,15 +251,10 @@ def sample(demo: Lab) -> Table:
     return heard.table
 
 
-def test_judging_again_tells_of_rows_and_stops_when_asked(
-    sample: Table, demo: Lab, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("kmslab.tui.loading.TOLD_EVERY", 0.0)
-    told: list[int] = []
+def test_judging_again_stops_when_asked(sample: Table, demo: Lab) -> None:
     job = Job(SAMPLE, demo, demo.keys)
-    assert isinstance(judge_again(sample, job, told.append, lambda: False), Table)
-    assert told == [1_000, 2_000, 3_000, len(sample)]
-    ended = judge_again(sample, job, told.append, lambda: True)
+    assert isinstance(judge_again(sample, job, lambda: False), Table)
+    ended = judge_again(sample, job, lambda: True)
     assert isinstance(ended, Ended)
     assert (ended.stopped, ended.error) == (True, None)
 
@@ -263,7 +263,7 @@ def test_judging_again_raises_nothing(sample: Table, demo: Lab) -> None:
     def broken() -> Any:
         raise ZeroDivisionError
 
-    ended = judge_again(sample, Job(SAMPLE, demo, broken), lambda rows: None, lambda: False)
+    ended = judge_again(sample, Job(SAMPLE, demo, broken), lambda: False)
     assert isinstance(ended, Ended)
     assert isinstance(ended.error, ZeroDivisionError)
 

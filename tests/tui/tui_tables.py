@@ -46,7 +46,7 @@ def table_of(rows: Sequence[tuple[Record, Verdict]], size: int = 4) -> Table:
     for start in range(0, len(rows), size):
         some = rows[start : start + size]
         records, verdicts = zip(*some, strict=True)
-        table.append(pack(records, verdicts, table.shared, "orders.csv"))
+        table.append(pack(records, verdicts, table.shared))
     return table
 
 

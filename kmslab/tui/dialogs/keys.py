@@ -23,6 +23,10 @@ DELETION_DAYS: Final = (7, 30)
 """The fewest and the most days after which a key is deleted (both clouds)."""
 
 
+Counted = Callable[[], Tallies]
+"""What gives the records that are counted by now; it is asked when something is said of them."""
+
+
 def why_not(action: str, key: Key | None) -> str:
     """Why something cannot be done to a key; "" where it can."""
     if key is None:
@@ -49,16 +53,20 @@ def _why_not_rotate(key: Key) -> str:
     return "" if key.state is KeyState.ENABLED else f"the key is {key.state.value}"
 
 
-async def rotate(app: Host, key: Key, tallies: Tallies) -> None:
+async def rotate(app: Host, key: Key, counted: Counted) -> None:
     """A new version of a key, now."""
     lab = app.session.lab
+    tallies = counted()
     tally = tallies.version(key.provider, key.key_id, key.primary_version_id)
     on_primary = tally.total if key.primary_version_id else 0
+    if on_primary:
+        then = "; stale afterwards, until re-encrypted."
+    else:
+        then = "." if tallies.missing else ", so none becomes stale."
     text = [
         f"{_name(app, key)} gets version {key.versions[-1].number + 1}, and encrypts with it from "
         "then on. Nothing that is stored changes.",
-        f"{_here(app)}: {records(on_primary)} on the primary version now"
-        + ("; stale afterwards, until re-encrypted." if on_primary else ", so none becomes stale."),
+        f"{_here(app, tallies)}: {records(on_primary)} on the primary version now{then}",
         "This is the lab's own and works at any time; the cloud has rules on when.",
     ]
     words = ["key", "rotate", _named(app, key)]
@@ -67,14 +75,14 @@ async def rotate(app: Host, key: Key, tallies: Tallies) -> None:
         app.done(f"{_name(app, made)} has version {made.versions[-1].number}", *words)
 
 
-async def enable(app: Host, key: Key, tallies: Tallies) -> None:
+async def enable(app: Host, key: Key, counted: Counted) -> None:
     """Disable an enabled key, or enable a disabled one."""
-    kms = kms_of(app.session.lab, key)
+    kms, tallies = kms_of(app.session.lab, key), counted()
     total = tallies.key(key.provider, key.key_id).total
     if key.state is KeyState.ENABLED:
         text = [
             f"{_name(app, key)} neither encrypts nor decrypts until it is enabled again.",
-            f"{_here(app)}: {records(total)} on it cannot be read then, nor re-encrypted.",
+            f"{_here(app, tallies)}: {records(total)} on it cannot be read then, nor re-encrypted.",
         ]
         words = ["key", "disable", _named(app, key)]
         if await _agreed(app, "Disable the key?", text, words, "Disable"):
@@ -83,7 +91,7 @@ async def enable(app: Host, key: Key, tallies: Tallies) -> None:
         return
     text = [
         f"{_name(app, key)} encrypts and decrypts again.",
-        f"{_here(app)}: {records(total)} on it can be read and re-encrypted again.",
+        f"{_here(app, tallies)}: {records(total)} on it can be read and re-encrypted again.",
     ]
     words = ["key", "enable", _named(app, key)]
     if await _agreed(app, "Enable the key?", text, words, "Enable"):
@@ -91,16 +99,17 @@ async def enable(app: Host, key: Key, tallies: Tallies) -> None:
         app.done(f"{_name(app, key)} is enabled", *words)
 
 
-async def deletion(app: Host, key: Key, tallies: Tallies) -> None:
+async def deletion(app: Host, key: Key, counted: Counted) -> None:
     """Schedule the deletion of a key, or cancel it."""
     kms = kms_of(app.session.lab, key)
-    total = tallies.key(key.provider, key.key_id).total
     if key.state is KeyState.PENDING_DELETION:
+        tallies = counted()
+        total = tallies.key(key.provider, key.key_id).total
         then = "disabled" if key.provider == TENCENT else "enabled"
         text = [
             f"{_name(app, key)} would be deleted on {moment(key.deletion_at)}. Cancelled, it is "
             f"{then}.",
-            f"{_here(app)}: {records(total)} on it, which would be lost.",
+            f"{_here(app, tallies)}: {records(total)} on it, which would be lost.",
         ]
         words = ["key", "cancel-deletion", _named(app, key)]
         if await _agreed(app, "Cancel the deletion?", text, words, "Cancel the deletion"):
@@ -120,14 +129,16 @@ async def deletion(app: Host, key: Key, tallies: Tallies) -> None:
         return
     days = int(values["days"])
     at = app.session.ground.clock.now() + timedelta(days=days)
+    tallies = counted()
+    total = tallies.key(key.provider, key.key_id).total
     text = [
         f"{_name(app, key)} is deleted with its material on {moment(at)}, for good. Until then it "
         "neither encrypts nor decrypts, and the deletion can be cancelled.",
-        f"{_here(app)}: {records(total)} on it. What is not re-encrypted to another key by then is "
-        "lost."
-        if total
-        else f"{_here(app)}: no record on it. Other sources and backups are not looked at here; "
-        "kmslab retire looks at every registered one.",
+        f"{_here(app, tallies)}: {records(total)} on it. What is not re-encrypted to another key "
+        "by then is lost."
+        if total or tallies.missing
+        else f"{_here(app, tallies)}: no record on it. Other sources and backups are not looked at "
+        "here; kmslab retire looks at every registered one.",
     ]
     words = ["key", "schedule-deletion", _named(app, key), "--days", str(days)]
     answer = "Schedule the deletion"
@@ -138,7 +149,7 @@ async def deletion(app: Host, key: Key, tallies: Tallies) -> None:
         app.done(f"{_name(app, key)} is to be deleted on {moment(at)}", *words)
 
 
-async def policy(app: Host, key: Key, tallies: Tallies) -> None:
+async def policy(app: Host, key: Key, counted: Counted) -> None:
     """Have a key rotated automatically, every so many days, or no longer."""
     kms = kms_of(app.session.lab, key)
     now = "" if key.rotation_days is None else str(key.rotation_days)
@@ -152,6 +163,7 @@ async def policy(app: Host, key: Key, tallies: Tallies) -> None:
     if values is None:
         return
     days = int(values["days"]) if values["days"] else None
+    tallies = counted()
     total = tallies.version(key.provider, key.key_id, key.primary_version_id).total
     if days is None:
         text = [f"{_name(app, key)} is not rotated by itself any more.", "No record is touched."]
@@ -160,8 +172,8 @@ async def policy(app: Host, key: Key, tallies: Tallies) -> None:
         at = app.session.ground.clock.now() + timedelta(days=days)
         text = [
             f"{_name(app, key)} gets a new version every {days} days, the first on {moment(at)}.",
-            f"{_here(app)}: {records(total)} on the primary version now; each rotation makes "
-            "those on it stale.",
+            f"{_here(app, tallies)}: {records(total)} on the primary version now; each rotation "
+            "makes those on it stale.",
         ]
         words = ["key", "rotation", _named(app, key), "--days", str(days)]
     if await _agreed(app, "Change the rotation?", text, words, "Change"):
@@ -170,7 +182,7 @@ async def policy(app: Host, key: Key, tallies: Tallies) -> None:
         app.done(f"{_name(app, key)}: rotation {'off' if days is None else words[-1]}", *words)
 
 
-async def alias(app: Host, key: Key, tallies: Tallies) -> None:
+async def alias(app: Host, key: Key, counted: Counted) -> None:
     """Give a key another alias."""
     kms = kms_of(app.session.lab, key)
     form = Form(
@@ -182,12 +194,13 @@ async def alias(app: Host, key: Key, tallies: Tallies) -> None:
     values = await app.push_screen_wait(form)
     if values is None or values["alias"] == key.alias:
         return
-    new = values["alias"]
+    new, tallies = values["alias"], counted()
     total = tallies.key(key.provider, key.key_id).total
     text = [
         f"{_name(app, key)} is called {visible(new)} from then on. Calls that name the key by its "
         "old alias fail.",
-        f"{_here(app)}: {records(total)} on it; none is touched, since blobs name the key's id.",
+        f"{_here(app, tallies)}: {records(total)} on it; none is touched, since blobs name the "
+        "key's id.",
     ]
     words = ["key", "alias", _named(app, key), new]
     if await _agreed(app, "Change the alias?", text, words, "Change"):
@@ -255,7 +268,7 @@ def _days_fault(text: str, least: int, most: int) -> str:
     return f"a number of days from {least} to {most:,}"
 
 
-Deed = Callable[[Host, Key, Tallies], Coroutine[Any, Any, None]]
+Deed = Callable[[Host, Key, Counted], Coroutine[Any, Any, None]]
 
 DEEDS: Final[Mapping[str, Deed]] = {
     "rotate": rotate,
@@ -267,10 +280,10 @@ DEEDS: Final[Mapping[str, Deed]] = {
 """What can be done to a key that is there."""
 
 
-def begin(app: Host, name: str, key: Key | None, tallies: Tallies) -> None:
+def begin(app: Host, name: str, key: Key | None, counted: Counted) -> None:
     """Begin to do something to a key: it says what, asks, and does it."""
     if key is not None:
-        app.begin("key", lambda: DEEDS[name](app, key, tallies))
+        app.begin("key", lambda: DEEDS[name](app, key, counted))
 
 
 async def _agreed(
@@ -303,9 +316,12 @@ async def _refusing(app: Host, provider: str, action: str, call: Callable[[], Ke
     return made
 
 
-def _here(app: Host) -> str:
-    """Where the records were counted: in the one source that is looked at."""
-    return f"In {app.session.source}" if app.session.spec else "In no source"
+def _here(app: Host, tallies: Tallies) -> str:
+    """Where the records were counted: in the one source that is looked at, as far as it was."""
+    if app.session.spec is None:
+        return "In no source"
+    missing = f" ({tallies.missing}: there may be more)" if tallies.missing else ""
+    return f"In {app.session.source}{missing}"
 
 
 def _name(app: Host, key: Key) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -11,7 +12,6 @@ from textual.binding import BindingType
 from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Static
 
-from kmslab.errors import KeyNotFound
 from kmslab.model import Key
 from kmslab.tui.actions import KEY, Action, bindings
 from kmslab.tui.census import Tallies
@@ -25,7 +25,10 @@ _BAR: Final = 20
 
 
 class KeyScreen(Screen[Place | None]):
-    """A key with its versions. Enter on one gives its place, to show the records there."""
+    """A key with its versions; `counted` gives the records that are counted by now.
+
+    Enter on a version gives its place, to show the records there.
+    """
 
     ACTIONS: tuple[Action, ...] = KEY
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(KEY)]
@@ -34,10 +37,10 @@ class KeyScreen(Screen[Place | None]):
     KeyScreen DataTable { height: 1fr; margin: 1 0 0 0; }
     """
 
-    def __init__(self, key: Key, tallies: Tallies) -> None:
+    def __init__(self, key: Key, counted: Callable[[], Tallies]) -> None:
         super().__init__()
         self._key = key
-        self._tallies = tallies
+        self._counted = counted
 
     def compose(self) -> ComposeResult:
         """What the lab knows of it; the versions."""
@@ -60,14 +63,13 @@ class KeyScreen(Screen[Place | None]):
         """The app."""
         return host_of(self)
 
-    def changed(self, tallies: Tallies) -> None:
-        """Keys or records are not what they were."""
-        self._tallies = tallies
-        try:
-            self._key = self.explorer.session.lab.key(self._key.key_id)
-        except KeyNotFound:
+    def changed(self, keys: Mapping[str, Key]) -> None:
+        """Keys, here by their ids, or records are not what they were."""
+        found = keys.get(self._key.key_id)
+        if found is None:
             self.dismiss(None)
             return
+        self._key = found
         self._show()
         self.refresh_bindings()
 
@@ -76,7 +78,7 @@ class KeyScreen(Screen[Place | None]):
         table = self.query_one(DataTable)
         at = table.cursor_row
         table.clear()
-        for cells in rows(self._key, self._tallies):
+        for cells in rows(self._key, self._counted()):
             table.add_row(*[Text(visible(cell)) for cell in cells])
         table.move_cursor(row=at)
 
@@ -99,7 +101,7 @@ class KeyScreen(Screen[Place | None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to it."""
-        key_dialogs.begin(self.explorer, name, self._key, self._tallies)
+        key_dialogs.begin(self.explorer, name, self._key, self._counted)
 
     def action_close(self) -> None:
         """Go back."""

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import replace
+from functools import partial
 from time import monotonic
-from typing import Any, ClassVar, Final
+from typing import Any, ClassVar, Final, Literal
 
 from textual import on
 from textual.app import ComposeResult
@@ -37,7 +40,7 @@ from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.layout import LAYOUT, FilterLine
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
-from kmslab.tui.status import crumbs, status_text
+from kmslab.tui.status import crumbs, marked_text, status_text, twins_text
 from kmslab.tui.table import Table
 from kmslab.tui.tree import Everything, KeyTree, Place
 from kmslab.tui.view import View
@@ -49,6 +52,11 @@ COUNT_SECONDS: Final = 0.5
 LOOK_SECONDS: Final = 1.0
 """How often lab and source are looked at: somebody else may have changed them."""
 
+UNREADABLE: Final = "the source cannot be read: F5 tries again, O opens another"
+
+Kind = Literal["filter", "lab", "source", "judging", "order"]
+"""What can be wrong at the same time, each until it is so no more."""
+
 _PANES: Final = {"tree": "#tree", "records": "#records", "detail": "#detail"}
 
 
@@ -57,7 +65,9 @@ class Records(Screen[None]):
 
     AUTO_FOCUS = "#records"
     ACTIONS: tuple[Action, ...] = RECORDS
-    BINDINGS: ClassVar[list[BindingType]] = [*bindings(RECORDS)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        replace(binding, priority=binding.action == "filter") for binding in bindings(RECORDS)
+    ]
     DEFAULT_CSS = LAYOUT
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
         (0, "-narrow"),
@@ -73,7 +83,12 @@ class Records(Screen[None]):
         self.tallies = Tallies()
         self.place: Place = Everything
         self._watched = Watched(session)
-        self._error = ""
+        self._errors: dict[Kind, str] = {}
+        self._judge_wanted = False
+        self._read_wanted = False
+        self._twins_wanted = False
+        self._twins = 0
+        self._looking_at_keys = asyncio.Lock()
         self._reader: Reader | None = None
         self._counted_at = 0.0
         self._could: tuple[bool, ...] = ()
@@ -91,18 +106,17 @@ class Records(Screen[None]):
         yield Static("", id="status", markup=False)
         yield Footer(compact=True, show_command_palette=False)
 
-    def on_mount(self) -> None:
+    async def on_mount(self) -> None:
         """Show the records, and begin to read."""
         self.add_class("at-records")
         self.grid.focus()
-        self._watched.keys_seen()
-        self.look_at_keys()
+        await self._see_keys()
         self.read_again()
         self.set_interval(LOOK_SECONDS, self._look)
 
     def on_unmount(self) -> None:
         """What is being read is not wanted any more."""
-        self.reader.stop()
+        self.reader.leave()
 
     @property
     def explorer(self) -> Host:
@@ -123,11 +137,28 @@ class Records(Screen[None]):
 
     # What is there
 
-    def look_at_keys(self) -> None:
-        """Take in the keys as they are now."""
-        self.keys = {key.key_id: key for key in self.session.lab.keys()}
-        self.names = self.session.names()
-        self._show_tree()
+    async def _see_keys(self) -> None:
+        """Take in the keys as they are now: only what changes later is a change."""
+        try:
+            await self.explorer.away(self._watched.keys_seen)
+        except KmslabError as error:
+            self._tell("lab", str(error))
+        else:
+            await self._look_at_keys()
+
+    async def _look_at_keys(self) -> None:
+        """Take in the keys as they are now; where the lab does not answer, the status says so."""
+        async with self._looking_at_keys:
+            try:
+                keys = await self.explorer.away(self.session.lab.keys)
+            except KmslabError as error:
+                self._tell("lab", str(error))
+                return
+        self._tell("lab", "")
+        self.keys = {key.key_id: key for key in keys}
+        self.names = Names.among(keys)
+        if self.is_mounted:
+            self._show_tree()
 
     def read_again(self) -> None:
         """Read the source anew; marks, filter and order stay."""
@@ -136,15 +167,26 @@ class Records(Screen[None]):
             self._show_status()
             return
         self.grid.empty = "reading"
+        self._read_wanted = False
         self._watched.source_seen()
         self.run_worker(self.reader.read(), group="read", exit_on_error=False)
 
     async def _judge(self) -> None:
-        error = await self.reader.judge()
-        self._tell_error(error)
-        self._refresh()
-        if isinstance(self.app.screen, KeyScreen):
-            self.app.screen.changed(self.tallies)
+        """Tell anew what is said of records, until no key has changed meanwhile.
+
+        While a source is read nothing is done: the end of the reading begins it again.
+        """
+        while self._judge_wanted and not self.reader.busy:
+            self._judge_wanted = False
+            await self._see_keys()
+            error = await self.reader.judge()
+            if not self.is_mounted:
+                return
+            self._tell_error("judging", error)
+            self._refresh()
+            screen = self.app.screen
+            if isinstance(screen, KeyScreen):
+                screen.changed(self.keys)
 
     @on(Came)
     def _came(self, message: Came) -> None:
@@ -159,27 +201,39 @@ class Records(Screen[None]):
     async def _read(self, message: ReadEnded) -> None:
         if not await self.reader.ended(message):
             return
-        self._tell_error(self.reader.error)
+        self._tell_error("source", self.reader.error)
+        failed = self.reader.error is not None
+        self.grid.empty = UNREADABLE if failed else "no record is shown: Esc clears the filter"
         for note in self.reader.notes:
             self.explorer.tell(note, severity="warning")
-        self.look_at_keys()
+        await self._look_at_keys()
         self._refresh()
+        self._marks_changed()
+        if self._judge_wanted:
+            self.explorer.begin("judge", self._judge)
+        if self._read_wanted:
+            self.read_again()
 
-    def _tell_error(self, error: Exception | None) -> None:
+    def _tell_error(self, kind: Kind, error: Exception | None) -> None:
+        """Say what went wrong, or that it does so no more."""
+        told = error is not None and isinstance(error, KmslabError)
+        self._tell(kind, str(error) if told else "")
         if isinstance(error, KmslabError):
-            self._error = str(error)
-            self.grid.empty = "the source cannot be read: F5 tries again, O opens another"
             self.explorer.refused(error)
         elif error is not None:
             self.explorer.unforeseen(error)
-        else:
-            self._error = ""
-            self.grid.empty = "no record is shown: Esc clears the filter"
+
+    def _tell(self, kind: Kind, error: str) -> None:
+        """Have the status line say what is wrong; "" where nothing of this kind is any more."""
+        self._errors.pop(kind, None)
+        if error:
+            self._errors[kind] = error
+        if self.is_mounted:
+            self._show_status()
 
     def keys_changed(self) -> None:
         """Keys are not what they were: all that is said of them and of the records is told anew."""
-        self._watched.keys_seen()
-        self.look_at_keys()
+        self._judge_wanted = True
         self.explorer.begin("judge", self._judge)
 
     async def _look(self) -> None:
@@ -187,21 +241,34 @@ class Records(Screen[None]):
         if self.explorer.job is not None:
             return
         seen = await self.explorer.away(self._watched.look)
-        if seen.error is not None:
-            self._error = str(seen.error)
+        self._tell("lab", "" if seen.error is None else str(seen.error))
         if seen.keys:
             self.explorer.tell("keys were changed: what is said of the records is told anew")
             self.keys_changed()
-        if seen.source and not self.reader.busy:
+        if seen.source:
             self.explorer.tell("the source was changed; it is read again")
+            self._read_wanted = True
+        if self._read_wanted and not self.reader.busy:
             self.read_again()
-        self._show_status()
 
     # What is shown
 
     def _show_counts(self) -> None:
-        self.tallies = Tallies.of(self.grid.view.table.counts)
+        self.tallies = Tallies.of(self.grid.view.table.counts, missing=self._missing())
         self._show_tree()
+
+    def _missing(self) -> str:
+        """Why the counts may not be those of all records; "" where they are."""
+        if self.session.spec is None:
+            return ""
+        if "source" in self._errors:
+            return "it cannot be read"
+        return "" if self.reader.counted else "not counted yet"
+
+    def counted(self) -> Tallies:
+        """The records that are counted by now."""
+        self._show_counts()
+        return self.tallies
 
     def _refresh(self) -> None:
         self._show_counts()
@@ -211,23 +278,37 @@ class Records(Screen[None]):
     def _show_tree(self) -> None:
         self.query_one(KeyTree).show(list(self.keys.values()), self.names, self.tallies)
 
-    @on(Grid.Arranging)
     @on(Grid.Arranged)
+    def _arranged(self) -> None:
+        self._tell("order", "")
+
+    @on(Grid.Arranging)
     def _show_status(self) -> None:
         status = self.query_one("#status", Static)
-        status.set_class(bool(self._error), "wrong")
+        error = "; ".join(self._errors.values())
+        status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
-        status.update(status_text(self.grid, busy, self._error), layout=False)
+        status.update(status_text(self.grid, self._twins, busy, error), layout=False)
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
     @on(Grid.Failed)
     def _arranging_failed(self, event: Grid.Failed) -> None:
-        self._tell_error(event.error)
+        self._tell_error("order", event.error)
 
     @on(Grid.MarksChanged)
     def _marks_changed(self) -> None:
         self.explorer.marked = self.grid.view.marked
+        self._twins, self._twins_wanted = 0, True
+        self.explorer.begin("twins", self._count_twins)
         self._show_status()
+
+    async def _count_twins(self) -> None:
+        """See how many records have the id of one that is marked: a campaign takes them too."""
+        while self._twins_wanted:
+            self._twins_wanted = False
+            self._twins = await self.explorer.away(self.grid.view.twins())
+        if self.is_mounted:
+            self._show_status()
 
     @on(Grid.Highlighted)
     def _show_detail(self) -> None:
@@ -308,18 +389,17 @@ class Records(Screen[None]):
         """Write a filter."""
         line = self.query_one(FilterLine)
         line.add_class("used")
-        line.focus()
+        self.set_focus(line)  # at once: what is typed next is for the line
 
     @on(Input.Changed)
     def _filter(self) -> None:
-        scope, typed = self.place.query(), self.query_one(FilterLine).value
         try:
-            Query.parse(typed)
-            self.grid.ask_filter(f"{scope} {typed}".strip())
-            self._error = ""
+            typed = Query.parse(self.query_one(FilterLine).value)
         except FilterError as error:
-            self._error = f"filter: {error}"
-        self._show_status()
+            self._tell("filter", f"filter: {error}")
+            return
+        self.grid.ask_query(Query(self.place.terms() + typed.terms))
+        self._tell("filter", "")
 
     @on(Input.Submitted)
     def _filtered(self) -> None:
@@ -345,36 +425,39 @@ class Records(Screen[None]):
         return ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Actions that cannot be done now are grey."""
+        """Actions that cannot be done now are grey; in the line of the filter `/` is a letter."""
+        if action == "filter" and isinstance(self.focused, Input):
+            return False
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
 
     def _begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self.explorer.begin(name, flow)
 
     def selection(self) -> tuple[Selection, str]:
-        """What a re-encryption is about: what is marked, else what the tree has chosen, else the
-        record under the cursor."""
-        view, place = self.grid.view, self.place
+        """What a re-encryption is about: what is marked, else where the cursor is, in the tree a
+        place and elsewhere a record."""
+        view = self.grid.view
         if view.marked:
-            hidden = view.hidden_marks
-            note = f", {hidden:,} of them hidden by the filter" if hidden else ""
-            return Selection(record_ids=view.marked_ids()), f"{view.marked:,} marked{note}"
+            return Selection(record_ids=view.marked_ids()), marked_text(view, 0)
         tree = self.query_one(KeyTree)
         if tree.has_focus:
             place = tree.place
-            if place.key_id is None:
-                return Selection(), "all records"
-            what = self.names(place.key_id) or place.key_id
-            if place.version is not None:
-                what += f" version {place.version.number}"
-            return Selection(key_id=place.key_id, key_version_id=place.version_id), f"on {what}"
+            return place.selection(), place.told(self.names)
         ids = frozenset() if self.record is None else frozenset({self.record.record_id})
         return Selection(record_ids=ids), ", ".join(ids)
 
     def action_re_encrypt(self) -> None:
         """Plan a re-encryption."""
-        selection, what = self.selection()
-        self._begin("campaign", lambda: flows.re_encrypt(self.explorer, selection, what))
+        view, (selection, what) = self.grid.view, self.selection()
+        blocks, ids, meant = view.table.blocks, selection.record_ids, view.marked or 1
+
+        async def flow() -> None:
+            others = 0
+            if ids is not None:
+                others = len(await self.explorer.away(partial(rows_of, blocks, ids))) - meant
+            await flows.re_encrypt(self.explorer, selection, what + twins_text(others))
+
+        self._begin("campaign", flow)
 
     def action_undo(self) -> None:
         """Undo the last campaign."""
@@ -382,8 +465,13 @@ class Records(Screen[None]):
 
     async def mark(self, record_ids: frozenset[str]) -> None:
         """Mark the records with these ids, and no other."""
-        table = self.grid.view.table
-        rows = await self.explorer.away(lambda: rows_of(table, record_ids))
+        while True:
+            table = self.grid.view.table
+            blocks = table.blocks
+            rows = await self.explorer.away(partial(rows_of, blocks, record_ids))
+            # Rows are numbers in one table: meanwhile another may have come, or more records.
+            if self.grid.view.table is table and len(table.blocks) == len(blocks):
+                break
         self.grid.view.clear_marks()
         self.grid.view.mark(rows)
         self.grid.refresh()
@@ -437,7 +525,7 @@ class Records(Screen[None]):
 
     async def _key(self) -> None:
         if self.key is not None:
-            place = await self.app.push_screen_wait(KeyScreen(self.key, self.tallies))
+            place = await self.app.push_screen_wait(KeyScreen(self.key, self.counted))
             if place is not None:
                 self._go_to(place)
                 self.action_pane("records")
@@ -449,7 +537,7 @@ class Records(Screen[None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to the key."""
-        key_dialogs.begin(self.explorer, name, self.key, self.tallies)
+        key_dialogs.begin(self.explorer, name, self.key, self.counted)
 
     def action_journals(self) -> None:
         """The journals."""
@@ -468,12 +556,13 @@ class Records(Screen[None]):
         chosen = await self.app.push_screen_wait(SourcesScreen(found))
         if chosen is not None:
             self.session.spec, self.session.source = chosen.spec, chosen.name
-            self.reader.stop()
+            self.reader.leave()
+            self._tell("source", "")
             self.grid.show_table(View(Table(), self.session.ground.clock))
             self._go_to(Everything)
             self.read_again()
 
-    def action_reload(self) -> None:
+    async def action_reload(self) -> None:
         """Look at everything again."""
-        self.look_at_keys()
+        await self._look_at_keys()
         self.read_again()

@@ -1,0 +1,359 @@
+"""The records screen while lab and source change under it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from threading import Event
+from time import sleep
+from typing import Any
+
+import pytest
+from textual.events import Key
+from textual.pilot import Pilot
+from tui_world import (
+    FROZEN,
+    RECORDS,
+    Stage,
+    World,
+    back,
+    come,
+    grid,
+    in_turn,
+    settled,
+    status,
+    told,
+    until,
+    world_of,
+)
+
+from kmslab import Lab
+from kmslab.analysis import Outcome
+from kmslab.cli.source_options import opener
+from kmslab.errors import KmslabError
+from kmslab.records.spec import SourceSpec
+from kmslab.tui import reader
+from kmslab.tui.app import Explorer
+from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.dialogs.form import Form
+from kmslab.tui.screens.layout import FilterLine
+from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.sources import SourcesScreen
+from kmslab.tui.session import Session
+from kmslab.tui.tree import Everything, KeyTree
+
+
+class Gate:
+    """Holds up the end of what a thread does, while it is shut."""
+
+    def __init__(self) -> None:
+        self.inside, self._open = Event(), Event()
+        self._open.set()
+
+    def over(self, real: Callable[..., Any]) -> Callable[..., Any]:
+        def slow(*given: Any) -> Any:
+            found = real(*given)
+            self.inside.set()
+            self._open.wait(10)
+            return found
+
+        return slow
+
+    def shut(self) -> None:
+        self.inside.clear()
+        self._open.clear()
+
+    def open(self) -> None:
+        self._open.set()
+
+
+@pytest.fixture
+def reading(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """What holds up the end of a reading."""
+    gate = Gate()
+    monkeypatch.setattr(reader, "read", gate.over(reader.read))
+    yield gate
+    gate.open()
+
+
+@pytest.fixture
+def judging(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
+    """What holds up the end of a judging."""
+    gate = Gate()
+    monkeypatch.setattr(reader, "judge_again", gate.over(reader.judge_again))
+    yield gate
+    gate.open()
+
+
+def blocked(app: Explorer) -> int:
+    """How many records cannot be moved, as the table has it."""
+    counts = grid(app).view.table.counts
+    return sum(n for kind, n in counts.items() if kind.verdict.outcome is Outcome.BLOCKED)
+
+
+def shorten(world: World, less: int) -> None:
+    """Take records from the end of the source."""
+    lines = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
+    world.csv.write_text("".join(lines[:-less]), encoding="utf-8")
+
+
+async def on_line(
+    app: Explorer, pilot: Pilot[None], provider: str, key_id: str | None = None
+) -> None:
+    """Put the cursor on a line of the tree."""
+    await pilot.press("1")
+    tree = app.records.query_one(KeyTree)
+    tree.move_cursor(tree._by_name[provider, key_id, None])
+    assert (tree.place.provider, tree.place.key_id) == (provider, key_id)
+
+
+def test_a_key_that_changes_while_records_are_judged_is_not_missed(
+    lab: Lab, session: Session, stage: Stage, judging: Gate
+) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        before = blocked(app)
+        judging.shut()
+        lab.rotate(lab.key("orders").key_id)
+        app.keys_changed()
+        await until(pilot, judging.inside.is_set)
+        lab.ctyun().disable_key(lab.key("bills").key_id)
+        app.keys_changed()
+        judging.open()
+        await until(pilot, lambda: blocked(app) > before)
+
+    stage.play(session, scene)
+
+
+def test_what_changes_while_the_source_is_read_is_not_missed(
+    world: World, lab: Lab, session: Session, stage: Stage, reading: Gate
+) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        before = blocked(app)
+        reading.shut()
+        await pilot.press("f5")
+        await until(pilot, reading.inside.is_set)
+        lab.ctyun().disable_key(lab.key("bills").key_id)
+        shorten(world, 2)
+        await app.records._look()
+        reading.open()
+        await until(pilot, lambda: blocked(app) > before and grid(app).view.total == RECORDS - 2)
+
+    stage.play(session, scene)
+
+
+def test_judging_ends_when_the_explorer_is_left(
+    session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside, asked = Event(), Event()
+
+    def endless(table: Any, job: Any, stop: Callable[[], bool]) -> Any:
+        inside.set()
+        for _ in range(200):
+            if stop():
+                asked.set()
+                break
+            sleep(0.02)
+        return table
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        monkeypatch.setattr(reader, "judge_again", endless)
+        app.keys_changed()
+        await until(pilot, inside.is_set)
+
+    stage.play(session, scene)
+    assert asked.is_set()
+
+
+async def the_records_that_are_named_are_marked(app: Explorer, pilot: Pilot[None]) -> None:
+    """Another table comes while their rows are looked for."""
+    away, asked = app.away, frozenset({"rec-05"})
+
+    async def slow(work: Callable[[], Any]) -> Any:
+        found = await away(work)
+        if app.away is not slow or not isinstance(work, partial):
+            return found  # a look at lab and source
+        app.away = away  # type: ignore[method-assign]
+        rows = world_of(app).csv.read_text(encoding="utf-8").splitlines(keepends=True)
+        world_of(app).csv.write_text("".join([rows[0], *rows[3:]]), encoding="utf-8")
+        app.read_again()
+        await settled(pilot)
+        assert grid(app).view.total == len(rows) - 3
+        return found
+
+    app.away = slow  # type: ignore[method-assign]
+    await app.mark_records(asked)
+    assert grid(app).view.marked_ids() == asked
+
+
+async def what_is_typed_after_slash_is_for_the_filter(app: Explorer, pilot: Pilot[None]) -> None:
+    for key in ("slash", "a", "slash", "v"):
+        app.post_message(Key(key, "/" if key == "slash" else key))
+    await settled(pilot)
+    assert app.records.query_one(FilterLine).value == "a/v"
+    assert (grid(app).view.marked, grid(app).begun) == (0, None)
+
+
+async def a_provider_of_the_tree_is_planned_alone(app: Explorer, pilot: Pilot[None]) -> None:
+    await on_line(app, pilot, "ctyun")
+    await pilot.press("r")
+    plan = await come(pilot, PlanScreen)
+    await until(pilot, lambda: plan.plan)
+    assert (plan.plan.total, plan._what) == (4, "all of CTyun")
+
+
+async def what_the_data_call_a_provider_is_no_filter(app: Explorer, pilot: Pilot[None]) -> None:
+    file = world_of(app).csv
+    kept = file.read_text(encoding="utf-8")
+    text = kept.replace("rec-cut,tencent,", 'rec-cut,"aws ""kms"" !x",')
+    file.write_text(text.replace("rec-05,tencent,", "rec-05,aws,"), encoding="utf-8")
+    await pilot.press("f5")
+    await settled(pilot)
+    for name, shown in (('aws "kms" !x', ["rec-cut"]), ("aws", ["rec-05"])):
+        await on_line(app, pilot, name)
+        await pilot.press("enter")
+        await settled(pilot)
+        view = grid(app).view
+        assert [view.table.record(at).record_id for at in view.rows] == shown
+    file.write_text(kept, encoding="utf-8")
+    app.records.place = Everything
+    app.records._filter()
+    await pilot.press("f5")
+    await settled(pilot)
+
+
+async def records_with_the_same_id_are_told_of(app: Explorer, pilot: Pilot[None]) -> None:
+    file = world_of(app).csv
+    text = file.read_text(encoding="utf-8")
+    for name in ("rec-03", "rec-04"):
+        text = text.replace(f"{name},", "rec-00,")
+    file.write_text(text, encoding="utf-8")
+    await pilot.press("f5")
+    await settled(pilot)
+    for mark, what in (("", "rec-00"), ("space", "1 marked")):
+        await pilot.press(*mark.split())
+        await until(pilot, lambda mark=mark: not mark or "2 others" in status(app))
+        await pilot.press("r")
+        plan = await come(pilot, PlanScreen)
+        assert plan._what == f"{what}, and 2 others with the same id"
+        await pilot.press("escape")
+        await back(pilot)
+
+
+async def deletion_of(app: Explorer, pilot: Pilot[None], alias: str) -> str:
+    """What is said before the deletion of a key."""
+    key = app.session.lab.key(alias)
+    await on_line(app, pilot, key.provider, key.key_id)
+    await pilot.press("D")
+    form = await come(pilot, Form)
+    form.query_one("#go").press()
+    said = str((await come(pilot, Confirm))._body)
+    await pilot.press("escape")
+    await back(pilot)
+    return said
+
+
+async def nothing_is_said_of_records_that_cannot_be_counted(
+    app: Explorer, pilot: Pilot[None]
+) -> None:
+    file = world_of(app).csv
+    kept = file.rename(file.with_name("kept.csv"))
+    await pilot.press("f5")
+    await settled(pilot)
+    said = await deletion_of(app, pilot, "frozen")
+    assert "(it cannot be read: there may be more)" in said
+    kept.rename(file)
+    await pilot.press("f5")
+    await settled(pilot)
+    assert f"records.csv: {FROZEN} records on it" in await deletion_of(app, pilot, "frozen")
+
+
+async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot[None]) -> None:
+    screen, lab = app.records, app.session.lab
+    seen = screen._watched.keys_seen
+
+    def busy() -> Any:
+        raise KmslabError("the lab is busy")
+
+    screen._watched.keys_seen = busy  # type: ignore[method-assign]
+    await screen._look()
+    assert "the lab is busy" in status(app)
+    grid(app).ask_filter("out:stale")
+    screen._filter()
+    await settled(pilot)
+    assert "the lab is busy" in status(app), "a filter does not mend it"
+    screen._watched.keys_seen = seen  # type: ignore[method-assign]
+    await screen._look()
+    assert "records" in status(app)
+    keys, lab.keys = lab.keys, busy  # type: ignore[method-assign]
+    await pilot.press("f5")
+    await settled(pilot)
+    assert app.return_code is None
+    assert "the lab is busy" in status(app)
+    lab.keys = keys  # type: ignore[method-assign]
+    await pilot.press("f5")
+    await settled(pilot)
+    assert "the lab is busy" not in status(app)
+    assert any("the lab is busy" in text for text in told(app))
+
+
+def test_what_is_shown_stays_true(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            what_is_typed_after_slash_is_for_the_filter,
+            a_provider_of_the_tree_is_planned_alone,
+            what_the_data_call_a_provider_is_no_filter,
+            records_with_the_same_id_are_told_of,
+            the_records_that_are_named_are_marked,
+            nothing_is_said_of_records_that_cannot_be_counted,
+            an_error_of_the_lab_is_told_while_it_lasts,
+        ),
+    )
+
+
+def test_records_that_are_not_counted_yet_are_not_none(
+    session: Session, stage: Stage, reading: Gate
+) -> None:
+    assert session.spec is not None
+    session.sources.add("other", session.spec)
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        reading.shut()
+        await pilot.press("O")
+        await come(pilot, SourcesScreen)
+        await pilot.press("enter")
+        await until(pilot, reading.inside.is_set)
+        said = await deletion_of(app, pilot, "frozen")
+        assert "In other (not counted yet: there may be more)" in said
+        assert "no record" not in said
+        reading.open()
+        await settled(pilot)
+        assert f"In other: {FROZEN} records" in await deletion_of(app, pilot, "frozen")
+
+    stage.play(session, scene)
+
+
+def test_a_password_goes_to_its_own_database_alone(world: World, lab: Lab) -> None:
+    here, other = SourceSpec("postgresql://app@db.example/shop"), SourceSpec("postgresql://x/y")
+    session = world.session(lab, spec=here, password=(here.location, "secret"))
+    assert session.password_of(here) == "secret"
+    assert session.password_of(other) is None
+    assert "secret" not in repr(session)
+
+
+def test_what_opens_a_database_keeps_its_password_from_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    opened: list[tuple[str, str | None]] = []
+
+    def spy(spec: SourceSpec, *, password: str | None = None) -> None:
+        opened.append((spec.location, password))
+
+    monkeypatch.setattr("kmslab.records.opening.open_source", spy)
+    opens = opener("postgresql://app:secret@db.example/shop")
+    for location in ("postgresql://app@db.example/shop", "postgresql://app@evil.example/shop"):
+        opens(SourceSpec(location))
+    assert opened == [
+        ("postgresql://app@db.example/shop", "secret"),
+        ("postgresql://app@evil.example/shop", None),
+    ]
