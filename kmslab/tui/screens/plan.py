@@ -189,6 +189,8 @@ class PlanScreen(Screen[Plan | None]):
             line = command_line(["campaign", "run", "--plan", file, "--yes"], options)
             return line if self._saved is not None else f"{line}   (o writes FILE)"
         words = ["campaign", "run", *source_words(self._session)]
+        if selection.provider is not None:
+            words += ["--only-provider", selection.provider]
         if selection.key_id is not None:
             words += ["--key", self._named(selection.key_id)]
         if selection.key_version_id is not None:
