@@ -134,7 +134,8 @@ class Stage:
             async with app.run_test(size=size, notifications=notifications) as pilot:
                 await settled(pilot)
                 await scene(app, pilot)
-            assert not list(self.log_folder.glob("*")), "an error that nobody foresaw"
+            unforeseen = [file.read_text("utf-8") for file in self.log_folder.glob("*")]
+            assert not unforeseen, "\n".join(unforeseen)
 
         asyncio.run(run())
 
