@@ -15,7 +15,7 @@ _FIELDS: Final = Record.__slots__
 class Records(Sequence[Record]):
     """Records whose fields are given column by column, in the order of the fields.
 
-    A `Record` is made, and then all of them are, only for who asks for one.
+    A `Record` is made only for who asks for it, and all of them for who goes over them.
 
     >>> columns = [["1", "2"], ["ctyun"] * 2, ["a", "b"], range(7, 9), *[[None] * 2] * 7]
     >>> records = Records(*columns)
@@ -50,6 +50,8 @@ class Records(Sequence[Record]):
     @overload
     def __getitem__(self, row: slice) -> Sequence[Record]: ...
     def __getitem__(self, row: int | slice) -> Record | Sequence[Record]:
+        if self._made is None and isinstance(row, int):
+            return Record(*[column[row] for column in self._columns.values()])
         return self._all[row]
 
 

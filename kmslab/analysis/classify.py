@@ -228,8 +228,8 @@ class Classifier:
         verdicts = list(map(self._usual.get, likes_of(form, records, texts)))
         if not all(verdicts):
             likes = likes_of(form, records, texts)
-            for record in dict(zip(likes, records, strict=True)).values():
-                self.classify(record)
+            for row in dict(zip(likes, range(len(records)), strict=True)).values():
+                self.classify(records[row])
             verdicts = list(map(self._usual.get, likes_of(form, records, texts)))
         if all(verdicts) and form.tails_fit(texts):
             return verdicts  # type: ignore[return-value]

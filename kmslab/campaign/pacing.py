@@ -18,7 +18,7 @@ Stop = Callable[[], bool]
 _SLICE: Final = 0.1
 # Into how many parts a second's calls are divided: each costs a batch, and a look at `stop`.
 _PARTS: Final = 10
-_UNPACED_ROWS: Final = 1_000
+_UNPACED_ROWS: Final = 2_000
 
 
 def never() -> bool:

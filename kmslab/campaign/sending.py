@@ -7,7 +7,7 @@ Only blobs and ids come this far. A plaintext is seen by the providers, and betw
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import repeat
@@ -318,6 +318,6 @@ class Sender:
         return Record(record.record_id, record.provider, blob, context=text)
 
 
-def _all_sent(verdicts: Iterable[Verdict]) -> bool:
-    distinct = {id(verdict): verdict for verdict in verdicts}
+def _all_sent(verdicts: Sequence[Verdict]) -> bool:
+    distinct = dict(zip(map(id, verdicts), verdicts, strict=True))
     return all(verdict.outcome.sent for verdict in distinct.values())

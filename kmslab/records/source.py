@@ -20,7 +20,8 @@ from kmslab.many import many_of
 from kmslab.model import Record
 
 CHUNK_ROWS: Final = 1_000
-"""The most records in a chunk: what a batch looks at the keys again for (design, section 5)."""
+"""The most records in a chunk: what a batch looks at the keys again for (design, section 5). Of a
+file that takes its place at the end, and costs little to read, it may be twice as many."""
 
 Place = int | str
 """Where in a part a record is: the row of a file (from 1), the unique id in a table, as stored."""
@@ -142,7 +143,7 @@ def _all_none(_: Record) -> Mapping[str, Nothing]:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """At most CHUNK_ROWS records of one part in the source's order, and the place of each.
+    """Some records of one part in the source's order, about CHUNK_ROWS, and the place of each.
 
     A record has None for whatever holds nothing. Of one in this chunk `nothing` tells which of
     MOVED_FIELDS hold an empty text or are ABSENT; those that it does not name are what the record

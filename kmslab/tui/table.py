@@ -1,8 +1,8 @@
 """Records column by column: what the grid shows. A record is only made for who asks for one.
 
-A table is made of blocks of at most CHUNK_ROWS records. A block never changes, so that threads may
-look at it; a table only grows, and only on the event loop. Where keys or records have changed, a
-new table takes the place of the old one.
+A table is made of blocks, one for each chunk that was read. A block never changes, so that threads
+may look at it; a table only grows, and only on the event loop. Where keys or records have changed,
+a new table takes the place of the old one.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ against; the median of all rounds counts.
 
 Both are measured in seconds of the processor: a campaign waits for the disk at every chunk, and on
 a busy machine for its turn after it. The ratio of the seconds on the wall is told too, and that to
-calls with 1,000 blobs each, which have a durable audit for each chunk as a campaign has.
+calls with 1,000 blobs each, which have a durable audit for each, as a campaign has for a chunk.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def edit(
     with part.edit(output=output) as pass_:
         assert not pass_.immediate
         for chunk in pass_:
-            assert len(chunk.records) == len(chunk.places) <= 1000
+            assert len(chunk.records) == len(chunk.places) <= 2000
             changes = [c for c in map(change, chunk.records) if c is not None]
             assert list(pass_.write(changes)) == []
             made += changes

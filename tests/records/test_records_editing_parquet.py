@@ -170,14 +170,14 @@ def test_everything_else_is_kept(path: Path, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("text", TEXTS, ids=str)
 def test_text_keeps_its_type(path: Path, text: pa.DataType) -> None:
-    pq.write_table(orders(2_500, text), path, row_group_size=2_000)
+    pq.write_table(orders(3_000, text), path, row_group_size=2_500)
     schema = read(path).schema
-    edit(part_of(path), lambda record: new_blob(record) if record.row > 1_500 else None)
+    edit(part_of(path), lambda record: new_blob(record) if record.row > 2_000 else None)
     assert read(path).schema.equals(schema, check_metadata=True)
     blobs = read(path).column("ciphertext_blob").to_pylist()
-    assert blobs == ["A"] * 1_500 + ["NEW"] * 1_000
+    assert blobs == ["A"] * 2_000 + ["NEW"] * 1_000
     with pq.ParquetFile(path) as file:
-        assert [file.metadata.row_group(n).num_rows for n in range(2)] == [2_000, 500]
+        assert [file.metadata.row_group(n).num_rows for n in range(2)] == [2_500, 500]
         assert file.metadata.row_group(0).column(1).has_dictionary_page
 
 
