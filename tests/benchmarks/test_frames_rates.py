@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from time import perf_counter
+from uuid import UUID
 
 import matplotlib
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 import kmslab.frames  # noqa: F401  df.kms
 from kmslab import Lab
 from kmslab.analysis import rotation
+from kmslab.analysis.many_heads import many_heads
 from kmslab.analysis.simulate import Arrivals, Campaign, simulate
 
 ROWS = 1_000_000
@@ -58,6 +61,17 @@ def frame(lab: Lab) -> pd.DataFrame:
 
 def test_frame_inspection(lab: Lab, frame: pd.DataFrame, rate: Callable[..., float]) -> None:
     rate(lambda: frame.kms.inspect(lab), ROWS, 400_000)
+
+
+def test_inspection_of_ctyun_cloud_blobs(rate: Callable[..., float]) -> None:
+    names = [b64encode(b"&".join(2 * [str(UUID(int=n)).encode()])) for n in range(40)]
+    blobs = [
+        b64encode(b"0064" + names[n % 40] + os.urandom(16 * (1 + n % 3))).decode()
+        for n in range(100_000)
+    ]
+    column = pd.Series(blobs, dtype="string")
+    assert not many_heads(column, strict=True).errors
+    rate(lambda: many_heads(column, strict=True), len(blobs), 400_000)
 
 
 def test_frame_census_from_heads(lab: Lab, frame: pd.DataFrame, rate: Callable[..., float]) -> None:

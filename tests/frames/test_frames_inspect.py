@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from datetime import timedelta
 
 import pandas as pd
@@ -15,6 +16,9 @@ from kmslab.analysis.inventory import ADDED
 from kmslab.analysis.many_heads import many_heads
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
 from kmslab.inspection import inspect_many, read_headers
+
+NAMES = b"241ede22-6261-4617-9caf-10d89990516c&49ec76d7-cc4c-400e-9f19-f9001587ae0f"
+CTYUN_HEADER = b"0064" + b64encode(NAMES)
 
 DTYPES = {
     "provider": "category",
@@ -225,6 +229,26 @@ def test_many_heads_are_what_one_by_one_would_be(shared_world: World, data: st.D
             other.fingerprint[row],
             other.has_context[row],
         )
+
+
+@pytest.mark.parametrize(
+    ("data", "good"),
+    [
+        (CTYUN_HEADER + bytes(16), True),
+        (CTYUN_HEADER + b"...." + b"KML1" + bytes(8), True),  # the magic, but not where it counts
+        (CTYUN_HEADER[:-1] + b"." + bytes(16), False),  # one letter of the header's end is another
+        (CTYUN_HEADER + bytes(15), False),
+        (CTYUN_HEADER, False),
+    ],
+    ids=["blocks", "magic inside", "another end", "15 bytes", "no body"],
+)
+def test_a_ctyun_cloud_s_blobs_are_looked_at_together(data: bytes, good: bool) -> None:
+    text = b64encode(data).decode()
+    fine = b64encode(CTYUN_HEADER + b"b" * (len(data) - len(CTYUN_HEADER))).decode()
+    found = many_heads([fine, text, fine], strict=True)
+    one_by_one = inspect_many([fine, text, fine])
+    assert [found.errors.get(row) for row in range(3)] == one_by_one.error
+    assert (1 not in found.errors) is good
 
 
 def test_text_of_every_kind_is_text(shared_world: World) -> None:
