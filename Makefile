@@ -7,36 +7,23 @@ PYTEST := $(BIN)/pytest -q
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo tui test lint bench soak notebooks notebooks-check notebooks-open
-
-demo: .venv/.stamp
-	@$(BIN)/kmslab demo
-
-tui: .venv/.stamp
-	@$(BIN)/kmslab tui
-
+demo tui: .venv/.stamp
+	@$(BIN)/kmslab $@
 test: .venv/.stamp
 	@$(PYTEST) -n $(WORKERS) --dist worksteal
-
 lint: .venv/.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-
 bench: .venv/.stamp
 	@$(PYTEST) -n 0 tests/benchmarks --benchmark-only --benchmark-sort=name \
 	    --benchmark-columns=min,median,max,ops,rounds
-
 soak: .venv/.stamp
 	@KMSLAB_SOAK=1 $(PYTEST) -n $(WORKERS) --dist worksteal -m ""
-
 # Run all notebooks and write them as they come out; or only see that they still come out so.
-notebooks: .venv/.stamp
-	@$(BIN)/python notebooks/build.py
-
-notebooks-check: .venv/.stamp
-	@$(BIN)/python notebooks/build.py --check
-
+notebooks notebooks-check: .venv/.stamp
+	@$(BIN)/python notebooks/build.py $(if $(findstring check,$@),--check)
 notebooks-open: .venv/.stamp
 	@$(BIN)/python -m pip install -qq -c constraints.txt -e '.[notebooks]'
 	@$(BIN)/jupyter lab notebooks
