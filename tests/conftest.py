@@ -10,9 +10,11 @@ import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
+from sqlalchemy import Engine, create_engine
 
 from kmslab import Lab, ManualClock
 
@@ -53,6 +55,28 @@ def require() -> Callable[[str], str]:
         pytest.skip(missing)
 
     return path_of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_compiled_once() -> Iterator[None]:
+    """All labs share one dialect and what it has compiled.
+
+    SQLAlchemy takes longer to compile the statements of a lab than SQLite to run them all.
+    """
+    first = create_engine("sqlite://")
+    first.connect().close()  # so that the dialect knows its database
+    compiled: dict[object, object] = {}
+
+    def create(*arguments: Any, **options: Any) -> Engine:
+        engine = create_engine(*arguments, **options)
+        engine.dialect = first.dialect
+        engine.update_execution_options(compiled_cache=compiled)
+        return engine
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmslab.keystore.schema.create_engine", create)
+        yield
+    first.dispose()
 
 
 @pytest.fixture
