@@ -3,30 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cache
-from itertools import cycle
 from pathlib import Path
 
 import pytest
-from provider_clouds import BOTH, PAIRS, START, Cloud
+from provider_clouds import BOTH, START, Cloud
 
-from kmslab import Lab, ManualClock, crypto
-from kmslab.crypto import load_rsa_private, rsa_private_der
+from kmslab import Lab, ManualClock
 from kmslab.model import CTYUN, TENCENT
 
 
 @pytest.fixture(scope="module", autouse=True)
-def pairs_made_once() -> Iterator[None]:
-    """Every new pair is one of two that were made once, and each is checked once.
-
-    The one takes a tenth of a second, the other half as long.
-    """
-    made = cycle([rsa_private_der(load_rsa_private(pem.encode())) for pem in PAIRS])
-    load = cache(load_rsa_private)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(crypto, "generate_rsa_2048", lambda: next(made))
-        patch.setattr(crypto, "load_rsa_private", load)
-        yield
+def cheap_pairs(pairs_made_once: None) -> None:
+    """No test here is about the making of pairs."""
 
 
 @pytest.fixture
