@@ -8,7 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.schema import CreateTable
+
+from kmslab.keystore import schema
 
 
 def engines_alike() -> Callable[..., Engine]:
@@ -26,3 +29,19 @@ def engines_alike() -> Callable[..., Engine]:
         return engine
 
     return create
+
+
+class TablesAlike:
+    """The tables of a lab, whose statements are compiled for the first one."""
+
+    def __init__(self) -> None:
+        self._statements: list[str] = []
+
+    def create_all(self, connection: Connection, *, checkfirst: bool) -> None:
+        """Make all tables of a database that has none."""
+        assert not checkfirst
+        if not self._statements:
+            tables = schema.metadata.sorted_tables
+            self._statements = [str(CreateTable(t).compile(connection)) for t in tables]
+        for statement in self._statements:
+            connection.exec_driver_sql(statement)

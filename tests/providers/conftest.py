@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -17,17 +18,22 @@ def cheap_pairs(pairs_made_once: None) -> None:
     """No test here is about the making of pairs."""
 
 
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Names of folders, which are made when something is written there."""
+    base = tmp_path_factory.mktemp("clouds")
+    return (base / str(number) for number in count())
+
+
 @pytest.fixture
-def make_cloud(tmp_path: Path) -> Iterator[Callable[[str], Cloud]]:
+def make_cloud(folders: Iterator[Path]) -> Iterator[Callable[[str], Cloud]]:
     """Makes a provider of a lab of its own."""
     labs: list[Lab] = []
 
     def make(provider: str) -> Cloud:
         clock = ManualClock(START)
         labs.append(Lab.in_memory(clock=clock))
-        folder = tmp_path / str(len(labs))
-        folder.mkdir()
-        return Cloud(labs[-1], clock, provider, folder)
+        return Cloud(labs[-1], clock, provider, next(folders))
 
     yield make
     for lab in labs:
