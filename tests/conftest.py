@@ -9,20 +9,26 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from functools import cache
+from itertools import cycle
 from pathlib import Path
 
 import pytest
+from compiled_once import TablesAlike, engines_alike
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from hypothesis import HealthCheck, settings
 
-from kmslab import Lab, ManualClock
+from kmslab import Lab, ManualClock, crypto
+from kmslab.crypto import load_rsa_private, rsa_private_der
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 SOAK = os.environ.get("KMSLAB_SOAK") == "1"
+PAIRS = sorted((Path(__file__).parents[1] / "sample_data" / "inputs").glob("unsafe-rsa-*.pem"))
 PACKAGES = {"openssl": "openssl", "gcc": "gcc", "mount": "mount"}
 
 # No deadline: the machine may be busy, and a time says nothing of what is right.
 quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-settings.register_profile("small", max_examples=40, deadline=None, suppress_health_check=quiet)
+settings.register_profile("small", max_examples=25, deadline=None, suppress_health_check=quiet)
 settings.register_profile("soak", max_examples=2000, deadline=None, suppress_health_check=quiet)
 settings.load_profile("soak" if SOAK else "small")
 
@@ -53,6 +59,41 @@ def require() -> Callable[[str], str]:
         pytest.skip(missing)
 
     return path_of
+
+
+@pytest.fixture(scope="session", autouse=True)
+def statements_compiled_once() -> Iterator[None]:
+    """All labs of the run share what is compiled for the first."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmslab.keystore.schema.create_engine", engines_alike())
+        patch.setattr("kmslab.keystore.opening.metadata", TablesAlike())
+        yield
+
+
+@pytest.fixture(scope="session")
+def pairs() -> Iterator[bytes]:
+    """Two RSA pairs by turns, in DER."""
+    return cycle([rsa_private_der(load_rsa_private(pem.read_bytes())) for pem in PAIRS])
+
+
+@pytest.fixture(scope="session")
+def load_once() -> Callable[[bytes], RSAPrivateKey]:
+    """`load_rsa_private` that looks at each pair once."""
+    return cache(load_rsa_private)
+
+
+@pytest.fixture(scope="module")
+def pairs_made_once(
+    pairs: Iterator[bytes], load_once: Callable[[bytes], RSAPrivateKey]
+) -> Iterator[None]:
+    """Every new pair is one of two that were made once, and each is checked once.
+
+    The one takes a tenth of a second, the other half as long.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crypto, "generate_rsa_2048", lambda: next(pairs))
+        patch.setattr(crypto, "load_rsa_private", load_once)
+        yield
 
 
 @pytest.fixture

@@ -210,7 +210,7 @@ def _write_tables(
         credentials_digest=state.credentials_digest(()),
     )
     with engine.begin() as connection:
-        metadata.create_all(connection)
+        metadata.create_all(connection, checkfirst=False)
         writing.write_first(Change(connection, subkeys, lab, ()))
 
 

@@ -27,12 +27,17 @@ Row = TypeVar("Row")
 
 LAB_ROW = 1
 
-# Statements that every batch takes are made once. A boolean is read as a number, since 2 is as true
-# as 1.
+# Each statement is made once. A boolean is read as a number, since 2 is as true as 1.
 _LAB: Final = select(
     *(column for column in lab_table.c if column.name != "unsafe"),
     type_coerce(lab_table.c.unsafe, Integer).label("unsafe"),
 ).with_for_update()
+_SCHEMA: Final = select(lab_table.c.schema_version)
+_AUDIT_END: Final = select(func.max(audit_table.c.seq))
+_CREDENTIALS: Final = select(credentials_table).order_by(credentials_table.c.secret_id)
+_GENERATIONS: Final = select(keys_table.c.key_id, keys_table.c.generation)
+_KEYS: Final = select(keys_table)
+_VERSIONS: Final = select(versions_table).order_by(versions_table.c.key_id, versions_table.c.number)
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +116,7 @@ def read_lab(connection: Connection) -> tuple[LabRow, object]:
 
 def check_schema(connection: Connection) -> None:
     """SchemaMismatch where a newer kmslab has made or migrated the lab."""
-    found = connection.execute(select(lab_table.c.schema_version)).scalars().all()
+    found = connection.execute(_SCHEMA).scalars().all()
     for version in found:
         if isinstance(version, int) and version > SCHEMA_VERSION:
             raise SchemaMismatch(
@@ -122,7 +127,7 @@ def check_schema(connection: Connection) -> None:
 
 def check_audit_end(connection: Connection, row: LabRow) -> None:
     """TamperedLab where the audit log goes on after the end that the lab row names."""
-    last = connection.execute(select(func.max(audit_table.c.seq))).scalar_one()
+    last = connection.execute(_AUDIT_END).scalar_one()
     if last is not None and (not isinstance(last, int) or last > row.audit_seq):
         raise TamperedLab("the lab's own row was replayed, or an audit row was added")
 
@@ -135,8 +140,7 @@ def check_lab(subkeys: Subkeys, row: LabRow, mac: object) -> None:
 
 def read_credentials(connection: Connection, row: LabRow) -> tuple[CredentialRow, ...]:
     """Every credential; TamperedLab where they are not what the lab row says."""
-    query = select(credentials_table).order_by(credentials_table.c.secret_id)
-    rows = connection.execute(query).mappings()
+    rows = connection.execute(_CREDENTIALS).mappings()
     found = tuple(_typed(CredentialRow, columns) for columns in rows)
     if not same_mac(credentials_digest(found), row.credentials_digest):
         raise TamperedLab("a credential was changed, added or deleted by something else")
@@ -145,7 +149,7 @@ def read_credentials(connection: Connection, row: LabRow) -> tuple[CredentialRow
 
 def read_generations(connection: Connection, row: LabRow) -> dict[str, int]:
     """Every key's generation; TamperedLab where the set is not what the lab row says."""
-    found = connection.execute(select(keys_table.c.key_id, keys_table.c.generation))
+    found = connection.execute(_GENERATIONS)
     generations = {str(key_id): generation for key_id, generation in found}
     typed = all(isinstance(generation, int) for generation in generations.values())
     if not typed or not same_mac(keys_digest(generations), row.keys_digest):
@@ -158,8 +162,7 @@ def read_units(
 ) -> list[tuple[KeyRow, tuple[VersionRow, ...]]]:
     """The keys of these ids (None: all) with their versions, each unit checked."""
     wanted = None if key_ids is None else list(key_ids)
-    keys = select(keys_table)
-    versions = select(versions_table).order_by(versions_table.c.key_id, versions_table.c.number)
+    keys, versions = _KEYS, _VERSIONS
     if wanted is not None:
         keys = keys.where(keys_table.c.key_id.in_(wanted))
         versions = versions.where(versions_table.c.key_id.in_(wanted))

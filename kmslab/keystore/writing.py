@@ -30,9 +30,17 @@ from kmslab.keystore.units import (
     version_columns,
 )
 
-# What every batch executes is made once: SQLAlchemy takes longer to make it than SQLite to run it.
+# What is executed often is made once: SQLAlchemy takes longer to make it than SQLite to run it.
 _UPDATE_LAB: Final = update(lab_table)
 _INSERT_AUDIT: Final = insert(audit_table)
+_INSERT_KEY: Final = insert(keys_table)
+_UPDATE_KEY: Final = update(keys_table).where(keys_table.c.key_id == bindparam("of_key"))
+_INSERT_VERSION: Final = insert(versions_table)
+_UPDATE_VERSION: Final = (
+    update(versions_table)
+    .where(versions_table.c.key_id == bindparam("of_key"))
+    .where(versions_table.c.version_id == bindparam("of_version"))
+)
 
 
 def write(
@@ -58,7 +66,7 @@ def write(
 def write_first(change: Change) -> None:
     """Write the lab row of a lab that is being made."""
     columns = {**state.lab_columns(change.lab), "mac": state.lab_mac(change.subkeys, change.lab)}
-    change.connection.execute(insert(lab_table).values(id=state.LAB_ROW, **columns))
+    change.connection.execute(insert(lab_table), {"id": state.LAB_ROW, **columns})
 
 
 def _write_units(change: Change, units: Mapping[str, Unit]) -> None:
@@ -78,21 +86,17 @@ def _write_unit(
     execute = change.connection.execute
     columns = {**key_columns(row), "mac": unit_mac(change.subkeys, row, versions)}
     if old is None:
-        execute(insert(keys_table).values(columns))
+        execute(_INSERT_KEY, columns)
     else:
-        execute(update(keys_table).where(keys_table.c.key_id == row.key_id).values(columns))
+        execute(_UPDATE_KEY, {"of_key": row.key_id, **columns})
     before = {v.version_id: v for v in old.versions} if old else {}
     made = [version_columns(v) for v in versions if v.version_id not in before]
     if made:
-        execute(insert(versions_table), made)
+        execute(_INSERT_VERSION, made)
     for version in versions:
         if version.version_id in before and before[version.version_id] is not version:
-            execute(
-                update(versions_table)
-                .where(versions_table.c.key_id == row.key_id)
-                .where(versions_table.c.version_id == version.version_id)
-                .values(version_columns(version))
-            )
+            of = {"of_key": row.key_id, "of_version": version.version_id}
+            execute(_UPDATE_VERSION, {**of, **version_columns(version)})
 
 
 def _write_credentials(change: Change) -> None:

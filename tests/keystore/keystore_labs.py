@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import base64
+import json
 import os
 import shutil
 import signal
@@ -13,11 +14,11 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from functools import cache
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import kmslab
 from kmslab import Lab
@@ -96,25 +97,13 @@ def key_of(lab: Lab, key_id: str) -> Key:
 
 def environment(**more: str) -> dict[str, str]:
     """What a process needs to find kmslab."""
-    paths = [str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])]
+    paths = [str(SOURCE), str(SOURCE / "tests"), *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **more}
-
-
-def python(script: str, *args: object, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in a process of its own."""
-    return subprocess.run(
-        [sys.executable, "-W", "error", "-c", script, *map(str, args)],
-        env=environment(**more),
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 @cache
 def _nursery() -> str:
-    """The socket of a process that has kmslab loaded, and forks a servant for each connection."""
+    """The socket of a process that has kmslab loaded, and forks one for each connection."""
     place = str(Path(tempfile.mkdtemp()) / "servants")
     process = subprocess.Popen(
         [sys.executable, "-W", "error", str(SERVANT), place],
@@ -131,6 +120,43 @@ def _nursery() -> str:
 
     atexit.register(end)
     return place
+
+
+class Program:
+    """A script in a process of its own, which had kmslab loaded when it began."""
+
+    def __init__(self, script: str, *args: object, stdout: IO[bytes], stderr: IO[bytes]) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._socket.settimeout(120)
+        self._socket.connect(_nursery())
+        self._answers = self._socket.makefile("r", encoding="utf-8")
+        socket.send_fds(self._socket, [b"!"], [stdout.fileno(), stderr.fileno()])
+        self._socket.sendall(json.dumps([script, *map(str, args)]).encode() + b"\n")
+        self._process = int(self._answers.readline())
+
+    def kill(self) -> None:
+        """End it at once."""
+        os.kill(self._process, signal.SIGKILL)
+
+    def wait(self) -> int:
+        """Its exit code, once it has ended."""
+        with self._socket, self._answers:
+            return int(self._answers.readline())
+
+
+def python(script: str, *args: object) -> subprocess.CompletedProcess[str]:
+    """Run a script in a process of its own, until it and what it has forked have ended."""
+    with ExitStack() as stack:
+        readers, writers = [], []
+        for _ in range(2):
+            reading, writing = os.pipe()
+            readers.append(stack.enter_context(os.fdopen(reading)))
+            writers.append(stack.enter_context(os.fdopen(writing, "wb")))
+        program = Program(script, *args, stdout=writers[0], stderr=writers[1])
+        for writer in writers:
+            writer.close()
+        said = [reader.read() for reader in readers]
+        return subprocess.CompletedProcess(script, program.wait(), *said)
 
 
 class Servant:

@@ -1,23 +1,31 @@
-"""Other processes on a lab: read commands, one a line, and say what came of each.
+"""Other processes on a lab, forked from one that has kmslab loaded.
 
-Listens on a socket, and forks a process for each connection, which is given the lab's path, says
-its own process id, and closes the lab where its input ends.
+Listens on a socket, and forks a process for each connection. A servant is given the lab's path,
+says its own process id, reads commands, one a line, says what came of each, and closes the lab
+where its input ends. A program is announced by "!", which comes with where it writes; it is given
+its script and arguments, its process id is said, and at its end its exit code.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
 import sys
 from collections.abc import Callable
 
+from compiled_once import engines_alike
+
 from kmslab import Lab
 from kmslab.errors import KmslabError
+from kmslab.keystore import schema
 
 
-def main(place: str) -> None:
+def main(place: str) -> list[str]:
+    """Serve until killed; in a process that is to be a program, gives its script and arguments."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    warm_up()
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listening:
         listening.bind(place)
         listening.listen()
@@ -27,8 +35,41 @@ def main(place: str) -> None:
             with connection:
                 if os.fork() == 0:
                     listening.close()
+                    if connection.recv(1, socket.MSG_PEEK) == b"!":
+                        return program(connection)
                     serve(connection)
                     os._exit(0)
+
+
+def warm_up() -> None:
+    """Have what every lab needs loaded and compiled."""
+    schema.create_engine = engines_alike()  # type: ignore[assignment]
+    with Lab.in_memory() as lab:
+        kms = lab.tencent()
+        key_id = kms.create_key("orders").key_id
+        kms.decrypt(kms.encrypt(key_id, b"plain"))
+        lab.rotate(key_id)
+        lab.audit.verify()
+
+
+def program(connection: socket.socket) -> list[str]:
+    """Returns in the process that is to be the program; the one that waits for it ends here."""
+    _, outputs, _, _ = socket.recv_fds(connection, 1, 2)
+    with connection.makefile() as lines:
+        content: list[str] = json.loads(lines.readline())
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if child:
+        connection.sendall(f"{child}\n".encode())
+        for output in outputs:
+            os.close(output)
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        connection.sendall(f"{code}\n".encode())
+        os._exit(0)
+    for number, output in enumerate(outputs, 1):
+        os.dup2(output, number)
+        os.close(output)
+    return content
 
 
 def serve(connection: socket.socket) -> None:
@@ -82,4 +123,6 @@ COMMANDS: dict[str, Callable[..., str | None]] = {
 }
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    script, *arguments = main(sys.argv[1])
+    sys.argv = ["-c", *arguments]
+    exec(compile(script, "-c", "exec"), {"__name__": "__main__"})

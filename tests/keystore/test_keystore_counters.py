@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
-import subprocess
+import signal
 import sys
 import threading
 import warnings
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from keystore_labs import Servant, environment, key_of, python, rows
+from keystore_labs import Program, Servant, key_of, python, rows
 
 from kmslab import Lab
 from kmslab.errors import EncryptionCountWarning, EncryptionLimitReached
@@ -90,13 +91,17 @@ def test_killed_in_the_middle_of_it(lab: Lab, lab_path: Path, soak: bool) -> Non
     lab.close()
     made = 0
     for _ in range(30 if soak else 2):
-        command = [sys.executable, "-c", KILLED_WHILE_COUNTING, str(lab_path), key]
-        with subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE) as process:
-            assert process.stdout is not None
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as stdout:
+            with os.fdopen(writing, "wb") as pipe:
+                counting = Program(
+                    KILLED_WHILE_COUNTING, lab_path, key, stdout=pipe, stderr=sys.__stderr__.buffer
+                )
             for _ in range(random.randrange(1, 300)):
-                process.stdout.readline()
-            process.kill()
-            last = process.stdout.read().splitlines(keepends=True)
+                stdout.readline()
+            counting.kill()
+            last = stdout.read().splitlines(keepends=True)
+        assert counting.wait() == -signal.SIGKILL
         printed = [line for line in last if line.endswith(b"\n")]
         made += int(printed[-1]) if printed else 0
         assert stored(lab_path) >= made

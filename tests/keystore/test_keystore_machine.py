@@ -366,5 +366,5 @@ class LabMachine(RuleBasedStateMachine):
 
 TestLabMachine = LabMachine.TestCase
 TestLabMachine.settings = settings(
-    max_examples=settings.default.max_examples // 2, stateful_step_count=25
+    max_examples=settings.default.max_examples // 3, stateful_step_count=25
 )

@@ -752,7 +752,7 @@ def fuzz(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield Fuzz(Cloud(lab, clock, request.param, tmp_path_factory.mktemp("fuzz")))
 
 
-@settings(max_examples=settings.default.max_examples * 5)
+@settings(max_examples=settings.default.max_examples * 4)
 @given(choice=st.data())
 def test_whatever_is_sent_an_envelope_comes_back(fuzz: Fuzz, choice: st.DataObject) -> None:
     cloud = fuzz.cloud

@@ -133,13 +133,17 @@ def test_two_blobs_of_one_plaintext_differ(cloud: Cloud) -> None:
 @pytest.mark.parametrize("provider", BOTH)
 @pytest.mark.parametrize("spec", SYMMETRIC)
 def test_lengths_follow_the_law(
-    make_cloud: Callable[[str], Cloud], provider: str, spec: KeySpec
+    make_cloud: Callable[[str], Cloud], provider: str, spec: KeySpec, soak: bool
 ) -> None:
-    """Tencent's blobs are as long as the cloud's to the byte, for every length there is."""
+    """Tencent's blobs are as long as the cloud's to the byte, for every length there is.
+
+    What a length comes to hangs on its blocks of 16 and of 3, so that 48 of them say it all.
+    """
     cloud = make_cloud(provider)
     key, other = cloud.create(spec), cloud.create(spec)
-    step = 1 if spec is KeySpec.AES_256 else 97
-    for size in range(1, MOST_BYTES[provider] + 1, step):
+    sizes = range(1, MOST_BYTES[provider] + 1)
+    few = {*sizes[:50], *sizes[-50:], *sizes[::97]}
+    for size in sizes if soak else sorted(few):
         blob = cloud.kms.encrypt(key.key_id, bytes(size))
         if cloud.tencent:
             s1, s2, s3 = blob.split("-k-")
