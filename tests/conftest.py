@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from command_line import Warm, warmed
 from hypothesis import HealthCheck, settings
 
 from kmslab import Lab, ManualClock
@@ -53,6 +54,13 @@ def require() -> Callable[[str], str]:
         pytest.skip(missing)
 
     return path_of
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Runs the command line in processes of its own."""
+    with warmed(tmp_path_factory.mktemp("warm") / "socket") as found:
+        yield found
 
 
 @pytest.fixture
