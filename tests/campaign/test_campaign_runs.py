@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from campaign_data import (
+    CHUNK,
     MANY_TWENTIES,
     RECORDS,
     TWENTIES,
@@ -304,7 +305,7 @@ def _pair_ids() -> set[str]:
 
 class TestStopAndResume:
     @pytest.fixture
-    def records(self) -> int:
+    def records(self, small_chunks: None) -> int:
         return TWO_CHUNKS
 
     def test_stopped_after_a_chunk_and_resumed(
@@ -321,7 +322,7 @@ class TestStopAndResume:
                 chunks.append(told)
 
         with pytest.raises(
-            CampaignInterrupted, match=r"stopped after (1,000|340) records"
+            CampaignInterrupted, match=rf"stopped after ({CHUNK:,}|{TWO_CHUNKS // 3}) records"
         ) as stopped:
             run(ground, spec, watch=Watch(progress, stop))
         with pytest.raises(CampaignState, match="is not finished: resume it"):

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 Run = Callable[..., "Result"]
 """Run the command line with these arguments; `stdin=` and variables of the environment by name."""
 
-ROOT = Path(__file__).parents[2]
-
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -97,7 +95,7 @@ class Warm:
 @contextmanager
 def warmed(path: Path) -> Iterator[Warm]:
     """A process that has everything loaded, listening at this path."""
-    settings = {"PYTHONPATH": str(ROOT), "OPENBLAS_NUM_THREADS": "1"}
+    settings = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OPENBLAS_NUM_THREADS": "1"}
     with subprocess.Popen(
         [sys.executable, warm.__file__, "serve", str(path)],
         stdin=subprocess.PIPE,

@@ -84,7 +84,7 @@ def _serve(path: str) -> None:
     print("ready", flush=True)
     while True:
         if sys.stdin in select.select([listener, sys.stdin], [], [])[0]:
-            for pid in running:
+            for pid in list(running):
                 os.kill(pid, signal.SIGKILL)
             sys.exit()
         told, _ = listener.accept()
@@ -161,7 +161,7 @@ def _load() -> None:
     modules += ["cli.campaign_shown", "cli.campaign_steps", "cli.data_calls", "cli.key_calls"]
     modules += ["campaign.closing", "campaign.proof", "campaign.rendering", "campaign.retire"]
     modules += ["campaign.run", "campaign.undo", "demo", "keystore.bundle", "server.app"]
-    modules += ["records.csv_file", "server.clients", "server.running"]
+    modules += ["records.parquet", "server.clients", "server.running"]
     for each in modules:
         import_module(f"kmslab.{each}")
     Lab.in_memory().close()
