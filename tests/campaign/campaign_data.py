@@ -33,7 +33,7 @@ COLUMNS = (
 )
 Row = dict[str, str | None]
 
-TWENTIES = 6
+TWENTIES = 3
 RECORDS = 20 * TWENTIES
 """What a test has, unless it says otherwise."""
 
