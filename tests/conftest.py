@@ -56,13 +56,6 @@ def require() -> Callable[[str], str]:
     return path_of
 
 
-@pytest.fixture(scope="session")
-def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
-    """Runs the command line in processes of its own."""
-    with warmed(tmp_path_factory.mktemp("warm") / "socket") as found:
-        yield found
-
-
 @pytest.fixture
 def manual_clock() -> ManualClock:
     """A clock that moves only when told to."""
@@ -96,3 +89,10 @@ def memory_lab(manual_clock: ManualClock) -> Iterator[Lab]:
     """A lab in memory, on the manual clock."""
     with Lab.in_memory(clock=manual_clock) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Runs the command line in processes of its own."""
+    with warmed(tmp_path_factory.mktemp("warm") / "socket") as found:
+        yield found

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from campaign_data import World, make_keys, make_rows, write_csv
 from command_line import Run
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
 from kmslab import crypto
@@ -30,6 +31,14 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("KMSLAB_") and name not in ("KMSLAB_REQUIRE_ALL", "KMSLAB_SOAK"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once() -> Iterator[None]:
+    """The tree of commands is the same in every test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(get_command))
+        yield
 
 
 @pytest.fixture(autouse=True)
