@@ -14,6 +14,7 @@ from itertools import cycle
 from pathlib import Path
 
 import pytest
+from command_line import Warm, warmed
 from compiled_once import TablesAlike, engines_alike
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from hypothesis import HealthCheck, settings
@@ -129,3 +130,10 @@ def memory_lab(manual_clock: ManualClock) -> Iterator[Lab]:
     """A lab in memory, on the manual clock."""
     with Lab.in_memory(clock=manual_clock) as made:
         yield made
+
+
+@pytest.fixture(scope="session")
+def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warm]:
+    """Runs the command line in processes of its own."""
+    with warmed(tmp_path_factory.mktemp("warm") / "socket") as found:
+        yield found

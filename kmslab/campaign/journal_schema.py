@@ -56,9 +56,9 @@ def make(path: Path, facts: Mapping[str, Any]) -> None:
         try:
             with closing(connect(fresh)) as database:
                 database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-                database.executescript(_SCHEMA)
-                database.execute(f"PRAGMA user_version = {FORMAT}")
+                database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT};")
                 database.executemany(PUT_FACT, fact_rows(facts))
+                database.execute("COMMIT")
             os.link(fresh, path)  # a rename would take the place of another campaign's journal
         finally:
             fresh.unlink()

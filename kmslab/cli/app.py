@@ -9,6 +9,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib import import_module
 from io import TextIOWrapper
 from typing import Annotated, Any, Final
@@ -45,12 +46,17 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
 }
 
 
+@cache
+def _command(name: str) -> Any:
+    found = get_command(import_module(f"kmslab.cli.{COMMANDS[name][0]}").app)
+    return found.commands.get(name, found) if isinstance(found, TyperGroup) else found
+
+
 class LazyCommands(Mapping[str, Any]):
-    """The commands by name, each imported when it is asked for."""
+    """The commands by name, each imported and made when it is first asked for."""
 
     def __getitem__(self, name: str) -> Any:
-        found = get_command(import_module(f"kmslab.cli.{COMMANDS[name][0]}").app)
-        return found.commands.get(name, found) if isinstance(found, TyperGroup) else found
+        return _command(name)
 
     def __iter__(self) -> Iterator[str]:
         return iter(COMMANDS)

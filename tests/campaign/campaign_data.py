@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -32,13 +33,17 @@ COLUMNS = (
 )
 Row = dict[str, str | None]
 
-TWENTIES = 6
+TWENTIES = 3
 RECORDS = 20 * TWENTIES
 """What a test has, unless it says otherwise."""
 
-MANY_TWENTIES = 51
+CHUNK_TWENTIES = 50 if os.environ.get("KMSLAB_SOAK") == "1" else 2
+CHUNK = 20 * CHUNK_TWENTIES
+"""How many records a chunk has where a test is about chunks: few, so that it is quick."""
+
+MANY_TWENTIES = CHUNK_TWENTIES + 1
 TWO_CHUNKS = 20 * MANY_TWENTIES
-"""What it has where it is about chunks."""
+"""What a test has then."""
 
 # From Tencent's public documentation (its ReEncrypt page): a cloud's own blob.
 CLOUD_BLOB = (

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from campaign_data import Row
 
-from kmslab import Lab
 from kmslab.model import Record
+from kmslab.providers.base import Providers
 
 
-def plaintexts(lab: Lab, rows: list[Row]) -> dict[str, bytes | None]:
+def plaintexts(lab: Providers, rows: list[Row]) -> dict[str, bytes | None]:
     """What each record opens to, None where it does not. Equal ones are opened once."""
     found: dict[str, bytes | None] = {}
     for provider in lab.providers():

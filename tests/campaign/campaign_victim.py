@@ -1,32 +1,29 @@
-"""A process that runs campaigns in children of its own, so that a test can kill them.
+"""What a campaign does that a test kills, in a process that the test started for it.
 
-Started once, since starting Python takes longer than a campaign. It reads lines of JSON: the source
-and the state folder; a child runs the campaign, and its pid is answered, then its exit status. Told
-a step of STEPS, the child kills itself there.
+Told a step of STEPS, it kills itself there.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import signal
-import sys
-import warnings
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from importlib import import_module
+from typing import Any, NoReturn
+
+from campaign_data import CHUNK
 
 from kmslab import Lab, ManualClock
 from kmslab.campaign.closing import close
 from kmslab.campaign.run import Ground, run
 from kmslab.campaign.state import State
 from kmslab.campaign.undo import undo
-from kmslab.records.opening import open_source
 from kmslab.records.spec import SourceSpec
 
-warnings.simplefilter("ignore", DeprecationWarning)  # of forks with threads
-
+CHUNKING = [f"kmslab.records.{name}" for name in ("text", "parquet", "sql_rows", "sql_edit")]
+"""Where it is said how many records a chunk has."""
 
 _EDITS = ("text._TextEdit", "parquet._ParquetEdit", "sql_edit.TableEdit")
 
@@ -52,7 +49,7 @@ def die_at(step: str) -> None:
     for owner in owners:
         module, _, kind = owner.partition(".")
         package = "campaign" if module == "journal" else "records"
-        found = getattr(__import__(f"kmslab.{package}.{module}", fromlist=[kind]), kind)
+        found = getattr(import_module(f"kmslab.{package}.{module}"), kind)
         setattr(found, name, _dying(getattr(found, name), calls, number, after=after))
 
 
@@ -71,38 +68,23 @@ def _dying(
     return called
 
 
-def campaign(lab_path: str, job: dict[str, str]) -> None:
-    if "step" in job:
-        die_at(job["step"])
-    clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
-    with Lab.open(lab_path, clock=clock) as lab:
-        ground = Ground(lab, State.of(None, job["state"]), clock)
-        if "undo" in job:
-            undo(ground, job["undo"])
-        elif "close" in job:
-            close(ground, job["close"])
-        else:
-            run(ground, SourceSpec(job["location"], table=job["table"] or None))
-
-
-def main() -> None:
-    # What is loaded once here need not be loaded in each child.
-    for module in ("pyarrow.parquet", "kmslab.records.sql", "kmslab.records.parquet"):
-        __import__(module)
-    open_source(SourceSpec(sys.argv[2]))
-    for line in sys.stdin:
-        child = os.fork()
-        if child == 0:
-            try:
-                campaign(sys.argv[1], json.loads(line))
-            except BaseException as error:
-                print(repr(error), file=sys.stderr, flush=True)
-                os._exit(1)
-            os._exit(0)
-        print(child, flush=True)
-        print(os.waitpid(child, 0)[1], flush=True)
-
-
-if __name__ == "__main__":
-    assert Path(sys.argv[1]).is_dir()
-    main()
+def campaign(job: dict[str, Any]) -> NoReturn:
+    """Do a job in this process, and end it."""
+    try:
+        for module in CHUNKING:
+            import_module(module).CHUNK_ROWS = CHUNK  # type: ignore[attr-defined]
+        if "step" in job:
+            die_at(job["step"])
+        clock = ManualClock(datetime(2026, 1, 1, tzinfo=UTC))
+        with Lab.open(job["lab"], clock=clock) as lab:
+            ground = Ground(lab, State.of(None, job["state"]), clock)
+            if "undo" in job:
+                undo(ground, job["undo"])
+            elif "close" in job:
+                close(ground, job["close"])
+            else:
+                run(ground, SourceSpec(job["location"], table=job["table"] or None))
+    except BaseException:
+        traceback.print_exc()
+        os._exit(1)
+    os._exit(0)

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from campaign_data import RECORDS, WRITERS, World, make_keys, make_rows
+from campaign_data import CHUNK, RECORDS, WRITERS, World, make_keys, make_rows
+from campaign_victim import CHUNKING
 
 from kmslab import Lab, ManualClock
 from kmslab.campaign.run import Ground
@@ -38,6 +39,13 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], World]:
 def records() -> int:
     """How many records the world of a test has; where more are needed, this is overridden."""
     return RECORDS
+
+
+@pytest.fixture
+def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chunk of a source has no more than `CHUNK` records."""
+    for module in CHUNKING:
+        monkeypatch.setattr(f"{module}.CHUNK_ROWS", CHUNK)
 
 
 @pytest.fixture

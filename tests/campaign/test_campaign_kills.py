@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +15,7 @@ import pytest
 from campaign_data import TWO_CHUNKS, WRITERS, World, read_rows
 from campaign_sources import plaintexts
 from campaign_victim import STEPS
+from command_line import Command, Warm
 
 from kmslab import Lab
 from kmslab.campaign.closing import campaigns, close
@@ -29,41 +27,24 @@ from kmslab.records.spec import SourceSpec
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """The process whose children are killed."""
+    """Starts the processes that are killed, each with a job on one lab."""
 
-    process: subprocess.Popen[str]
+    warm: Warm
+    lab: Path
 
-    def start(self, job: dict[str, str]) -> int:
-        """Start a campaign; the pid of the child that runs it."""
-        assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(job) + "\n")
-        self.process.stdin.flush()
-        return int(self._line())
-
-    def status(self) -> int:
-        """How the child ended."""
-        return int(self._line())
-
-    def _line(self) -> str:
-        assert self.process.stdout is not None
-        return self.process.stdout.readline()
+    def start(self, job: dict[str, str]) -> Command:
+        work = f"import campaign_victim; campaign_victim.campaign({job | {'lab': str(self.lab)}})"
+        return self.warm.start([], None, None, 2, before=work)
 
 
 @pytest.fixture
-def records() -> int:
+def records(small_chunks: None) -> int:
     return TWO_CHUNKS
 
 
 @pytest.fixture
-def victim(world: World, tmp_path: Path) -> Iterator[Victim]:
-    warm = WRITERS["csv"](tmp_path / "warm", [])
-    command = [sys.executable, str(Path(__file__).parent / "campaign_victim.py"), str(world.path)]
-    with subprocess.Popen(
-        [*command, warm.location], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
-        yield Victim(process)
-        assert process.stdin is not None
-        process.stdin.close()
+def victim(warm: Warm, world: World) -> Victim:
+    return Victim(warm, world.path)
 
 
 RUN_STEPS = [name for name in STEPS if "erased" not in name and "rewritten" not in name]
@@ -80,8 +61,7 @@ def moments(soak: bool) -> list[float]:
 
 def timed(victim: Victim, job: dict[str, str]) -> float:
     started = time.perf_counter()
-    victim.start(job)
-    assert victim.status() == 0
+    assert victim.start(job).wait() == 0
     return time.perf_counter() - started
 
 
@@ -89,13 +69,12 @@ def kill_at(victim: Victim, job: dict[str, str], delay: float) -> None:
     child = victim.start(job)
     time.sleep(delay)
     with suppress(ProcessLookupError):  # it was done already
-        os.kill(child, signal.SIGKILL)
-    victim.status()
+        os.kill(child.pid, signal.SIGKILL)
+    child.wait()
 
 
 def kill_in(victim: Victim, job: dict[str, str], step: str) -> None:
-    victim.start(job | {"step": step})
-    assert os.WTERMSIG(victim.status()) == signal.SIGKILL, step
+    assert victim.start(job | {"step": step}).wait() == -signal.SIGKILL, step
 
 
 @dataclass(frozen=True, slots=True)

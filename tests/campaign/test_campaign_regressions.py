@@ -38,7 +38,11 @@ def only(rows: list[dict[str, str | None]], kind: range) -> list[dict[str, str |
 def stale(world: World) -> list[dict[str, str | None]]:
     """1,000 and more records that a campaign would change, all of one key, no contexts."""
     rows = [row for at, row in enumerate(world.rows) if at % 20 in (0, 5, 19)]
-    return [row | {"record_id": f"{n}-{row['record_id']}"} for n in range(60) for row in rows]
+    return [
+        row | {"record_id": f"{n}-{row['record_id']}"}
+        for n in range(1_020 // len(rows))
+        for row in rows
+    ]
 
 
 def test_a_journalled_blob_of_a_dead_key_is_not_written(

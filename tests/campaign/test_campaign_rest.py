@@ -21,7 +21,7 @@ from kmslab.records.spec import SourceSpec
 
 
 @pytest.fixture
-def records() -> int:
+def records(small_chunks: None) -> int:
     return TWO_CHUNKS
 
 

@@ -11,7 +11,16 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from campaign_data import MANY_TWENTIES, TWO_CHUNKS, World, read_rows, write_csv, write_table
+from campaign_data import (
+    CHUNK,
+    CHUNK_TWENTIES,
+    MANY_TWENTIES,
+    TWO_CHUNKS,
+    World,
+    read_rows,
+    write_csv,
+    write_table,
+)
 from campaign_sources import plaintexts
 
 from kmslab import Lab
@@ -43,7 +52,7 @@ def whole_table(spec: SourceSpec) -> list[tuple[object, ...]]:
 
 
 @pytest.fixture
-def records() -> int:
+def records(small_chunks: None) -> int:
     return TWO_CHUNKS
 
 
@@ -64,18 +73,19 @@ class TestTheApplicationGoesOn:
         """It re-encrypts one, gives one another value, and removes one, before their turn comes."""
         database = sqlite3.connect(table.location.removeprefix("sqlite:///"))
         own = lab.tencent().encrypt(world.keys.orders, b"newer")
+        first, last = f"rec-{CHUNK:07}", f"rec-{TWO_CHUNKS - 1:07}"
 
         def act() -> None:
             with database:
                 sql = "UPDATE secrets SET ciphertext_blob = ? WHERE record_id = ?"
-                database.execute(sql, (own, "rec-0001000"))
-                database.execute("DELETE FROM secrets WHERE record_id = 'rec-0001019'")
+                database.execute(sql, (own, first))
+                database.execute("DELETE FROM secrets WHERE record_id = ?", (last,))
 
         with closing(database):
             report = run(ground, table, watch=at_first_chunk(act))
         rows = {row["record_id"]: row for row in read_rows(table)}
-        assert rows["rec-0001000"]["ciphertext_blob"] == own
-        assert "rec-0001019" not in rows
+        assert rows[first]["ciphertext_blob"] == own
+        assert last not in rows
         assert report.results.lost == 0  # they were read after they had changed
         assert sum(Counter(vars_of(report)).values()) == TWO_CHUNKS - 1
 
@@ -141,13 +151,13 @@ class TestKeys:
         report = run(
             ground, table, watch=at_first_chunk(lambda: kms.disable_key(world.keys.billing))
         )
-        assert report.results.re_encrypted == 3 * 50 + 6 * MANY_TWENTIES
+        assert report.results.re_encrypted == 3 * CHUNK_TWENTIES + 6 * MANY_TWENTIES
         assert report.census_after is not None
         blocked = (report.outcomes_after or {})[Outcome.BLOCKED]
         assert blocked == 2 * MANY_TWENTIES + 4 * MANY_TWENTIES
         kms.enable_key(world.keys.billing)
         again = run(ground, table)
-        assert again.results.re_encrypted == 3 * (MANY_TWENTIES - 50)
+        assert again.results.re_encrypted == 3 * (MANY_TWENTIES - CHUNK_TWENTIES)
 
     def test_a_rotation_meanwhile_is_followed(
         self, ground: Ground, table: SourceSpec, lab: Lab, world: World
@@ -162,7 +172,7 @@ class TestKeys:
         }
         # The first chunk is on the version that was primary then; what came later on the next one,
         # and of the records on the one before none was left behind.
-        assert on == {2: 4 * 50, 3: 4 * (MANY_TWENTIES - 50)}
+        assert on == {2: 4 * CHUNK_TWENTIES, 3: 4 * (MANY_TWENTIES - CHUNK_TWENTIES)}
 
 
 class TestProviders:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from campaign_data import TWO_CHUNKS, World
+from campaign_data import CHUNK, TWO_CHUNKS, World
 
 from kmslab.campaign.plan import Options
 from kmslab.campaign.proof import verify
@@ -20,7 +20,7 @@ from kmslab.records.spec import SourceSpec
 
 
 @pytest.fixture
-def records() -> int:
+def records(small_chunks: None) -> int:
     return TWO_CHUNKS
 
 
@@ -51,7 +51,7 @@ def test_a_look_is_watched_and_stopped(
     seen: list[Progress] = []
     LOOKS[doing](ground, campaign_id, Watch(seen.append))
     assert {each.doing for each in seen} == {doing}
-    assert [each.rows for each in seen] == [1_000, TWO_CHUNKS]
+    assert [each.rows for each in seen] == [CHUNK, TWO_CHUNKS]
     with pytest.raises(CampaignInterrupted, match=f"stopped while {doing}; nothing was changed"):
         LOOKS[doing](ground, campaign_id, Watch(stop=lambda: True))
 

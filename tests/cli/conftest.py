@@ -5,15 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from functools import cache, partial
+from itertools import cycle
 from pathlib import Path
 
 import pytest
 from campaign_data import World, make_keys, make_rows, write_csv
 from command_line import Run
+from typer.main import get_command
 from typer.testing import CliRunner, Result
 
+from kmslab import crypto
 from kmslab.cli.app import app
+from kmslab.crypto import Argon2Parameters, load_rsa_private, rsa_private_der
+from kmslab.keystore import bundle, root
 from kmslab.lab import Lab
+
+SAMPLE_INPUTS = Path(__file__).parents[2] / "sample_data" / "inputs"
 
 
 @pytest.fixture(autouse=True)
@@ -23,6 +31,30 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         if name.startswith("KMSLAB_") and name not in ("KMSLAB_REQUIRE_ALL", "KMSLAB_SOAK"):
             monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_made_once() -> Iterator[None]:
+    """The tree of commands is the same in every test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("typer.testing._get_command", cache(get_command))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def cheap_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A passphrase costs as little as can be, and a new pair is one of two that are there."""
+    cost = partial(Argon2Parameters, iterations=1, lanes=1, memory_kib=8)
+    for module in (bundle, root):
+        monkeypatch.setattr(module, "Argon2Parameters", cost)
+    made = cycle(_pairs())
+    monkeypatch.setattr(crypto, "generate_rsa_2048", lambda: next(made))
+
+
+@cache
+def _pairs() -> list[bytes]:
+    pems = (SAMPLE_INPUTS / f"unsafe-rsa-{number}.pem" for number in (1, 2))
+    return [rsa_private_der(load_rsa_private(pem.read_bytes())) for pem in pems]
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import os
 import shlex
 import signal
 import stat
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 from campaign_data import Row, World, read_rows, write_csv, write_jsonl, write_parquet, write_table
-from command_line import Run, at_terminal
+from command_line import Run, Warm
 
 import kmslab.campaign.run
 from kmslab.campaign.journal import Failure, Journal, Step
@@ -767,10 +766,10 @@ def test_an_empty_list(bare_run: Run, world: World) -> None:
 
 @pytest.mark.parametrize(("typed", "code"), [(b"", 1), (b"y", 0)])
 def test_a_run_asks_at_a_terminal(
-    bare_run: Run, world: World, good_source: SourceSpec, typed: bytes, code: int
+    warm: Warm, world: World, good_source: SourceSpec, typed: bytes, code: int
 ) -> None:
     before = Path("good.csv").read_bytes()
-    exit_code, screen = at_terminal(["campaign", "run", "good.csv"], [typed])
+    exit_code, screen = warm.at_terminal(["campaign", "run", "good.csv"], [typed])
     assert exit_code == code, screen
     told = " ".join(screen.split())
     assert "This will re-encrypt 18 records (" in told
@@ -783,13 +782,17 @@ def test_a_run_asks_at_a_terminal(
 
 
 def test_an_undo_asks_at_a_terminal(
-    bare_run: Run, world: World, good_source: SourceSpec, monkeypatch: pytest.MonkeyPatch
+    warm: Warm,
+    bare_run: Run,
+    world: World,
+    good_source: SourceSpec,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     before = Path("good.csv").read_bytes()
     campaign_id = campaign(bare_run)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("CI", raising=False)
-    code, screen = at_terminal(["campaign", "undo", campaign_id], [b"y"])
+    code, screen = warm.at_terminal(["campaign", "undo", campaign_id], [b"y"])
     assert code == 0, screen
     assert Path("good.csv").read_bytes() == before
     assert "undoing" in screen  # the bar
@@ -815,25 +818,21 @@ def test_above_a_thousand_the_number_is_typed(
 
 
 def test_ctrl_c_stops_and_resume_goes_on(
-    bare_run: Run, world: World, good_source: SourceSpec
+    warm: Warm, bare_run: Run, world: World, good_source: SourceSpec, tmp_path: Path
 ) -> None:
     args = ["campaign", "run", "good.csv", "--yes", "--rate", "16"]
-    with subprocess.Popen(
-        [sys.executable, "-m", "kmslab", *args],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        # What a shell has started in the background ignores it, and so would its children.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
-    ) as process:
+    with (tmp_path / "out").open("w+") as out, (tmp_path / "told").open("w+") as said:
+        command = warm.start(args, None, out.fileno(), said.fileno())
         journals = world.path / "state" / "campaigns"
         until = time.monotonic() + 30
         while not list(journals.glob("*.db-wal")) and time.monotonic() < until:
             time.sleep(0.02)
-        process.send_signal(signal.SIGINT)
-        out, told = process.communicate(timeout=30)
-    assert (process.returncode, out) == (130, ""), told
+        os.kill(command.pid, signal.SIGINT)
+        code = command.wait()
+        out.seek(0)
+        said.seek(0)
+        told = said.read()
+        assert (code, out.read()) == (130, ""), told
     assert progress.STOPPING in told
     assert "interrupted: " in told
     (one,) = found(bare_run, "list")

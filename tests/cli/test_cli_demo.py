@@ -20,8 +20,9 @@ def test_demo_shows_before_and_after(bare_run: Run, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_demo_in_json(bare_run: Run) -> None:
-    found = json.loads(bare_run("demo", "--json").stdout)
+def test_demo_in_json_of_a_lab_that_is_kept(bare_run: Run, tmp_path: Path) -> None:
+    result = bare_run("demo", "demo-lab", "--json")
+    found = json.loads(result.stdout)
     total = found["total"]
     assert total > 1000
     for outcomes in (found["outcomes"], found["outcomes_after"]):
@@ -30,11 +31,7 @@ def test_demo_in_json(bare_run: Run) -> None:
         assert sum(row["records"] for row in census) == total
     assert found["results"]["failed"] == len(found["failures"])
     assert found["results"]["verified"] == found["results"]["re_encrypted"]
-    assert found["lab"] is None
-
-
-def test_a_demo_lab_can_be_kept(bare_run: Run) -> None:
-    result = bare_run("demo", "demo-lab")
+    assert Path(found["lab"]).absolute() == tmp_path / "demo-lab"
     assert "kmslab key list --lab demo-lab" in result.stderr
     assert "orders-data" in bare_run("key", "list", "--lab", "demo-lab").stdout
     result = bare_run("demo", "demo-lab")

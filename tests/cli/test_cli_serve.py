@@ -7,18 +7,20 @@ import os
 import signal
 import socket
 import ssl
-import subprocess
 import sys
+import tempfile
 import threading
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import IO
 
 import pytest
-from command_line import Run
+from command_line import Command, Run, Warm
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -26,62 +28,75 @@ from cryptography.x509.oid import NameOID
 
 from kmslab.lab import Lab
 
-ROOT = Path(__file__).parents[2]
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """`kmslab serve` at work: the first line that it said, and where the rest is."""
+
+    command: Command
+    ready: str
+    out: IO[str]
+    said: IO[str]
+    watchdog: threading.Timer
+
+    def stop(self, how: signal.Signals) -> tuple[int, str, str]:
+        """Stop it: its exit code, what else it said on stdout, and all of its stderr."""
+        os.kill(self.command.pid, how)
+        out, code = self.out.read(), self.command.wait()
+        self.watchdog.cancel()
+        self.said.seek(0)
+        return code, out, self.said.read()
 
 
-@contextmanager
-def running(*options: str, stderr: int | None = subprocess.PIPE) -> Iterator[subprocess.Popen[str]]:
-    """`kmslab serve` on a free port, ended whatever happens."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "kmslab", "serve", "--port", "0", *options],
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT), "NO_PROXY": "127.0.0.1"},
-    )
-    watchdog = threading.Timer(30, process.kill)
-    watchdog.start()
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
-        watchdog.cancel()
+@pytest.fixture
+def running(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Server]]:
+    """`kmslab serve` on a free port, ended after a while whatever happens."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with ExitStack() as ends:
+
+        def run(*options: str) -> Server:
+            said = ends.enter_context(tempfile.TemporaryFile("w+"))
+            read, write = os.pipe()
+            out = ends.enter_context(open(read))  # noqa: PTH123
+            args = ["serve", "--port", "0", *options]
+            command = warm.start(args, None, write, said.fileno())
+            os.close(write)
+            watchdog = threading.Timer(30, os.kill, [command.pid, signal.SIGKILL])
+            watchdog.start()
+            ends.callback(watchdog.cancel)
+            return Server(command, out.readline(), out, said, watchdog)
+
+        yield run
 
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
-def test_the_lines_of_the_demo_run_as_they_are(stop: signal.Signals, code: int) -> None:
-    with running("--demo", "--json") as process:
-        assert process.stdout is not None
-        told = json.loads(process.stdout.readline())
-        tencent, ctyun = told["clients"].values()
-        ctyun[-1] = f"answer = {ctyun[-1]}"
-        names: dict[str, object] = {}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setenv("NO_PROXY", "127.0.0.1")
-            exec("\n".join([*tencent, *ctyun]), names)
-            exec("keys = client.call_json('ListKeys', {})['Response']['TotalCount']", names)
-        assert names["keys"]
-        assert names["answer"].json()["data"]["totalCount"]  # type: ignore[attr-defined]
-        process.send_signal(stop)
-        out, err = process.communicate(timeout=20)
-    assert process.returncode == code
-    assert out == ""
+def test_the_lines_of_the_demo_run_as_they_are(
+    running: Callable[..., Server], stop: signal.Signals, code: int
+) -> None:
+    server = running("--demo", "--json")
+    told = json.loads(server.ready)
+    tencent, ctyun = told["clients"].values()
+    ctyun[-1] = f"answer = {ctyun[-1]}"
+    names: dict[str, object] = {}
+    exec("\n".join([*tencent, *ctyun]), names)
+    exec("keys = client.call_json('ListKeys', {})['Response']['TotalCount']", names)
+    assert names["keys"]
+    assert names["answer"].json()["data"]["totalCount"]  # type: ignore[attr-defined]
+    ended, out, err = server.stop(stop)
+    assert (ended, out) == (code, "")
     assert "Traceback" not in err
     events = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     assert [event["action"] for event in events] == ["listKeys", "ListKeys"]
     assert not Path(told["lab"]).exists()
 
 
-def test_a_named_lab_is_served_and_left_whole(lab_path: Path) -> None:
+def test_a_named_lab_is_served_and_left_whole(
+    running: Callable[..., Server], lab_path: Path
+) -> None:
     """The credential of the demo is gone with the server, and the audit log has its end."""
-    with running("--demo", "--lab", str(lab_path), "--quiet") as process:
-        assert process.stdout is not None
-        ready = process.stdout.readline()
-        assert ready.startswith(f"serving {lab_path} on http://127.0.0.1:")
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
-    assert (process.returncode, err) == (0, "")
+    server = running("--demo", "--lab", str(lab_path), "--quiet")
+    assert server.ready.startswith(f"serving {lab_path} on http://127.0.0.1:")
+    assert server.stop(signal.SIGTERM)[::2] == (0, "")
     with Lab.open(lab_path) as lab:
         (credential,) = lab.credentials.list()
         assert credential.revoked_at is not None
@@ -152,19 +167,19 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "cert.pem", folder / "key.pem"
 
 
-def test_tls_is_spoken_with_a_certificate(lab_path: Path, certificate: tuple[Path, Path]) -> None:
+def test_tls_is_spoken_with_a_certificate(
+    running: Callable[..., Server], lab_path: Path, certificate: tuple[Path, Path]
+) -> None:
     cert, key = certificate
     options = ["--tls-cert", str(cert), "--tls-key", str(key), "--json"]
-    with running("--lab", str(lab_path), *options) as process:
-        assert process.stdout is not None
-        url = json.loads(process.stdout.readline())["url"]
-        assert url.startswith("https://127.0.0.1:")
-        trusting = ssl.create_default_context(cafile=str(cert))
-        with urllib.request.urlopen(f"{url}/healthz", context=trusting, timeout=10) as answer:
-            assert json.load(answer) == {"status": "ok"}
-        process.send_signal(signal.SIGTERM)
-        _, err = process.communicate(timeout=20)
-    assert process.returncode == 0
+    server = running("--lab", str(lab_path), *options)
+    url = json.loads(server.ready)["url"]
+    assert url.startswith("https://127.0.0.1:")
+    trusting = ssl.create_default_context(cafile=str(cert))
+    with urllib.request.urlopen(f"{url}/healthz", context=trusting, timeout=10) as answer:
+        assert json.load(answer) == {"status": "ok"}
+    code, _, err = server.stop(signal.SIGTERM)
+    assert code == 0
     assert "Traceback" not in err
 
 

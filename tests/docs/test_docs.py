@@ -7,10 +7,10 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from command_line import Warm
 from typer.testing import CliRunner
 
 from kmslab.cli.app import app
@@ -35,16 +35,21 @@ def test_python_snippet_runs(text: str, tmp_path: Path, monkeypatch, capsys) -> 
     exec(compile(text, "snippet", "exec"), {"__name__": "snippet"})
 
 
-def test_readme_session_runs(tmp_path: Path) -> None:
+@pytest.fixture(autouse=True)
+def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No lab of whoever runs the tests gets in."""
+    for name in ("KMSLAB_LAB", "KMSLAB_STATE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_readme_session_runs(warm: Warm, tmp_path: Path) -> None:
     readme = (ROOT / "README.md").read_text("utf-8")
     text = "".join(text for kind, text in _FENCE.findall(readme) if not kind)
     commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
     assert len(commands) >= 11
-    kmslab = f'kmslab() {{ "{sys.executable}" -m kmslab "$@"; }}'
     done = subprocess.run(
-        [shutil.which("bash") or "sh", "-euc", "\n".join([kmslab, *commands])],
+        [shutil.which("bash") or "sh", "-euc", "\n".join([warm.shell_function, *commands])],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=60,
@@ -67,7 +72,8 @@ _VARIABLE = re.compile(
 class Session:
     """The commands of a page, run one after the other; knows which word of it is which one here."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, warm: Warm) -> None:
+        self._kmslab = warm.shell_function
         self._words = {"/srv/shop": str(directory)}
         self._environment: dict[str, str] = {}
 
@@ -86,10 +92,9 @@ class Session:
         return [result.stdout.splitlines(), result.stderr.splitlines(), code]
 
     def _in_shell(self, command: str) -> str:
-        kmslab = f'kmslab() {{ "{sys.executable}" -m kmslab "$@"; }}'
         return subprocess.run(
-            [shutil.which("bash") or "sh", "-euc", f"{kmslab}\n{self._here(command)}"],
-            env={**os.environ, **self._environment, "PYTHONPATH": str(ROOT)},
+            [shutil.which("bash") or "sh", "-euc", f"{self._kmslab}\n{self._here(command)}"],
+            env=os.environ | self._environment,
             capture_output=True,
             text=True,
             timeout=60,
@@ -127,14 +132,12 @@ class Session:
         return wanted == found
 
 
-def test_the_runbook_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_runbook_runs(warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for name in ("KMSLAB_LAB", "KMSLAB_STATE"):
-        monkeypatch.delenv(name, raising=False)
     blocks = [
         text for kind, text in _FENCE.findall(OPERATIONS.read_text("utf-8")) if kind == "console"
     ]
-    session = Session(tmp_path)
+    session = Session(tmp_path, warm)
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(blocks), re.MULTILINE)
     assert len(steps) > 30
     for command, shown in steps:
