@@ -260,6 +260,7 @@ def test_no_source_and_no_records(world: World, lab: Lab, stage: Stage) -> None:
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         assert "no source" in screen_text(app)
+        assert all(name in screen_text(app) for name in ("orders", "bills", "frozen"))
         await pilot.press("r")
         await pilot.pause()
         assert any("there is no source" in text for text in told(app))

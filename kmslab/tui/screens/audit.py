@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Footer, Static
 from kmslab.campaign.rendering import moment
 from kmslab.tui.actions import AUDIT, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
-from kmslab.tui.host import Host, host_of
+from kmslab.tui.host import Host, away_for, host_of
 from kmslab.tui.texts import visible
 
 LISTED: Final = 500
@@ -66,8 +66,8 @@ class AuditLog(Screen[None]):
 
     async def _load(self) -> None:
         session = self.explorer.session
-        entries, names = await self.explorer.away(
-            lambda: (session.lab.audit.entries(LISTED), session.names())
+        entries, names = await away_for(
+            self, lambda: (session.lab.audit.entries(LISTED), session.names())
         )
         table = self.query_one(DataTable)
         table.clear()
@@ -90,7 +90,7 @@ class AuditLog(Screen[None]):
         self._begin(self._verify)
 
     async def _verify(self) -> None:
-        check = await self.explorer.away(self.explorer.session.lab.audit.verify)
+        check = await away_for(self, self.explorer.session.lab.audit.verify)
         ends = f"; {check.open_ends} other processes are at work or were killed"
         if check.intact:
             self._say(f"● whole: {check.rows:,} rows{ends if check.open_ends else ''}")

@@ -19,7 +19,7 @@ from kmslab.campaign.run import UNFINISHED
 from kmslab.campaign.standing import why_no_resume, why_no_undo
 from kmslab.tui.actions import JOURNALS, Action, bindings
 from kmslab.tui.chrome import Crumbs, TopBar
-from kmslab.tui.host import Host, host_of
+from kmslab.tui.host import Host, away_for, host_of
 from kmslab.tui.screens import flows
 from kmslab.tui.texts import visible
 
@@ -93,7 +93,7 @@ class Journals(Screen[None]):
 
     async def _load(self) -> None:
         state = self.explorer.session.ground.state
-        found = await self.explorer.away(lambda: list(campaigns(state)))
+        found = await away_for(self, lambda: list(campaigns(state)))
         self._found = found[::-1]
         table = self.query_one(DataTable)
         at = table.cursor_row
@@ -147,7 +147,7 @@ class Journals(Screen[None]):
             self.explorer.begin("journal", lambda: flow(found))
 
     async def _result(self, report: Report) -> None:
-        full = await self.explorer.away(lambda: flows.report_of(self.explorer, report.campaign))
+        full = await away_for(self, lambda: flows.report_of(self.explorer, report.campaign))
         await flows.show_result(self.explorer, full)
         self.action_reload()
 

@@ -70,8 +70,9 @@ class KeyScreen(Screen[Place | None]):
             self.dismiss(None)
             return
         self._key = found
-        self._show()
-        self.refresh_bindings()
+        if self.is_mounted:
+            self._show()
+            self.refresh_bindings()
 
     def _show(self) -> None:
         self.query_one("#about", Static).update(about(self._key))
