@@ -348,13 +348,17 @@ class Records(Screen[None]):
     def _focused(self) -> None:
         for pane, selector in _PANES.items():
             if self.query_one(selector).has_focus:
-                self.remove_class(*(f"at-{each}" for each in _PANES))
-                self.add_class(f"at-{pane}")
+                self._be_at(pane)
+
+    def _be_at(self, pane: str) -> None:
+        """Show where one is: what is styled by it is styled once."""
+        if not self.has_class(f"at-{pane}"):
+            self.remove_class(*(f"at-{each}" for each in _PANES), update=False)
+            self.add_class(f"at-{pane}")
 
     def action_pane(self, pane: str) -> None:
         """Go to a pane."""
-        self.remove_class(*(f"at-{each}" for each in _PANES))
-        self.add_class(f"at-{pane}")
+        self._be_at(pane)
         self.query_one(_PANES[pane]).focus()
 
     def action_back(self) -> None:
