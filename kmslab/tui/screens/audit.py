@@ -9,11 +9,11 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
 from kmslab.campaign.rendering import moment
 from kmslab.tui.actions import AUDIT, Action, bindings
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.host import Host, away_for, host_of
 from kmslab.tui.texts import visible
 
@@ -39,7 +39,7 @@ class AuditLog(Screen[None]):
         yield Crumbs("Audit log of the lab")
         yield DataTable(cursor_type="row", zebra_stripes=True)
         yield Static("", id="about", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Read it."""

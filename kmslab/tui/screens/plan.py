@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from kmslab.analysis.classify import DROP, STAY, Target
 from kmslab.campaign.plan import Options, Plan
@@ -25,7 +25,7 @@ from kmslab.model import KeyState
 from kmslab.providers.base import KEEP
 from kmslab.tui.actions import PLAN, Action, bindings
 from kmslab.tui.activity import command_line, source_words
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
 from kmslab.tui.finishing import finish
@@ -76,7 +76,7 @@ class PlanScreen(Screen[Plan | None]):
         with VerticalScroll():
             yield Static("", id="plan")
         yield Static("", id="same", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Plan."""

@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import DescendantFocus
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from kmslab.campaign.selection import Selection
 from kmslab.errors import FilterError, KmslabError
@@ -24,7 +24,7 @@ from kmslab.model import Key, Record
 from kmslab.tui import saving
 from kmslab.tui.actions import RECORDS, Action, bindings
 from kmslab.tui.census import Tallies
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.detail import Detail
 from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.dialogs.decrypt import decrypt
@@ -104,7 +104,7 @@ class Records(Screen[None]):
                 yield Detail(id="detail")
         yield FilterLine(placeholder="text, key:x ver:<3 prov:ctyun age:>90d out:stale !word")
         yield Static("", id="status", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     async def on_mount(self) -> None:
         """Show the records, and begin to read."""
