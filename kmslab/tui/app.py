@@ -27,6 +27,7 @@ from kmslab.tui.dialogs.notice import Notice
 from kmslab.tui.jobs import Job
 from kmslab.tui.responsive import responsive
 from kmslab.tui.session import Session
+from kmslab.tui.stopping import Stopped
 from kmslab.tui.texts import visible
 from kmslab.tui.theme import first_theme, next_theme
 
@@ -185,9 +186,11 @@ class Explorer(App[None]):
             self._flows.discard(name)
 
     async def guarded(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Do something that may fail; how it failed is told."""
+        """Do something that may fail; how it failed is told, where somebody waits for it still."""
         try:
             await flow()
+        except Stopped:
+            return
         except KmslabError as error:
             self.refused(error)
         except Exception as error:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from rich.text import Text
-from textual.widgets import Static
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.widgets import Footer, Static
 
 from kmslab.tui.host import host_of
 from kmslab.tui.texts import visible
@@ -53,3 +55,26 @@ class Crumbs(Static):
         """Be there."""
         text = " ▸ ".join(visible(step) for step in steps if step)
         self.update(Text(text, no_wrap=True, overflow="ellipsis"), layout=False)
+
+
+class KeyLine(Footer):
+    """The keys of a screen. It is made anew only where they are others: each focus asks for it."""
+
+    def __init__(self) -> None:
+        super().__init__(compact=True, show_command_palette=False)
+        self._shown: list[tuple[Binding, bool]] | None = None
+
+    def compose(self) -> ComposeResult:
+        """A label for each key."""
+        if self._bindings_ready:
+            self._shown = self._keys()
+        return super().compose()
+
+    async def recompose(self) -> None:
+        """Show the keys that there are now, where the screen is still there."""
+        if self.is_attached and self._keys() != self._shown:
+            await super().recompose()
+
+    def _keys(self) -> list[tuple[Binding, bool]]:
+        found = self.screen.active_bindings.values()
+        return [(each.binding, each.enabled) for each in found if each.binding.show]

@@ -13,6 +13,7 @@ from kmslab.tui.actions import Action
 from kmslab.tui.activity import Activity
 from kmslab.tui.jobs import Job
 from kmslab.tui.session import Session
+from kmslab.tui.stopping import Stopped
 
 T = TypeVar("T")
 
@@ -104,3 +105,14 @@ class Host(Protocol):
 def host_of(node: MessagePump) -> Host:
     """The explorer that something is shown in."""
     return cast(Host, node.app)
+
+
+async def away_for(screen: Screen[Any], work: Callable[[], T]) -> T:
+    """Do something in a thread for a screen, and wait for it. Stopped where that has been left.
+
+    Its widgets are gone before its workers end, and `is_mounted` stays true for ever.
+    """
+    found = await host_of(screen).away(work)
+    if not screen.is_running:
+        raise Stopped
+    return found

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from textual._compositor import Compositor
 from textual.widgets import Footer
 from tui_world import Stage, World, make_world
 
@@ -52,13 +54,40 @@ def session(world: World, lab: Lab) -> Session:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Stage:
-    """Where the explorer is played, without the line of keys, which costs half of the time."""
+def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Screens are laid out as ever, and drawn only when somebody looks at them."""
+    drawn = Compositor.render_update
+
+    def looked_at(
+        self: Compositor, full: bool = False, screen_stack: Any = None, simplify: bool = False
+    ) -> Any:
+        if full:
+            return drawn(self, full, screen_stack, simplify)
+        self._dirty_regions.clear()
+        return None
+
+    monkeypatch.setattr(Compositor, "render_update", looked_at)
+
+
+@pytest.fixture
+def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no line of keys, which costs half of the time."""
     monkeypatch.setattr(Footer, "compose", lambda _: iter(()))
+
+
+@pytest.fixture
+def stage(tmp_path: Path, keyless: None, unpainted: None) -> Stage:
+    """Where the explorer is played, without what costs most of the time."""
     return Stage(tmp_path / "log")
 
 
 @pytest.fixture
-def full_stage(tmp_path: Path) -> Stage:
-    """Where all of it is shown."""
+def painted_stage(tmp_path: Path, keyless: None) -> Stage:
+    """Where every change is drawn, as in a terminal."""
+    return Stage(tmp_path / "log")
+
+
+@pytest.fixture
+def full_stage(tmp_path: Path, unpainted: None) -> Stage:
+    """Where all of it is shown to whoever looks."""
     return Stage(tmp_path / "log")

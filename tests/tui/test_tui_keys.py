@@ -178,7 +178,7 @@ async def a_key_by_its_versions(app: Explorer, pilot: Pilot[None]) -> None:
 
 
 def test_read_only_writes_nothing_whatever_is_pressed(
-    world: World, lab: Lab, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    world: World, lab: Lab, painted_stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(world.path)
     session = world.session(lab, locked=True)
@@ -224,7 +224,7 @@ def test_read_only_writes_nothing_whatever_is_pressed(
         assert app.read_only
 
     before, audited = found(), len(lab.audit.entries())
-    stage.play(session, scene)
+    painted_stage.play(session, scene)
     assert found() == before
     assert {entry.action for entry in lab.audit.entries()[audited:]} <= LOOKS
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -22,6 +23,8 @@ from kmslab.tui.loading import Ended, Grown, Job, judge_again, read
 from kmslab.tui.table import Table
 
 SAMPLE = SourceSpec(str(sample_path(RECORDS)))
+LAST = CHUNK_ROWS + 100
+"""So many of the sample's records, from its end, are of every kind."""
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +97,9 @@ def write(path: Path, rows: list[dict[str, str]]) -> SourceSpec:
     return SourceSpec(str(path))
 
 
-def sample_rows(count: int) -> list[dict[str, str]]:
+def sample_rows(count: int | None = None) -> list[dict[str, str]]:
     with sample_path(RECORDS).open(encoding="utf-8", newline="") as file:
-        return [row for row, _ in zip(csv.DictReader(file), range(count), strict=False)]
+        return list(islice(csv.DictReader(file), count))
 
 
 def test_every_record_is_there_with_owner_time_and_verdict(demo: Lab) -> None:
@@ -186,16 +189,18 @@ def test_reading_stops_when_asked(demo: Lab, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.parametrize("failing", ["tencent", "ctyun"])
 def test_a_provider_that_fails_is_told_of_per_record_and_not_asked_for_each(
-    failing: str, demo: Lab
+    failing: str, demo: Lab, tmp_path: Path
 ) -> None:
     providers = Failing(demo, failing)
     heard = Heard()
-    ended = heard.read(Job(SAMPLE, providers, providers.keys))
+    spec = write(tmp_path / "r.csv", sample_rows()[-LAST:])
+    ended = heard.read(Job(spec, providers, providers.keys))
     assert ended.error is None
     assert any(f"{failing} does not answer: the line is down" in note for note in ended.notes)
     assert any("shown by their ids: the line is down" in note for note in ended.notes)
     assert providers.asked == 2  # for a block, then to see which provider it was
     whole, table = Classifier(demo), heard.table
+    assert len(table.blocks) == 2
     for at in range(len(table)):
         record, verdict = table.record(at), table.verdict(at)
         right = whole.classify(record)

@@ -255,11 +255,12 @@ def test_exports_hold_all_that_is_marked_or_shown(
     assert len((world.path / "a.jsonl").read_text(encoding="utf-8").splitlines()) == 4
 
 
-def test_no_source_and_no_records(world: World, lab: Lab, stage: Stage) -> None:
+def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) -> None:
     session = world.session(lab, spec=None, source="")
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         assert "no source" in screen_text(app)
+        assert all(name in screen_text(app) for name in ("orders", "bills", "frozen"))
         await pilot.press("r")
         await pilot.pause()
         assert any("there is no source" in text for text in told(app))
@@ -270,7 +271,7 @@ def test_no_source_and_no_records(world: World, lab: Lab, stage: Stage) -> None:
             await pilot.pause()
         await back(pilot)
 
-    stage.play(session, scene)
+    painted_stage.play(session, scene)
 
 
 def test_themes_without_colour(

@@ -12,6 +12,7 @@ from threading import Event
 
 import pytest
 from textual.pilot import Pilot
+from textual.widgets._footer import FooterKey
 from tui_golden import GOLDEN, Golden, screen_text
 from tui_world import Stage, back, come, settled, typed, until
 
@@ -19,6 +20,7 @@ from kmslab import Lab, ManualClock
 from kmslab.campaign.watching import Progress
 from kmslab.demo import DEMO_TIME
 from kmslab.tui.app import Explorer
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
@@ -194,6 +196,32 @@ def test_one_pane_at_a_time(demo: Session, full_stage: Stage, golden: Golden) ->
         await pilot.pause()
 
     full_stage.play(demo, scene, size=(80, 24))
+
+
+def test_the_line_of_keys_is_made_anew_where_they_are_others(
+    session: Session, full_stage: Stage
+) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        line = app.screen.query_one(KeyLine)
+
+        def able() -> dict[str, bool]:
+            return {key.key: not key.has_class("-disabled") for key in line.query(FooterKey)}
+
+        assert able()["R"]
+        await pilot.press("3", "2")
+        await pilot.pause()
+        assert "space" in able(), "marking is the records' own"
+        shown = list(line.children)
+        await pilot.press("j")
+        app.screen.refresh_bindings()
+        await pilot.pause()
+        assert list(line.children) == shown
+        await pilot.press("f10")
+        await until(pilot, lambda: not able()["R"])
+        await pilot.press("1")
+        await until(pilot, lambda: "space" not in able())
+
+    full_stage.play(session, scene)
 
 
 def test_no_golden_text_is_left_over() -> None:

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from html import unescape
 from pathlib import Path
 
-from rich.cells import cell_len
 from textual.app import App
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "tui"
-_TEXT = re.compile(r'<text [^>]*x="([0-9.]+)"[^>]*-line-([0-9]+)\)">(.*?)</text>', re.DOTALL)
-_CELL = 12.2
 # What is another one in every run, with as many letters.
 _IDS = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _CAMPAIGNS = re.compile(r"(20261101-120000-)[0-9a-f]{4}")
@@ -19,16 +15,9 @@ _CAMPAIGNS = re.compile(r"(20261101-120000-)[0-9a-f]{4}")
 
 def screen_text(app: App[None]) -> str:
     """What is on the screen, without colours."""
-    lines: dict[int, list[tuple[int, str]]] = {}
-    for x, row, text in _TEXT.findall(app.export_screenshot()):
-        lines.setdefault(int(row), []).append((round(float(x) / _CELL), unescape(text)))
-    found = []
-    for row in range(max(lines, default=-1) + 1):
-        line = ""
-        for at, text in sorted(lines.get(row, [])):
-            line += " " * (at - cell_len(line)) + text
-        found.append(line.replace("\xa0", " ").rstrip())
-    return "\n".join(found) + "\n"
+    drawn = app.screen._compositor.render_update(full=True, screen_stack=app._background_screens)
+    lines = ("".join(strip.text for strip in line).rstrip() for line in drawn.strips)
+    return "\n".join(lines) + "\n"
 
 
 def steady(text: str) -> str:

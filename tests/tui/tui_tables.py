@@ -76,6 +76,7 @@ verdicts = st.builds(
 
 def records(of_times: st.SearchStrategy[datetime] = times) -> st.SearchStrategy[Record]:
     none_or_text = st.none() | texts.filter(bool)
+    named = st.sampled_from([None, ORDERS, "a", '"!: \0\x1f\nß订İ'])
     return st.builds(
         Record,
         texts,
@@ -83,12 +84,12 @@ def records(of_times: st.SearchStrategy[datetime] = times) -> st.SearchStrategy[
         texts,
         st.integers(1, 10**9),
         none_or_text,
-        none_or_text,
+        named,
         st.none() | of_times,
         none_or_text,
-        none_or_text,
-        none_or_text,
-        none_or_text,
+        named,
+        named,
+        named,
     )
 
 

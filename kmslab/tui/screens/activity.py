@@ -9,9 +9,9 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.host import host_of
 from kmslab.tui.texts import visible
 
@@ -28,7 +28,7 @@ class ActivityScreen(Screen[None]):
         yield Crumbs("Activity of this session")
         with VerticalScroll():
             yield Static(self._text())
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def _text(self) -> Text:
         app = host_of(self)

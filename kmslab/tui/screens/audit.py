@@ -9,12 +9,12 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
 from kmslab.campaign.rendering import moment
 from kmslab.tui.actions import AUDIT, Action, bindings
-from kmslab.tui.chrome import Crumbs, TopBar
-from kmslab.tui.host import Host, host_of
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
+from kmslab.tui.host import Host, away_for, host_of
 from kmslab.tui.texts import visible
 
 LISTED: Final = 500
@@ -39,7 +39,7 @@ class AuditLog(Screen[None]):
         yield Crumbs("Audit log of the lab")
         yield DataTable(cursor_type="row", zebra_stripes=True)
         yield Static("", id="about", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Read it."""
@@ -66,8 +66,8 @@ class AuditLog(Screen[None]):
 
     async def _load(self) -> None:
         session = self.explorer.session
-        entries, names = await self.explorer.away(
-            lambda: (session.lab.audit.entries(LISTED), session.names())
+        entries, names = await away_for(
+            self, lambda: (session.lab.audit.entries(LISTED), session.names())
         )
         table = self.query_one(DataTable)
         table.clear()
@@ -90,7 +90,7 @@ class AuditLog(Screen[None]):
         self._begin(self._verify)
 
     async def _verify(self) -> None:
-        check = await self.explorer.away(self.explorer.session.lab.audit.verify)
+        check = await away_for(self, self.explorer.session.lab.audit.verify)
         ends = f"; {check.open_ends} other processes are at work or were killed"
         if check.intact:
             self._say(f"● whole: {check.rows:,} rows{ends if check.open_ends else ''}")

@@ -7,12 +7,11 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
-from textual.widgets import Footer
 
 from kmslab.analysis.classify import Verdict
 from kmslab.model import Key, Record
 from kmslab.tui import saving
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.detail import Detail
 from kmslab.tui.host import host_of
 from kmslab.tui.session import Session
@@ -39,7 +38,7 @@ class InspectScreen(Screen[None]):
         yield TopBar()
         yield Crumbs(self._session.source, self._record.record_id, "inspect")
         yield Detail(id="detail")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Show it."""

@@ -10,7 +10,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
 from kmslab.campaign.closing import Unreadable, campaigns
 from kmslab.campaign.rendering import moment
@@ -18,8 +18,8 @@ from kmslab.campaign.report import Report
 from kmslab.campaign.run import UNFINISHED
 from kmslab.campaign.standing import why_no_resume, why_no_undo
 from kmslab.tui.actions import JOURNALS, Action, bindings
-from kmslab.tui.chrome import Crumbs, TopBar
-from kmslab.tui.host import Host, host_of
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
+from kmslab.tui.host import Host, away_for, host_of
 from kmslab.tui.screens import flows
 from kmslab.tui.texts import visible
 
@@ -46,7 +46,7 @@ class Journals(Screen[None]):
         yield Crumbs("Journals of campaigns")
         yield DataTable(cursor_type="row", zebra_stripes=True)
         yield Static("", id="about", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Read them."""
@@ -93,7 +93,7 @@ class Journals(Screen[None]):
 
     async def _load(self) -> None:
         state = self.explorer.session.ground.state
-        found = await self.explorer.away(lambda: list(campaigns(state)))
+        found = await away_for(self, lambda: list(campaigns(state)))
         self._found = found[::-1]
         table = self.query_one(DataTable)
         at = table.cursor_row
@@ -147,7 +147,7 @@ class Journals(Screen[None]):
             self.explorer.begin("journal", lambda: flow(found))
 
     async def _result(self, report: Report) -> None:
-        full = await self.explorer.away(lambda: flows.report_of(self.explorer, report.campaign))
+        full = await away_for(self, lambda: flows.report_of(self.explorer, report.campaign))
         await flows.show_result(self.explorer, full)
         self.action_reload()
 

@@ -10,12 +10,12 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
 from kmslab.model import Key
 from kmslab.tui.actions import KEY, Action, bindings
 from kmslab.tui.census import Tallies
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.host import Host, host_of
 from kmslab.tui.texts import bar, fields, key_mark, moment, percent, short_moment, visible
@@ -49,7 +49,7 @@ class KeyScreen(Screen[Place | None]):
         yield Crumbs(PROVIDER_NAMES[self._key.provider], name, "versions")
         yield Static("", id="about")
         yield DataTable(cursor_type="row")
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Show it."""
@@ -70,8 +70,9 @@ class KeyScreen(Screen[Place | None]):
             self.dismiss(None)
             return
         self._key = found
-        self._show()
-        self.refresh_bindings()
+        if self.is_mounted:
+            self._show()
+            self.refresh_bindings()
 
     def _show(self) -> None:
         self.query_one("#about", Static).update(about(self._key))

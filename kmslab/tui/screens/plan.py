@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from kmslab.analysis.classify import DROP, STAY, Target
 from kmslab.campaign.plan import Options, Plan
@@ -25,16 +25,17 @@ from kmslab.model import KeyState
 from kmslab.providers.base import KEEP
 from kmslab.tui.actions import PLAN, Action, bindings
 from kmslab.tui.activity import command_line, source_words
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
 from kmslab.tui.finishing import finish
-from kmslab.tui.host import Host, host_of
+from kmslab.tui.host import Host, away_for, host_of
 from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
 from kmslab.tui.session import Session
 from kmslab.tui.shown import plan_text
+from kmslab.tui.stopping import Stopped
 from kmslab.tui.texts import visible
 
 _STAY = ""
@@ -75,7 +76,7 @@ class PlanScreen(Screen[Plan | None]):
         with VerticalScroll():
             yield Static("", id="plan")
         yield Static("", id="same", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Plan."""
@@ -123,13 +124,13 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _make(self, job: Job) -> None:
         try:
-            self._names = await self.explorer.away(self._session.names)
+            self._names = await away_for(self, self._session.names)
             self._show()
-            made = await self.explorer.away(lambda: self._made(job))
-        except CampaignInterrupted:
+            made = await away_for(self, lambda: self._made(job))
+        except (CampaignInterrupted, Stopped):
             return
         except KmslabError as error:
-            if job is self._job:
+            if job is self._job and self.is_running:
                 self._job = None
                 self.query_one("#plan", Static).update(Text(f"No plan: {visible(str(error))}"))
                 self.explorer.refused(error)
@@ -224,7 +225,7 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _choose(self) -> None:
         options = [(_STAY, "each record stays on its own key", "")]
-        keys = {key.key_id: key for key in await self.explorer.away(self._session.lab.keys)}
+        keys = {key.key_id: key for key in await away_for(self, self._session.lab.keys)}
         for key in keys.values():
             if key.state is KeyState.DELETED:
                 continue
@@ -250,7 +251,8 @@ class PlanScreen(Screen[Plan | None]):
             return
         text = json.dumps(self.plan.as_dict(), ensure_ascii=False, indent=1)
         self._saved = await ask_place(self.explorer, "Write the plan", "kmslab.plan", text + "\n")
-        self._show()
+        if self.is_running:
+            self._show()
 
     def action_go_on(self) -> None:
         """Ask whether it is to be carried out."""

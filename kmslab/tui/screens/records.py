@@ -15,7 +15,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import DescendantFocus
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from kmslab.campaign.selection import Selection
 from kmslab.errors import FilterError, KmslabError
@@ -24,13 +24,13 @@ from kmslab.model import Key, Record
 from kmslab.tui import saving
 from kmslab.tui.actions import RECORDS, Action, bindings
 from kmslab.tui.census import Tallies
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.detail import Detail
 from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.dialogs.decrypt import decrypt
 from kmslab.tui.filtering import Query
 from kmslab.tui.grid import Grid
-from kmslab.tui.host import Host, host_of
+from kmslab.tui.host import Host, away_for, host_of
 from kmslab.tui.reader import Came, ReadEnded, Reader, rows_of
 from kmslab.tui.screens import flows
 from kmslab.tui.screens.audit import AuditLog
@@ -104,7 +104,7 @@ class Records(Screen[None]):
                 yield Detail(id="detail")
         yield FilterLine(placeholder="text, key:x ver:<3 prov:ctyun age:>90d out:stale !word")
         yield Static("", id="status", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     async def on_mount(self) -> None:
         """Show the records, and begin to read."""
@@ -140,7 +140,7 @@ class Records(Screen[None]):
     async def _see_keys(self) -> None:
         """Take in the keys as they are now: only what changes later is a change."""
         try:
-            await self.explorer.away(self._watched.keys_seen)
+            await away_for(self, self._watched.keys_seen)
         except KmslabError as error:
             self._tell("lab", str(error))
         else:
@@ -150,14 +150,14 @@ class Records(Screen[None]):
         """Take in the keys as they are now; where the lab does not answer, the status says so."""
         async with self._looking_at_keys:
             try:
-                keys = await self.explorer.away(self.session.lab.keys)
+                keys = await away_for(self, self.session.lab.keys)
             except KmslabError as error:
                 self._tell("lab", str(error))
                 return
         self._tell("lab", "")
         self.keys = {key.key_id: key for key in keys}
         self.names = Names.among(keys)
-        if self.is_mounted:
+        if self.is_running:
             self._show_tree()
 
     def read_again(self) -> None:
@@ -180,7 +180,7 @@ class Records(Screen[None]):
             self._judge_wanted = False
             await self._see_keys()
             error = await self.reader.judge()
-            if not self.is_mounted:
+            if not self.is_running:
                 return
             self._tell_error("judging", error)
             self._refresh()
@@ -228,7 +228,7 @@ class Records(Screen[None]):
         self._errors.pop(kind, None)
         if error:
             self._errors[kind] = error
-        if self.is_mounted:
+        if self.is_running:
             self._show_status()
 
     def keys_changed(self) -> None:
@@ -240,7 +240,7 @@ class Records(Screen[None]):
         """See whether somebody else has changed the lab or the source."""
         if self.explorer.job is not None:
             return
-        seen = await self.explorer.away(self._watched.look)
+        seen = await away_for(self, self._watched.look)
         self._tell("lab", "" if seen.error is None else str(seen.error))
         if seen.keys:
             self.explorer.tell("keys were changed: what is said of the records is told anew")
@@ -304,10 +304,10 @@ class Records(Screen[None]):
 
     async def _count_twins(self) -> None:
         """See how many records have the id of one that is marked: a campaign takes them too."""
-        while self._twins_wanted:
+        while self._twins_wanted and self.is_running:
             self._twins_wanted = False
-            self._twins = await self.explorer.away(self.grid.view.twins())
-        if self.is_mounted:
+            self._twins = await away_for(self, self.grid.view.twins())
+        if self.is_running:
             self._show_status()
 
     @on(Grid.Highlighted)
@@ -348,13 +348,17 @@ class Records(Screen[None]):
     def _focused(self) -> None:
         for pane, selector in _PANES.items():
             if self.query_one(selector).has_focus:
-                self.remove_class(*(f"at-{each}" for each in _PANES))
-                self.add_class(f"at-{pane}")
+                self._be_at(pane)
+
+    def _be_at(self, pane: str) -> None:
+        """Show where one is: what is styled by it is styled once."""
+        if not self.has_class(f"at-{pane}"):
+            self.remove_class(*(f"at-{each}" for each in _PANES), update=False)
+            self.add_class(f"at-{pane}")
 
     def action_pane(self, pane: str) -> None:
         """Go to a pane."""
-        self.remove_class(*(f"at-{each}" for each in _PANES))
-        self.add_class(f"at-{pane}")
+        self._be_at(pane)
         self.query_one(_PANES[pane]).focus()
 
     def action_back(self) -> None:
@@ -468,7 +472,7 @@ class Records(Screen[None]):
         while True:
             table = self.grid.view.table
             blocks = table.blocks
-            rows = await self.explorer.away(partial(rows_of, blocks, record_ids))
+            rows = await away_for(self, partial(rows_of, blocks, record_ids))
             # Rows are numbers in one table: meanwhile another may have come, or more records.
             if self.grid.view.table is table and len(table.blocks) == len(blocks):
                 break

@@ -8,13 +8,13 @@ from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from kmslab.campaign.report import Report
 from kmslab.campaign.standing import why_no_resume, why_no_undo
 from kmslab.keys import Names
 from kmslab.tui.actions import RESULT, Action, bindings
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.host import host_of
 from kmslab.tui.shown import report_text
 
@@ -38,7 +38,7 @@ class ResultScreen(Screen[str | None]):
         yield Crumbs(self._source, "Campaign", self.report.campaign, self.report.state)
         with VerticalScroll():
             yield Static(report_text(self.report, self._names))
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def why_not(self, action: Action) -> str:
         """Why an action cannot be done now."""

@@ -9,12 +9,12 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Static
+from textual.widgets import DataTable, Static
 
 from kmslab.campaign.rendering import moment
 from kmslab.campaign.sources import RegisteredSource
 from kmslab.tui.actions import SOURCES, Action, bindings
-from kmslab.tui.chrome import Crumbs, TopBar
+from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.host import host_of
 from kmslab.tui.texts import visible
 
@@ -40,7 +40,7 @@ class SourcesScreen(Screen[RegisteredSource | None]):
         yield DataTable(cursor_type="row", zebra_stripes=True)
         about = "Enter looks at one" if self._found else "none: kmslab source add NAME SOURCE"
         yield Static(about, id="about", markup=False)
-        yield Footer(compact=True, show_command_palette=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Show them."""

@@ -1,0 +1,123 @@
+"""What is still at work when a screen is left finds none of its widgets, and ends in silence."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widgets import DataTable
+from tui_world import Stage, back, come, in_turn, until
+
+from kmslab.tui.app import Explorer
+from kmslab.tui.screens.audit import AuditLog
+from kmslab.tui.screens.journals import Journals
+from kmslab.tui.screens.key import KeyScreen
+from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.records import Records
+from kmslab.tui.session import Session
+
+
+class Late:
+    """Holds back what threads have found, until the widgets of a screen are gone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._monkeypatch = monkeypatch
+        self.waiting = 0
+
+    def until_left(self, kind: type[Screen[Any]]) -> None:
+        """Hold back what a screen of this kind waits for until its widgets are gone, before it."""
+        gone, away = asyncio.Event(), Explorer.away
+        ended = kind.__dict__.get("on_unmount", lambda screen: None)
+
+        async def late(app: Explorer, work: Callable[[], Any]) -> Any:
+            here = isinstance(app.screen, kind)
+            found = await away(app, work)
+            if here:
+                self.waiting += 1
+                await gone.wait()
+                self.waiting -= 1
+            return found
+
+        async def unmounted(screen: Screen[Any]) -> None:
+            self._monkeypatch.undo()
+            gone.set()
+            await asyncio.sleep(0.05)
+            ended(screen)
+
+        self._monkeypatch.setattr(Explorer, "away", late)
+        self._monkeypatch.setattr(kind, "on_unmount", unmounted, raising=False)
+
+
+@pytest.fixture
+def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[Late]:
+    with monkeypatch.context() as patch:
+        yield Late(patch)
+
+
+def test_the_records_are_left_while_they_are_judged_and_counted(
+    session: Session, stage: Stage, late: Late
+) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        late.until_left(Records)
+        await pilot.press("space")
+        app.keys_changed()
+        await until(pilot, lambda: late.waiting == 2)
+
+    stage.play(session, scene)
+    assert late.waiting == 0
+
+
+async def screens_that_are_being_filled_are_left(
+    app: Explorer, pilot: Pilot[None], late: Late
+) -> None:
+    for key, kind in (("r", PlanScreen), ("H", AuditLog), ("J", Journals)):
+        late.until_left(kind)
+        await pilot.press(key)
+        await come(pilot, kind)
+        await until(pilot, lambda: late.waiting)
+        await pilot.press("escape")
+        await back(pilot)
+        await until(pilot, lambda: not late.waiting)
+
+
+async def a_dialog_of_a_plan_that_was_left_is_not_shown(
+    app: Explorer, pilot: Pilot[None], late: Late
+) -> None:
+    await pilot.press("r")
+    plan = await come(pilot, PlanScreen)
+    await until(pilot, lambda: plan.plan)
+    late.until_left(PlanScreen)
+    await pilot.press("d")
+    await until(pilot, lambda: late.waiting)
+    await pilot.press("escape")
+    await back(pilot)
+    await until(pilot, lambda: not late.waiting)
+    await pilot.pause()
+    assert isinstance(app.screen, Records)
+
+
+async def a_key_may_change_while_its_screen_is_opened(
+    app: Explorer, pilot: Pilot[None], late: Late
+) -> None:
+    lab = app.session.lab
+    key = lab.key("orders")
+    screen = KeyScreen(key, app.records.counted)
+    lab.rotate(key.key_id)
+    app.push_screen(screen)
+    screen.changed({key.key_id: key for key in lab.keys()})
+    await come(pilot, KeyScreen)
+    assert screen.query_one(DataTable).row_count == len(key.versions) + 1
+
+
+def test_screens_are_left_and_opened(session: Session, stage: Stage, late: Late) -> None:
+    scenes = (
+        screens_that_are_being_filled_are_left,
+        a_dialog_of_a_plan_that_was_left_is_not_shown,
+        a_key_may_change_while_its_screen_is_opened,
+    )
+    stage.play(session, in_turn(*(partial(scene, late=late) for scene in scenes)))
