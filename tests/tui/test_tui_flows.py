@@ -11,6 +11,7 @@ import pytest
 from campaign_data import make_keys, make_rows, write_csv
 from rich.text import Text
 from textual.pilot import Pilot
+from tui_golden import screen_text
 from tui_world import (
     CURRENT,
     FROZEN,
@@ -134,6 +135,23 @@ async def many_records_are_agreed_to_by_their_number(app: Explorer, pilot: Pilot
         if app.screen is dialog:
             await pilot.press("escape")
     assert answers == [False, False, True]
+    for size, records, name, keys in (
+        ((100, 24), SURE + 1, "", [*"1001", "enter"]),
+        ((40, 10), SURE + 1, "", [*"10", "backspace", *"001", "enter"]),
+        ((40, 10), 0, "n-1", [*"n-1", "enter"]),
+    ):
+        await pilot.resize_terminal(*size)
+        body = Text("all of them, " * 40)
+        dialog = Confirm("Sure?", body, answer="Do it", records=records, name=name)
+        app.push_screen(dialog, answers.append)
+        await pilot.pause()
+        assert app.focused is dialog.query_one("#cancel")
+        assert dialog.region.contains_region(dialog.query_one("#cancel").region), size
+        assert "Cancel" in screen_text(app)
+        await pilot.press(*keys)
+        await pilot.pause()
+        assert answers.pop() is True, "what is typed is for the field, wherever the focus is"
+    await pilot.resize_terminal(100, 24)
 
 
 async def a_plan_says_what_is_left_and_why(app: Explorer, pilot: Pilot[None]) -> None:

@@ -28,10 +28,12 @@ class Confirm(ModalScreen[bool]):
     """Asks whether to go on; Enter alone is a no.
 
     Cancel has the focus, `y` is a yes. For more than `SURE` records it is not: their number has to
-    be typed. `answer` is what the yes button says. Until it has been on the screen for QUIET
-    seconds without a key, only a no is heard.
+    be typed, wherever the focus is; `name` is what has to be typed where their number is not known.
+    `answer` is what the yes button says. Until it has been on the screen for QUIET seconds without
+    a key, only a no is heard, and what is typed into the field, which Enter has to follow.
     """
 
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - as Textual declares it
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "yes", "Yes"),
         Binding("escape,n", "cancel", "Cancel"),
@@ -42,7 +44,7 @@ class Confirm(ModalScreen[bool]):
     Confirm { align: center middle; }
     Confirm > Vertical {
         width: 76; max-width: 96%; height: auto; max-height: 96%;
-        border: round $warning; padding: 0 1; background: $surface;
+        border: round $warning; padding: 0 1; background: $surface; overflow-y: auto;
     }
     Confirm .title { text-style: bold; width: 1fr; }
     Confirm VerticalScroll { height: auto; max-height: 60vh; margin: 1 0 0 0; }
@@ -50,14 +52,22 @@ class Confirm(ModalScreen[bool]):
     Confirm .wrong { color: $error; height: auto; }
     Confirm Horizontal { height: auto; margin: 1 0 0 0; align-horizontal: right; }
     Confirm Button { margin: 0 0 0 2; }
+    Confirm.-short VerticalScroll { max-height: 25vh; margin: 0; }
+    Confirm.-short Input { border: none; height: 1; padding: 0; margin: 0; }
+    Confirm.-short Horizontal { margin: 0; }
     """
 
-    def __init__(self, title: str, body: Text, *, answer: str, records: int = 0) -> None:
+    def __init__(
+        self, title: str, body: Text, *, answer: str, records: int = 0, name: str = ""
+    ) -> None:
         super().__init__()
         self._title = title
         self._body = body
         self._answer = answer
-        self._count = records if records > SURE else None
+        self._wanted = name or (str(records) if records > SURE else "")
+        self._why = "more than 1,000 records: their number has to be typed"
+        if name:
+            self._why = "how many records it touches is not known: the name has to be typed"
         self._quiet_since: float | None = None
 
     def compose(self) -> ComposeResult:
@@ -66,18 +76,19 @@ class Confirm(ModalScreen[bool]):
             yield Static(self._title, classes="title", markup=False)
             with VerticalScroll(can_focus=False):
                 yield Static(self._body)
-            if self._count is not None:
-                yield Input(placeholder=f"type {self._count} to go on", id="count")
+            if self._wanted:
+                wanted = f"type {self._wanted} to go on"
+                yield Input(placeholder=wanted, id="wanted", select_on_focus=False)
                 yield Static("", classes="wrong", markup=False)
             with Horizontal():
                 yield Button("Cancel", id="cancel", compact=True)
-                label = self._answer if self._count is not None else f"{self._answer} (y)"
+                label = self._answer if self._wanted else f"{self._answer} (y)"
                 yield Button(
                     label,
                     id="yes",
                     variant="warning",
                     compact=True,
-                    disabled=self._count is not None,
+                    disabled=bool(self._wanted),
                 )
 
     def on_mount(self) -> None:
@@ -94,19 +105,38 @@ class Confirm(ModalScreen[bool]):
         return self._quiet_since is not None and monotonic() - self._quiet_since >= QUIET
 
     def on_key(self, event: Key) -> None:
-        """What was typed ahead is no answer."""
-        if not self.hears and event.key not in _HEARD:
+        """What was typed ahead is no answer, but for what is wanted in the field."""
+        if self._is_wanted(event):
+            event.stop()
+            self._type(event.character or "")
+        elif not self.hears and event.key not in _HEARD and not self._is_in_field(event):
             event.stop()
             if self._quiet_since is not None:
                 self._hush()
 
+    def _is_wanted(self, event: Key) -> bool:
+        """Whether a key is for the field, which has no focus yet."""
+        letter = event.character
+        if not self._wanted or letter is None or isinstance(self.focused, Input):
+            return False
+        return letter.isdigit() if self._wanted.isdigit() else letter.isprintable()
+
+    def _is_in_field(self, event: Key) -> bool:
+        """Whether a key is one for the field that has the focus, and ends nothing."""
+        return isinstance(self.focused, Input) and event.key != "enter"
+
+    def _type(self, letter: str) -> None:
+        field = self.query_one("#wanted", Input)
+        self.set_focus(field)  # at once: what is typed next is for it
+        field.insert_text_at_cursor(letter)
+
     def action_yes(self) -> None:
         """Agree, where one key may."""
-        if self._count is None:
+        if not self._wanted:
             self.dismiss(True)
         else:
-            self.query_one("#count").focus()
-            self._say("more than 1,000 records: their number has to be typed")
+            self.query_one("#wanted").focus()
+            self._say(self._why)
 
     def action_cancel(self) -> None:
         """Do nothing."""
@@ -136,20 +166,21 @@ class Confirm(ModalScreen[bool]):
         if self.hears:
             self.dismiss(True)
 
-    @on(Input.Changed, "#count")
+    @on(Input.Changed, "#wanted")
     def _typed(self, event: Input.Changed) -> None:
-        self.query_one("#yes", Button).disabled = not self._is_count(event.value)
+        self.query_one("#yes", Button).disabled = not self._is_agreed(event.value)
         self._say("")
 
-    @on(Input.Submitted, "#count")
+    @on(Input.Submitted, "#wanted")
     def _entered(self, event: Input.Submitted) -> None:
-        if self._is_count(event.value):
+        if self._is_agreed(event.value):
             self.dismiss(True)
         else:
-            self._say(f"that is not {self._count}; Esc leaves everything as it is")
+            self._say(f"that is not {self._wanted}; Esc leaves everything as it is")
 
-    def _is_count(self, typed: str) -> bool:
-        return typed.strip().replace(",", "") == str(self._count)
+    def _is_agreed(self, typed: str) -> bool:
+        typed = typed.strip()
+        return (typed.replace(",", "") if self._wanted.isdigit() else typed) == self._wanted
 
     def _say(self, text: str) -> None:
         self.query_one(".wrong", Static).update(text)
