@@ -142,7 +142,9 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
     ]
     words = ["key", "schedule-deletion", _named(app, key), "--days", str(days)]
     answer = "Schedule the deletion"
-    if await _agreed(app, "Schedule the deletion?", text, words, answer, touched=total):
+    # Where nobody knows how many records are lost with it, one key is no answer either.
+    name = (key.alias or key.key_id) if tallies.missing else ""
+    if await _agreed(app, "Schedule the deletion?", text, words, answer, touched=total, name=name):
         await _called(
             app, key, "ScheduleKeyDeletion", lambda: kms.schedule_key_deletion(key.key_id, days)
         )
@@ -294,10 +296,13 @@ async def _agreed(
     answer: str,
     *,
     touched: int = 0,
+    name: str = "",
 ) -> bool:
     body = Text("\n\n".join(visible(sentence) for sentence in sentences))
     body.append(f"\n\nThe same: {visible(command_line(words, app.session.options))}")
-    agreed = await app.push_screen_wait(Confirm(title, body, answer=answer, records=touched))
+    agreed = await app.push_screen_wait(
+        Confirm(title, body, answer=answer, records=touched, name=name)
+    )
     return agreed and not app.read_only
 
 
