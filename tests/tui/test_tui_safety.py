@@ -32,6 +32,7 @@ from tui_world import (
 
 from kmslab import Lab
 from kmslab.errors import StateError
+from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
 from kmslab.tui import saving
 from kmslab.tui.app import BUG, Explorer
@@ -41,6 +42,7 @@ from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
 from kmslab.tui.screens import journals
 from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.theme import THEMES
 
@@ -269,6 +271,16 @@ def test_no_source_and_no_records(world: World, lab: Lab, stage: Stage) -> None:
             await pilot.resize_terminal(*size)
             await pilot.pause()
         await back(pilot)
+        assert "kmslab source add NAME FILE registers one" in screen_text(app)
+        session.sources.add("empty", SourceSpec(str(world.csv)))
+        await pilot.press("f5")
+        await until(pilot, lambda: "O opens one that is registered" in screen_text(app))
+        lines = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
+        world.csv.write_text(lines[0], encoding="utf-8")
+        await pilot.press("O")
+        await come(pilot, SourcesScreen)
+        await pilot.press("enter")
+        await until(pilot, lambda: "the source holds no record" in screen_text(app))
 
     stage.play(session, scene)
 

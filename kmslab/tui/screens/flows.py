@@ -30,7 +30,7 @@ from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.progress import AtWork, Ended
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.shown import rest_text, undo_text
-from kmslab.tui.texts import visible
+from kmslab.tui.texts import records, visible
 
 T = TypeVar("T")
 
@@ -102,7 +102,7 @@ async def _undo(app: Host, would: UndoPlan) -> Report | None:
     report = await _campaign(app, "Undoing", lambda w: undo(ground, campaign_id, watch=w))
     if report is not None:
         app.done(
-            f"campaign {campaign_id} undone: {report.undone:,} records restored, "
+            f"campaign {campaign_id} undone: {records(report.undone)} restored, "
             f"{report.undo_left:,} left",
             *words,
         )

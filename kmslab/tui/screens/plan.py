@@ -35,7 +35,7 @@ from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
 from kmslab.tui.session import Session
 from kmslab.tui.shown import plan_text
-from kmslab.tui.texts import visible
+from kmslab.tui.texts import records, visible
 
 _STAY = ""
 
@@ -264,7 +264,7 @@ class PlanScreen(Screen[Plan | None]):
         body.append("\n\nIt can be undone from its journal until that is closed.")
         agreed = await self.app.push_screen_wait(
             Confirm(
-                f"Re-encrypt {plan.to_send:,} records?",
+                f"Re-encrypt {records(plan.to_send)}?",
                 body,
                 answer="Re-encrypt",
                 records=plan.to_send,
