@@ -49,6 +49,7 @@ from kmslab.tui.screens.progress import AtWork
 from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.session import Session
+from kmslab.tui.sheet import Sheet
 
 
 async def planned(pilot: Pilot[None]) -> PlanScreen:
@@ -302,7 +303,9 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
             await pilot.press("c")
             dialog = await come(pilot, Confirm)
             left = int(
-                re.search(r"re-encrypt ([0-9,]+) rec", str(dialog._body))[1].replace(",", "")
+                re.search(r"re-encrypt ([0-9,]+) rec", str(dialog.query_one(Sheet).render()))[
+                    1
+                ].replace(",", "")
             )
             await pilot.press("y")
             result = await come(pilot, ResultScreen)

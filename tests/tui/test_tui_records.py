@@ -40,6 +40,7 @@ from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
+from kmslab.tui.sheet import Sheet
 from kmslab.tui.tree import NO_KEY, Everything, KeyTree
 
 
@@ -283,7 +284,7 @@ async def deletion_of(app: Explorer, pilot: Pilot[None], alias: str) -> str:
     form = await come(pilot, Form)
     form.query_one("#go").press()
     dialog = await come(pilot, Confirm)
-    said = str(dialog._body)
+    said = str(dialog.query_one(Sheet).render())
     assert dialog._wanted == (alias if "there may be more" in said else "")
     await pilot.press("escape")
     await back(pilot)

@@ -15,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from kmslab.campaign.plan import SURE
+from kmslab.tui.sheet import Laid, Sheet
 
 QUIET: Final = 0.5
 """The seconds without a key after which a dialog that has just come up hears one: what is typed
@@ -58,11 +59,11 @@ class Confirm(ModalScreen[bool]):
     """
 
     def __init__(
-        self, title: str, body: Text, *, answer: str, records: int = 0, name: str = ""
+        self, title: str, body: Text | Laid, *, answer: str, records: int = 0, name: str = ""
     ) -> None:
         super().__init__()
         self._title = title
-        self._body = body
+        self._body: Laid = (lambda _: body) if isinstance(body, Text) else body
         self._answer = answer
         self._wanted = name or (str(records) if records > SURE else "")
         self._why = "more than 1,000 records: their number has to be typed"
@@ -75,7 +76,7 @@ class Confirm(ModalScreen[bool]):
         with Vertical():
             yield Static(self._title, classes="title", markup=False)
             with VerticalScroll(can_focus=False):
-                yield Static(self._body)
+                yield Sheet(self._body)
             if self._wanted:
                 wanted = f"type {self._wanted} to go on"
                 yield Input(placeholder=wanted, id="wanted", select_on_focus=False)

@@ -4,6 +4,7 @@ campaigns' own; here it is only asked for."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from rich.text import Text
@@ -29,6 +30,7 @@ from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.progress import AtWork, Ended
 from kmslab.tui.screens.result import ResultScreen
+from kmslab.tui.sheet import Laid
 from kmslab.tui.shown import rest_text, undo_text
 from kmslab.tui.texts import records, visible
 
@@ -93,7 +95,7 @@ async def _undo(app: Host, would: UndoPlan) -> Report | None:
         app.tell(f"campaign {campaign_id}: no record has its blob any more; nothing to undo")
         return None
     words = ["campaign", "undo", campaign_id, "--yes"]
-    body = undo_text(would, command_line(words, app.session.options))
+    body = partial(undo_text, would, command_line(words, app.session.options))
     agreed = await app.push_screen_wait(
         Confirm(f"Undo campaign {campaign_id}?", body, answer="Undo", records=would.restorable)
     )
@@ -133,9 +135,10 @@ async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
     ground = app.session.ground
     words = ["campaign", "resume", campaign_id]
 
-    def look(watch: Watch) -> tuple[Plan, Text]:
+    def look(watch: Watch) -> tuple[Plan, Laid]:
         rest = plan_rest(ground, campaign_id, watch=watch)
-        return rest, rest_text(rest, app.session.names(), command_line(words, app.session.options))
+        command = command_line(words, app.session.options)
+        return rest, partial(rest_text, rest, app.session.names(), command)
 
     looked = _value(app, await at_work(app, "Planning what is left", look))
     if looked is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,6 +35,7 @@ from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
 from kmslab.tui.session import Session
+from kmslab.tui.sheet import Sheet
 from kmslab.tui.shown import plan_text
 from kmslab.tui.texts import records, visible
 
@@ -73,7 +75,7 @@ class PlanScreen(Screen[Plan | None]):
         yield Crumbs(self._session.source, "Plan", self._what)
         yield Static("", id="asked", markup=False)
         with VerticalScroll():
-            yield Static("", id="plan")
+            yield Sheet(id="plan")
         yield Static("", id="same", markup=False)
         yield Footer(compact=True, show_command_palette=False)
 
@@ -91,6 +93,10 @@ class PlanScreen(Screen[Plan | None]):
     def explorer(self) -> Host:
         """The app."""
         return host_of(self)
+
+    @property
+    def _sheet(self) -> Sheet:
+        return self.query_one("#plan", Sheet)
 
     def why_not(self, action: Action) -> str:
         """Why an action cannot be done now."""
@@ -131,7 +137,8 @@ class PlanScreen(Screen[Plan | None]):
         except KmslabError as error:
             if job is self._job:
                 self._job = None
-                self.query_one("#plan", Static).update(Text(f"No plan: {visible(str(error))}"))
+                told = Text(f"No plan: {visible(str(error))}")
+                self._sheet.show(lambda _: told)
                 self.explorer.refused(error)
             return
         except Exception as error:
@@ -159,12 +166,13 @@ class PlanScreen(Screen[Plan | None]):
 
     def _show_progress(self) -> None:
         if self._job is not None:
-            self.query_one("#plan", Static).update(figures(self._job))
+            told = figures(self._job)
+            self._sheet.show(lambda _: told)
 
     def _show(self) -> None:
         self.query_one("#asked", Static).update(self._asked())
         if self.plan is not None:
-            self.query_one("#plan", Static).update(plan_text(self.plan, self._names))
+            self._sheet.show(partial(plan_text, self.plan, self._names))
             self.query_one(VerticalScroll).scroll_home(animate=False)
         self.query_one("#same", Static).update(f"the same: {visible(self._command())}")
         self.refresh_bindings()
