@@ -121,6 +121,8 @@ def report_text(report: Report, names: Names, width: int) -> Text:
     """What a campaign has done: results that sum to what was gone over, failures, censuses."""
     text = Text()
     text.append(visible(summary(report)), "bold")
+    if report.state == "undoing":
+        text.append(" u starts it again.")
     text.append("\n\n")
     text.append(_results(report, width))
     if report.undone or report.undo_left:

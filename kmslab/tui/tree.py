@@ -44,6 +44,13 @@ class Place:
     key: Key | None = None
     version: KeyVersion | None = None
 
+    @property
+    def opens(self) -> bool:
+        """Whether there may be something under it."""
+        return self.version is None and (
+            self.key is not None or (self.provider is not None and self.key_id is None)
+        )
+
     def terms(self) -> tuple[Term, ...]:
         """What a filter asks of the records here."""
         if self.provider is None:
@@ -138,7 +145,7 @@ class KeyTree(Tree[Place]):
                 _label(place, names),
                 place,
                 expand=not shut,
-                allow_expand=place.version_id is None and place.provider is not None,
+                allow_expand=place.opens,
             )
         if first or here not in self._by_name:
             self.cursor_line = 0

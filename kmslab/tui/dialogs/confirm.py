@@ -52,8 +52,8 @@ class Confirm(ModalScreen[bool]):
     Confirm Input { margin: 1 0 0 0; }
     Confirm .wrong { color: $error; height: auto; }
     Confirm Horizontal { height: auto; margin: 1 0 0 0; align-horizontal: right; }
-    Confirm Button { margin: 0 0 0 2; }
-    Confirm.-short VerticalScroll { max-height: 25vh; margin: 0; }
+    Confirm Button { margin: 0 0 0 2; min-width: 0; }
+    Confirm.-short VerticalScroll { max-height: 35vh; margin: 0; }
     Confirm.-short Input { border: none; height: 1; padding: 0; margin: 0; }
     Confirm.-short Horizontal { margin: 0; }
     """

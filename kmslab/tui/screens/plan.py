@@ -52,10 +52,13 @@ class PlanScreen(Screen[Plan | None]):
     ACTIONS: tuple[Action, ...] = PLAN
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(PLAN)]
     DEFAULT_CSS = """
-    PlanScreen VerticalScroll { padding: 0 1; height: 1fr; }
+    PlanScreen VerticalScroll { height: 1fr; }
     PlanScreen #asked { height: auto; padding: 0 1; background: $panel; }
+    PlanScreen #plan { padding: 0 1; }
     PlanScreen #same { height: auto; padding: 0 1; color: $text-muted; }
+    PlanScreen.-short #same { display: none; }
     """
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - as Textual declares it
 
     def __init__(self, session: Session, selection: Selection, what: str) -> None:
         super().__init__()
@@ -73,8 +76,8 @@ class PlanScreen(Screen[Plan | None]):
         """What was asked, the plan, the command that does the same."""
         yield TopBar()
         yield Crumbs(self._session.source, "Plan", self._what)
-        yield Static("", id="asked", markup=False)
         with VerticalScroll():
+            yield Static("", id="asked", markup=False)
             yield Sheet(id="plan")
         yield Static("", id="same", markup=False)
         yield Footer(compact=True, show_command_palette=False)
