@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from textual.color import Color
 from textual.pilot import Pilot
 from textual.widgets import Static, TextArea
 from tui_golden import screen_text
@@ -125,8 +126,11 @@ async def a_source_that_vanishes_is_a_message(app: Explorer, pilot: Pilot[None])
     world = world_of(app)
     total = grid(app).view.total
     world.csv.rename(world.csv.with_suffix(".away"))
-    await pilot.press("f5")
+    app.clear_notifications()
+    await app.records._look()
     await until(pilot, lambda: status(app).startswith("! "))
+    (said,) = told(app)
+    assert said.endswith("there is no such file"), "one message, and it says what is so"
     assert grid(app).view.total == total, "what was read is still shown"
     app.clear_notifications()
     await pilot.press("a", "r")
@@ -285,6 +289,20 @@ def test_no_source_and_no_records(world: World, lab: Lab, stage: Stage) -> None:
     stage.play(session, scene)
 
 
+def contrast(one: Color, other: Color) -> float:
+    """How far two colours are apart, as the WCAG has it; 4.5 can be read."""
+
+    def luminance(colour: Color) -> float:
+        parts = [
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in colour.normalized
+        ]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
 def test_themes_without_colour(
     session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -297,6 +315,11 @@ def test_themes_without_colour(
         for _ in THEMES:
             await pilot.press("t")
             seen.append(app.theme)
+            if not app.theme.startswith("ansi"):
+                ground = grid(app).get_component_styles("grid--row").background
+                for kind in ("stale", "current", "stopped", "other", "mark"):
+                    colour = grid(app).get_component_styles(f"grid--{kind}").color
+                    assert contrast(colour, ground) >= 4.5, (app.theme, kind)
         assert sorted(seen) == sorted(THEMES)
         await pilot.press("f10")
         assert app.read_only

@@ -253,9 +253,9 @@ class Records(Screen[None]):
         if seen.keys:
             self.explorer.tell("keys were changed: what is said of the records is told anew")
             self.keys_changed()
-        if seen.source:
+        if seen.source and not seen.gone:  # reading it tells that it is gone
             self.explorer.tell("the source was changed; it is read again")
-            self._read_wanted = True
+        self._read_wanted = self._read_wanted or seen.source
         if self._read_wanted and not self.reader.busy:
             self.read_again()
 
