@@ -14,6 +14,7 @@ from kmslab.campaign.plan import Plan, Reason
 from kmslab.campaign.rendering import MEANINGS, both_censuses, duration, intent
 from kmslab.campaign.report import Report
 from kmslab.campaign.undo import UndoPlan
+from kmslab.campaign.wording import counted
 from kmslab.keys import Names
 from kmslab.tui.cells import state_text
 from kmslab.tui.texts import heading, table, visible
@@ -194,7 +195,8 @@ def _both(
         right=frozenset({3, 4}),
     )
     if others := len(rows) - len(changed):
-        text.append(f"\n({others:,} versions hold what they held before)")
+        same = counted(others, "version holds what it held", "versions hold what they held")
+        text.append(f"\n({same} before)")
     return text
 
 

@@ -31,7 +31,7 @@ class Confirm(ModalScreen[bool]):
     Cancel has the focus, `y` is a yes. For more than `SURE` records it is not: their number has to
     be typed, wherever the focus is; `name` is what has to be typed where their number is not known.
     `answer` is what the yes button says. Until it has been on the screen for QUIET seconds without
-    a key, only a no is heard, and what is typed into the field, which Enter has to follow.
+    a key, only a no is heard, and what is wanted in the field.
     """
 
     VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - as Textual declares it
@@ -116,15 +116,21 @@ class Confirm(ModalScreen[bool]):
                 self._hush()
 
     def _is_wanted(self, event: Key) -> bool:
-        """Whether a key is for the field, which has no focus yet."""
+        """Whether a key is for the field: it came to another, since the field takes its own."""
         letter = event.character
-        if not self._wanted or letter is None or isinstance(self.focused, Input):
+        if not self._wanted or letter is None:
             return False
         return letter.isdigit() if self._wanted.isdigit() else letter.isprintable()
 
     def _is_in_field(self, event: Key) -> bool:
-        """Whether a key is one for the field that has the focus, and ends nothing."""
-        return isinstance(self.focused, Input) and event.key != "enter"
+        """Whether a key is for the field that has the focus; Enter is where what is wanted stands
+        there, which nobody types by chance."""
+        field = self.focused
+        if not isinstance(field, Input):
+            return False
+        return event.key != "enter" or (
+            self._quiet_since is not None and self._is_agreed(field.value)
+        )
 
     def _type(self, letter: str) -> None:
         field = self.query_one("#wanted", Input)

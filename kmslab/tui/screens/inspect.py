@@ -10,6 +10,7 @@ from textual.screen import Screen
 from textual.widgets import Footer
 
 from kmslab.analysis.classify import Verdict
+from kmslab.keys import Names
 from kmslab.model import Key, Record
 from kmslab.tui import saving
 from kmslab.tui.chrome import Crumbs, TopBar
@@ -27,8 +28,11 @@ class InspectScreen(Screen[None]):
     ]
     DEFAULT_CSS = "InspectScreen Detail { padding: 0 1; height: 1fr; }"
 
-    def __init__(self, session: Session, record: Record, verdict: Verdict, key: Key | None) -> None:
+    def __init__(
+        self, session: Session, record: Record, verdict: Verdict, key: Key | None, names: Names
+    ) -> None:
         super().__init__()
+        self._names = names
         self._session = session
         self._record = record
         self._verdict = verdict
@@ -45,7 +49,7 @@ class InspectScreen(Screen[None]):
         """Show it."""
         now = self._session.ground.clock.now()
         detail = self.query_one(Detail)
-        detail.show(self._record, self._verdict, self._key, self._session.names(), now)
+        detail.show(self._record, self._verdict, self._key, self._names, now)
         detail.focus()
 
     def action_copy(self) -> None:

@@ -525,7 +525,7 @@ class Records(Screen[None]):
         if row is not None and record is not None:
             verdict = self.grid.view.table.verdict(row)
             key = self.keys.get(verdict.key_id or "")
-            self.app.push_screen(InspectScreen(self.session, record, verdict, key))
+            self.app.push_screen(InspectScreen(self.session, record, verdict, key, self.names))
 
     def action_decrypt(self) -> None:
         """Preview the plaintext."""
