@@ -54,8 +54,10 @@ class Explorer(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(APP)]
     CSS = """
     Screen { layout: vertical; }
-    ToastRack { dock: top; align: right top; margin: 1 0 0 0; }
-    Toast { width: auto; max-width: 80%; max-height: 4; margin: 0; padding: 0 1; }
+    ToastRack { dock: top; align: right top; margin: 0; overflow: hidden; }
+    ToastHolder { display: none; }
+    ToastHolder:last-child { display: block; }
+    Toast { width: auto; max-width: 100%; max-height: 4; margin: 0; padding: 0 1; }
     """
 
     read_only: reactive[bool] = reactive(True)

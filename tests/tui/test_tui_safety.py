@@ -328,6 +328,11 @@ def test_themes_without_colour(
         app.clear_notifications()
         app.tell(f"{MARKUP}\x1b[31m")
         await until(pilot, lambda: f"{MARKUP}\\x1b[31m" in screen_text(app))
+        app.tell("the first of two", severity="warning")
+        app.tell("the second")
+        await until(pilot, lambda: "the second" in screen_text(app).splitlines()[0])
+        assert "the first" not in screen_text(app)
+        assert MARKUP not in screen_text(app).splitlines()[0]
 
     stage.play(session, scene, notifications=True)
 

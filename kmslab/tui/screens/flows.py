@@ -16,7 +16,7 @@ from kmslab.campaign.plan import Plan
 from kmslab.campaign.rendering import markdown
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.rest import check_rest, plan_rest
-from kmslab.campaign.run import resume, run
+from kmslab.campaign.run import UNFINISHED, resume, run
 from kmslab.campaign.selection import Selection
 from kmslab.campaign.standing import why_no_undo
 from kmslab.campaign.undo import UndoPlan, plan_undo, undo
@@ -54,9 +54,10 @@ async def carry_out(app: Host, plan: Plan) -> None:
     )
     if report is None:
         return
-    app.done(
-        f"campaign {report.campaign}: {summary(report)}", "campaign", "report", report.campaign
-    )
+    if report.state not in UNFINISHED:
+        app.done(
+            f"campaign {report.campaign}: {summary(report)}", "campaign", "report", report.campaign
+        )
     await show_result(app, report)
 
 
@@ -102,7 +103,7 @@ async def _undo(app: Host, would: UndoPlan) -> Report | None:
     if not agreed or app.read_only:
         return None
     report = await _campaign(app, "Undoing", lambda w: undo(ground, campaign_id, watch=w))
-    if report is not None:
+    if report is not None and report.state not in UNFINISHED:
         app.done(
             f"campaign {campaign_id} undone: {records(report.undone)} restored, "
             f"{report.undo_left:,} left",
@@ -155,7 +156,7 @@ async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
         return resume(ground, campaign_id, watch=watch)
 
     report = await _campaign(app, "Re-encrypting", go_on)
-    if report is not None:
+    if report is not None and report.state not in UNFINISHED:
         app.done(f"campaign {campaign_id} continued: {summary(report)}", *words)
     return report
 
