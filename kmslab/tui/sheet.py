@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from rich.text import Text
 from textual.events import Resize
 from textual.widgets import Static
+
+SHORT: Final = [(0, "-short"), (16, "-tall")]
+"""The breakpoints of screens that leave something out where there are few lines."""
 
 Laid = Callable[[int], Text]
 """Gives a text for so many cells in a line."""

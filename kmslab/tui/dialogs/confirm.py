@@ -15,7 +15,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from kmslab.campaign.plan import SURE
-from kmslab.tui.sheet import Laid, Sheet
+from kmslab.tui.dialogs.form import see_focused
+from kmslab.tui.sheet import SHORT, Laid, Sheet
 
 QUIET: Final = 0.5
 """The seconds without a key after which a dialog that has just come up hears one: what is typed
@@ -34,10 +35,10 @@ class Confirm(ModalScreen[bool]):
     a key, only a no is heard, and what is wanted in the field.
     """
 
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = SHORT
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "yes", "Yes"),
-        Binding("escape,n", "cancel", "Cancel"),
+        Binding("escape,n", "cancel", "Cancel", key_display="Esc"),
         Binding("left,right", "other_button", show=False),
         *(Binding(key, f"body('{key}')", show=False) for key in _SCROLLED),
     ]
@@ -96,6 +97,10 @@ class Confirm(ModalScreen[bool]):
         """Cancel has the focus."""
         self.query_one("#cancel").focus()
         self.call_after_refresh(self._hush)
+
+    def on_resize(self) -> None:
+        """What has the focus stays in sight."""
+        self.call_after_refresh(see_focused, self)
 
     def _hush(self) -> None:
         self._quiet_since = monotonic()

@@ -17,11 +17,13 @@ from kmslab.tui.census import Tallies
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Field, Form
 from kmslab.tui.host import Host
-from kmslab.tui.texts import moment, records, visible
+from kmslab.tui.texts import fitted, moment, records, visible
 
 DELETION_DAYS: Final = (7, 30)
 """The fewest and the most days after which a key is deleted (both clouds)."""
 
+
+_NAMED: Final = 40
 
 Counted = Callable[[], Tallies]
 """What gives the records that are counted by now; it is asked when something is said of them."""
@@ -330,7 +332,8 @@ def _here(app: Host, tallies: Tallies) -> str:
 
 
 def _name(app: Host, key: Key) -> str:
-    return f"{key.provider} key {visible(key.alias or key.key_id)}"
+    """A key as sentences call it: a long alias by its beginning; the command has all of it."""
+    return f"{key.provider} key {fitted(key.alias or key.key_id, _NAMED).rstrip()}"
 
 
 def _named(app: Host, key: Key) -> str:

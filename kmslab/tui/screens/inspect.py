@@ -24,7 +24,7 @@ class InspectScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy", "Copy the blob"),
-        Binding("escape,i,enter", "close", "Back"),
+        Binding("escape,i,enter", "close", "Back", key_display="Esc"),
     ]
     DEFAULT_CSS = "InspectScreen Detail { padding: 0 1; height: 1fr; }"
 

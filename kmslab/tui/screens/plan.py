@@ -35,7 +35,7 @@ from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
 from kmslab.tui.session import Session
-from kmslab.tui.sheet import Sheet
+from kmslab.tui.sheet import SHORT, Sheet
 from kmslab.tui.shown import plan_text
 from kmslab.tui.texts import records, visible
 
@@ -58,7 +58,7 @@ class PlanScreen(Screen[Plan | None]):
     PlanScreen #same { height: auto; padding: 0 1; color: $text-muted; }
     PlanScreen.-short #same { display: none; }
     """
-    VERTICAL_BREAKPOINTS = [(0, "-short"), (16, "-tall")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS = SHORT
 
     def __init__(self, session: Session, selection: Selection, what: str) -> None:
         super().__init__()
