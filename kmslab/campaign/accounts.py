@@ -54,8 +54,7 @@ def summary(report: Report) -> str:
         case "aborted":
             return f"Nothing was stored{_why_nothing(report)}."
         case "undoing":
-            back = counted(report.undone, "record has its", "records have their")
-            return f"The campaign is being undone: {back} old blob."
+            return _undoing(report)
         case "undone":
             rest = (
                 f", {report.undone_unproven:,} of them without proof, as the new one does not open"
@@ -66,6 +65,17 @@ def summary(report: Report) -> str:
         case _:
             lost = counted(found.lost, "was", "were")
             return f"{done}; {found.failed:,} failed, {lost} lost to changes by others."
+
+
+def _undoing(report: Report) -> str:
+    """How far an undo has come that is at work or was stopped: a file is stored at its end."""
+    if report.undone or (report.plan is not None and report.plan.spec.table is not None):
+        back = counted(report.undone, "record has its", "records have their")
+        return f"The undo is not finished: {back} old blob so far."
+    return (
+        "The undo is not finished, and a file is stored only at the end of one: so far as the "
+        "journal knows, the source is as it was before it."
+    )
 
 
 def _pending(report: Report) -> str:

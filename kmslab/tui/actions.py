@@ -29,6 +29,17 @@ class Action:
     writes: bool = False
 
     @property
+    def said(self) -> str:
+        """What it is called where there is little room.
+
+        >>> Action("go_on", "enter", "plan: go on, which asks first", "Go on").said
+        'Go on'
+        >>> Action("whole", "Y", "records: show the blob whole").said
+        'Show the blob whole'
+        """
+        return self.label or self.title.rpartition(": ")[2].capitalize()
+
+    @property
     def deed(self) -> str:
         """What it does to a key; "" where it does nothing to one.
 

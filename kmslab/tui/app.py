@@ -39,6 +39,9 @@ T = TypeVar("T")
 BUG: Final = 70
 """The exit code after an error that nobody foresaw, as on the command line."""
 
+BRIEF: Final = 3.0
+"""The seconds for which it is told that something was done; what was refused stays for longer."""
+
 END_SECONDS: Final = 30.0
 """How long whatever is at work may take to end once the terminal is gone."""
 
@@ -52,7 +55,10 @@ class Explorer(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(APP)]
     CSS = """
     Screen { layout: vertical; }
-    ToastRack { align-horizontal: right; }
+    ToastRack { dock: top; align: right top; margin: 0; overflow: hidden; }
+    ToastHolder { display: none; }
+    ToastHolder:last-child { display: block; }
+    Toast { width: auto; max-width: 100%; max-height: 4; margin: 0; padding: 0 1; }
     """
 
     read_only: reactive[bool] = reactive(True)
@@ -103,8 +109,11 @@ class Explorer(App[None]):
     # What everything tells and asks
 
     def tell(self, text: str, *, severity: Any = "information") -> None:
-        """A message that goes by itself. It is no markup, whatever it holds."""
-        self.notify(visible(text), severity=severity, markup=False)
+        """A message that goes by itself, in place of the last one. It is no markup, whatever it
+        holds."""
+        self.clear_notifications()
+        timeout = BRIEF if severity == "information" else None
+        self.notify(visible(text), severity=severity, markup=False, timeout=timeout)
 
     def done(self, text: str, *words: str) -> None:
         """Something was done; the words are those of the command that does the same."""
@@ -212,7 +221,7 @@ class Explorer(App[None]):
     async def act(self, screen: Screen[Any], action: Action) -> None:
         """Do an action, or say why not."""
         if why := self.why_not(screen, action):
-            self.tell(f"{action.title}: {why}", severity="warning")
+            self.tell(f"{action.said}: {why}", severity="warning")
         else:
             await self.run_action(action.name, self if action in APP else screen)
 
@@ -238,7 +247,7 @@ class Explorer(App[None]):
         for action in actions:
             if action.has_key(event):
                 if why := self.why_not(screen, action):
-                    self.tell(f"{action.title}: {why}", severity="warning")
+                    self.tell(f"{action.said}: {why}", severity="warning")
                 return
 
     def action_theme(self) -> None:

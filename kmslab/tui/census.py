@@ -57,8 +57,8 @@ class Tallies:
             found._add(kind, count)
         return found
 
-    def key(self, provider: str, key_id: str) -> Tally:
-        """The records on a key."""
+    def key(self, provider: str, key_id: str | None) -> Tally:
+        """The records on a key; those whose blobs name none where that is None."""
         return self.keys.get((provider, key_id)) or Tally()
 
     def version(self, provider: str, key_id: str, version_id: str | None) -> Tally:

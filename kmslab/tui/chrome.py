@@ -18,7 +18,10 @@ class TopBar(Static):
     """
 
     DEFAULT_CSS = """
-    TopBar { height: 1; background: $primary; color: $text; padding: 0 1; text-style: bold; }
+    TopBar {
+        height: 1; background: $primary; color: $text; padding: 0 1; text-style: bold;
+        text-wrap: nowrap; text-overflow: ellipsis;
+    }
     TopBar.writable { background: $accent; }
     """
 
@@ -34,14 +37,17 @@ class TopBar(Static):
             parts.append(f"{app.marked:,} marked")
         parts.append(visible(app.session.where))
         self.set_class(not app.read_only, "writable")
-        text = Text(" - ".join(parts), no_wrap=True, overflow="ellipsis")
-        self.update(text, layout=False)
+        self.update(Text(" - ".join(parts)), layout=False)
 
 
 class Crumbs(Static):
     """Where one is, from the outside in."""
 
-    DEFAULT_CSS = "Crumbs { height: 1; padding: 0 1; color: $text-muted; }"
+    DEFAULT_CSS = """
+    Crumbs {
+        height: 1; padding: 0 1; color: $text-muted; text-wrap: nowrap; text-overflow: ellipsis;
+    }
+    """
 
     def __init__(self, *steps: str) -> None:
         super().__init__()
@@ -54,7 +60,7 @@ class Crumbs(Static):
     def show(self, *steps: str) -> None:
         """Be there."""
         text = " ▸ ".join(visible(step) for step in steps if step)
-        self.update(Text(text, no_wrap=True, overflow="ellipsis"), layout=False)
+        self.update(Text(text), layout=False)
 
 
 class KeyLine(Footer):

@@ -101,7 +101,8 @@ class Age:
 class At:
     """The record is of just this provider, and its blob names just this key and version.
 
-    What is None may be anything. Nobody types it: the tree asks for it.
+    What is None may be anything, and a key id of "" is that of blobs which name none. Nobody types
+    it: the tree asks for it.
     """
 
     provider: str

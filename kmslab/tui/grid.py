@@ -47,6 +47,18 @@ class Grid(ScrollView, can_focus=True):
         & > .grid--other { color: $foreground-muted; }
         & > .grid--empty { color: $foreground-muted; }
 
+        /* A light theme's own colours for these have a contrast of 3 and less. */
+        &:light > .grid--mark { color: #6d3f00; }
+        &:light > .grid--stale { color: #6d3f00; text-style: bold; }
+        &:light > .grid--current { color: #1b5a2f; }
+        &:light > .grid--other { color: #4a4a4a; }
+        &:light > .grid--empty { color: #4a4a4a; }
+        &:light:ansi > .grid--mark { color: ansi_default; }
+        &:light:ansi > .grid--stale { color: ansi_default; }
+        &:light:ansi > .grid--current { color: ansi_green; }
+        &:light:ansi > .grid--other { color: ansi_default; }
+        &:light:ansi > .grid--empty { color: ansi_default; }
+
         &:focus > .grid--cursor {
             background: $block-cursor-background;
             color: $block-cursor-foreground;
@@ -346,6 +358,7 @@ class Grid(ScrollView, can_focus=True):
         """Whether what is shown is what was asked for; where it is not, that is told."""
         if self.wanted == self.view.wanted:
             return True
+        self.app.clear_notifications()
         self.notify("what was asked for is not shown yet; nothing is marked", severity="warning")
         return False
 

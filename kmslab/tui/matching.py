@@ -85,7 +85,7 @@ def _test_mask(term: Term, table: Table, now: datetime) -> _MaskOf:
                 table,
                 lambda kind: (
                     kind.provider == provider
-                    and key_id in (None, kind.verdict.key_id)
+                    and key_id in (None, kind.verdict.key_id or "")
                     and version_id in (None, kind.verdict.key_version_id)
                 ),
             )

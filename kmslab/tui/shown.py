@@ -10,39 +10,43 @@ from rich.text import Text
 from kmslab.analysis.census import CensusRow
 from kmslab.analysis.classify import Outcome, Verdict
 from kmslab.campaign.accounts import account, summary
-from kmslab.campaign.plan import Plan
+from kmslab.campaign.plan import Plan, Reason
 from kmslab.campaign.rendering import MEANINGS, both_censuses, duration, intent
 from kmslab.campaign.report import Report
 from kmslab.campaign.undo import UndoPlan
+from kmslab.campaign.wording import counted
 from kmslab.keys import Names
 from kmslab.tui.cells import state_text
 from kmslab.tui.texts import heading, table, visible
 
 _NAMED: Final = 3
 _LISTED: Final = 20
-_RIGHT_OF_THREE: Final = frozenset({2})
 
 
-def plan_text(plan: Plan, names: Names) -> Text:
+def plan_text(plan: Plan, names: Names, width: int) -> Text:
     """Outcomes with their reasons, the census, calls and their time, and what is to be known."""
     text = heading("What would become of the records")
     rows = [
         [
             f"{sign(each.outcome)} {each.outcome.value}",
-            each.reason or MEANINGS[each.outcome],
             f"{each.records:,}",
-            ", ".join(each.examples[:_NAMED]),
+            _why(each),
         ]
         for each in plan.reasons
     ]
-    rows.append(["total", "", f"{plan.total:,}", ""])
+    rows.append(["total", f"{plan.total:,}", ""])
     text.append("\n")
-    text.append(table(["OUTCOME", "WHY", "RECORDS", "FOR EXAMPLE"], rows, right=_RIGHT_OF_THREE))
+    columns = ["OUTCOME", "RECORDS", "WHY"]
+    text.append(table(columns, rows, width, right=frozenset({1}), wrapped=True))
     if plan.forecast.calls:
         text.append("\n\n")
         text.append(heading("Calls against the clouds, and how long they take"))
         text.append("\n")
-        text.append(table(["PROVIDER", "CALLS", "A SECOND", "TIME", "RIGHTS"], _calls(plan)))
+        columns = ["PROVIDER", "CALLS", "A SECOND", "TIME", "RIGHTS"]
+        right = frozenset({1, 2})
+        text.append(table(columns, _calls(plan), width, right=right, wrapped=True))
+        if plan.forecast.calls < plan.to_send:
+            text.append("\nFewer calls than records: those with equal blobs are sent once.")
     text.append("\n")
     for note in plan.notes:
         text.append(f"\n{visible(note)}")
@@ -52,16 +56,23 @@ def plan_text(plan: Plan, names: Names) -> Text:
         text.append("\n\n")
         text.append(heading("All records of the source on these keys, by version"))
         text.append("\n")
-        text.append(census_text(census, names))
+        text.append(census_text(census, names, width))
     return text
 
 
-def rest_text(plan: Plan, names: Names, command: str) -> Text:
+def _why(reason: Reason) -> str:
+    """Why records have their outcome, and some of them by name."""
+    why = reason.reason or MEANINGS[reason.outcome]
+    examples = reason.examples[:_NAMED]
+    return f"{why}: {', '.join(examples)}" if examples else why
+
+
+def rest_text(plan: Plan, names: Names, command: str, width: int) -> Text:
     """What continuing a campaign would do, judged with the keys as they are now."""
     text = Text("What is left, judged with the keys as they are now. ")
     text.append(" ".join(visible(sentence) for sentence in intent(plan)))
     text.append("\n\n")
-    text.append(plan_text(plan, names))
+    text.append(plan_text(plan, names, width))
     text.append(f"\n\nThe same: {visible(command)}")
     return text
 
@@ -84,13 +95,14 @@ def _calls(plan: Plan) -> list[list[str]]:
     ]
 
 
-def census_text(rows: Iterable[CensusRow], names: Names) -> Text:
+def census_text(rows: Iterable[CensusRow], names: Names, width: int) -> Text:
     """A census, by what is shown of keys."""
     ordered = sorted(rows, key=lambda row: _by_name(row, names))
     columns = ["PROVIDER", "KEY", "VERSION", "RECORDS"]
     return table(
         columns,
         [[*_version(row, names), f"{row.records:,}"] for row in ordered],
+        width,
         right=frozenset({3}),
     )
 
@@ -106,35 +118,37 @@ def _by_name(row: CensusRow, names: Names) -> list[tuple[bool, Any]]:
     return [(value is None, "" if value is None else value) for value in values]
 
 
-def report_text(report: Report, names: Names) -> Text:
+def report_text(report: Report, names: Names, width: int) -> Text:
     """What a campaign has done: results that sum to what was gone over, failures, censuses."""
     text = Text()
     text.append(visible(summary(report)), "bold")
+    if report.state == "undoing":
+        text.append(" u starts it again.")
     text.append("\n\n")
-    text.append(_results(report))
+    text.append(_results(report, width))
     if report.undone or report.undo_left:
         text.append(
             f"\n\nundone: {report.undone:,} restored, {report.undo_left:,} left", "not bold"
         )
         if report.undone_unproven:
             text.append(f"\n{report.undone_unproven:,} of these without proof")
-    for part in (_failures(report), _lost("Lost: left as they are", report.losses)):
+    for part in (_failures(report, width), _lost("Lost: left as they are", report.losses)):
         text.append(part)
     text.append(_lost("Left by the undo", report.undo_lost))
     if report.state == "finished" and report.plan is not None and report.census_after is not None:
         text.append("\n\n")
         text.append(heading("By key version, before and after"))
         text.append("\n")
-        text.append(_both(report.plan.census, report.census_after, names))
+        text.append(_both(report.plan.census, report.census_after, names, width))
     return text
 
 
-def _results(report: Report) -> Text:
+def _results(report: Report, width: int) -> Text:
     rows = [[name, f"{count:,}"] for name, count in account(report)]
-    return table(["RESULT", "RECORDS"], rows, right=frozenset({1}))
+    return table(["RESULT", "RECORDS"], rows, width, right=frozenset({1}))
 
 
-def _failures(report: Report) -> Text:
+def _failures(report: Report, width: int) -> Text:
     text = Text()
     if not report.failure_codes:
         return text
@@ -142,7 +156,7 @@ def _failures(report: Report) -> Text:
     text.append(heading("Failed: left as they are"))
     rows = [[code, f"{count:,}"] for code, count in report.failure_codes.items()]
     text.append("\n")
-    text.append(table(["CODE", "RECORDS"], rows, right=frozenset({1})))
+    text.append(table(["CODE", "RECORDS"], rows, width, right=frozenset({1})))
     for failure in report.failures[:_LISTED]:
         text.append(f"\n! {visible(failure.record_id)}  {visible(failure.code)}")
         text.append(f"\n    {visible(failure.message)}")
@@ -169,20 +183,24 @@ def _more(text: Text, listed: int, count: int) -> None:
         text.append(f"\n(and {left:,} more, which the report names)")
 
 
-def _both(before: Sequence[CensusRow], after: Sequence[CensusRow], names: Names) -> Text:
+def _both(
+    before: Sequence[CensusRow], after: Sequence[CensusRow], names: Names, width: int
+) -> Text:
     rows = sorted(both_censuses(before, after), key=lambda each: _by_name(each[0], names))
     changed = [each for each in rows if each[1] != each[2]]
     text = table(
         ["PROVIDER", "KEY", "VERSION", "BEFORE", "AFTER"],
         [[*_version(row, names), f"{old:,}", f"{new:,}"] for row, old, new in changed],
+        width,
         right=frozenset({3, 4}),
     )
     if others := len(rows) - len(changed):
-        text.append(f"\n({others:,} versions hold what they held before)")
+        same = counted(others, "version holds what it held", "versions hold what they held")
+        text.append(f"\n({same} before)")
     return text
 
 
-def undo_text(plan: UndoPlan, command: str) -> Text:
+def undo_text(plan: UndoPlan, command: str, width: int) -> Text:
     """What an undo would do."""
     rows = [
         ["get their old blob back", plan.restorable],
@@ -193,6 +211,7 @@ def undo_text(plan: UndoPlan, command: str) -> Text:
     text = table(
         ["RECORDS THAT", "COUNT"],
         [[str(what), f"{count:,}"] for what, count in rows],
+        width,
         right=frozenset({1}),
     )
     if plan.touched:

@@ -39,7 +39,7 @@ def counts_text(view: View, twins: int) -> str:
 def status_text(grid: Grid, twins: int, read: int | None, error: str) -> Text:
     """The status line; `read` is how many were read so far while a source is read."""
     if error:
-        return Text(f"! {visible(error)}", no_wrap=True, overflow="ellipsis")
+        return Text(f"! {visible(error)}")
     parts = [counts_text(grid.view, twins)]
     if read is not None:
         parts.append(f"reading: {read:,} so far")
@@ -48,7 +48,7 @@ def status_text(grid: Grid, twins: int, read: int | None, error: str) -> Text:
         parts.append(f"by {sort.by.value}{', reversed' if sort.reverse else ''}")
     if grid.wanted != grid.view.wanted:
         parts.append("arranging")
-    return Text("   ".join(parts), no_wrap=True, overflow="ellipsis")
+    return Text("   ".join(parts))
 
 
 def crumbs(session: Session, place: Place, names: Names, view: View) -> list[str]:
@@ -57,7 +57,7 @@ def crumbs(session: Session, place: Place, names: Names, view: View) -> list[str
     if place.provider is not None:
         steps.append(PROVIDER_NAMES.get(place.provider, place.provider))
     if place.key_id is not None:
-        steps.append(names(place.key_id) or place.key_id)
+        steps.append(names(place.key_id) or place.key_id or "no key")
     if place.version is not None:
         steps.append(f"v{place.version.number}")
     return [*steps, records(view.shown)]

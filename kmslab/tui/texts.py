@@ -116,28 +116,89 @@ def fields(pairs: list[tuple[str, str]]) -> Text:
     return found
 
 
+_BETWEEN: Final = 2
+_LEAST: Final = 4
+_LEAST_WRAPPED: Final = 24
+
+
 def table(
-    columns: list[str], rows: list[list[str]], *, right: frozenset[int] = frozenset()
+    columns: list[str],
+    rows: list[list[str]],
+    width: int,
+    *,
+    right: frozenset[int] = frozenset(),
+    wrapped: bool = False,
 ) -> Text:
-    """A small table as text; columns of `right` stand to the right."""
+    """A small table as text of so many cells in a line.
+
+    Columns of `right` stand to the right, and are never cut. Where there is too little room, the
+    widest of the others are cut; with `wrapped` the last one goes on in further lines, below the
+    row where too little is left beside it.
+
+    >>> print(table(["KEY", "RECORDS"], [["orders-of-2024", "7"]], 16, right=frozenset({1})).plain)
+    KEY      RECORDS
+    orders…        7
+    >>> print(table(["WHAT", "WHY"], [["a", "one two three four"]], 20, wrapped=True).plain)
+    WHAT
+    a
+      one two three four
+    """
     cells = [[visible(cell) for cell in row] for row in rows]
     widths = [
         max([cell_len(name), *(cell_len(row[at]) for row in cells)])
         for at, name in enumerate(columns)
     ]
+    last = widths.pop() if wrapped else 0
+    _narrow(widths, width, right)
+    start = sum(widths) + _BETWEEN * len(widths)
+    beside = wrapped and (start + last <= width or width - start >= _LEAST_WRAPPED)
     found = Text()
-    found.append(_line(columns, widths, right), "bold")
+    found.append(_line(columns if beside or not wrapped else columns[:-1], widths, right), "bold")
     for row in cells:
-        found.append(f"\n{_line(row, widths, right)}")
+        line = _line(row[: len(widths)], widths, right)
+        if wrapped:
+            indent = start if beside else _BETWEEN
+            others = [" " * indent + part for part in _parts(row[-1], width - indent)]
+            if beside and others:
+                line = set_cell_size(line, start) + others.pop(0)[start:]
+            line = "\n".join([line.rstrip(), *others])
+        found.append(f"\n{line}")
     return found
+
+
+def _narrow(widths: list[int], width: int, right: frozenset[int]) -> None:
+    """Take cells from the widest columns until all of them fit."""
+    cut = [at for at in range(len(widths)) if at not in right]
+    while sum(widths) + _BETWEEN * (len(widths) - 1) > width:
+        widest = max(cut, key=widths.__getitem__, default=None)
+        if widest is None or widths[widest] <= _LEAST:
+            return
+        widths[widest] -= 1
 
 
 def _line(row: list[str], widths: list[int], right: frozenset[int]) -> str:
     cells = []
-    for at, (cell, width) in enumerate(zip(row, widths, strict=True)):
+    for at, (cell, width) in enumerate(zip(row, widths, strict=False)):
         blank = " " * (width - cell_len(cell))
-        cells.append(blank + cell if at in right else cell + blank)
-    return "  ".join(cells).rstrip()
+        cells.append(blank + cell if at in right else fitted(cell, width))
+    cells += row[len(widths) :]
+    return (" " * _BETWEEN).join(cells).rstrip()
+
+
+def _parts(text: str, width: int) -> list[str]:
+    """The lines of a text that are no wider than this; a word that is wider is cut."""
+    found: list[str] = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split(" "):
+            word = word if cell_len(word) <= width else fitted(word, width)
+            longer = f"{line} {word}" if line else word
+            if line and cell_len(longer) > width:
+                found.append(line)
+                longer = word
+            line = longer
+        found.append(line)
+    return found if text else []
 
 
 def heading(title: str) -> Text:

@@ -44,6 +44,13 @@ class Place:
     key: Key | None = None
     version: KeyVersion | None = None
 
+    @property
+    def opens(self) -> bool:
+        """Whether there may be something under it."""
+        return self.version is None and (
+            self.key is not None or (self.provider is not None and self.key_id is None)
+        )
+
     def terms(self) -> tuple[Term, ...]:
         """What a filter asks of the records here."""
         if self.provider is None:
@@ -60,6 +67,8 @@ class Place:
         """Which records those are, in words."""
         if self.provider is None:
             return "all records"
+        if self.key_id == NO_KEY:
+            return "on no key"
         if self.key_id is None:
             return f"all of {PROVIDER_NAMES.get(self.provider, self.provider)}"
         what = f"on {names(self.key_id) or self.key_id}"
@@ -67,6 +76,9 @@ class Place:
 
 
 Everything: Final = Place()
+
+NO_KEY: Final = ""
+"""The key id in the place of records whose blobs name no key."""
 
 
 class KeyTree(Tree[Place]):
@@ -133,7 +145,7 @@ class KeyTree(Tree[Place]):
                 _label(place, names),
                 place,
                 expand=not shut,
-                allow_expand=place.version_id is None and place.provider is not None,
+                allow_expand=place.opens,
             )
         if first or here not in self._by_name:
             self.cursor_line = 0
@@ -176,7 +188,7 @@ class KeyTree(Tree[Place]):
         if place.key_id is None:
             return tallies.providers.get(place.provider) or Tally()
         if place.version_id is None:
-            return tallies.key(place.provider, place.key_id)
+            return tallies.key(place.provider, place.key_id or None)
         return tallies.version(place.provider, place.key_id, place.version_id)
 
     def action_first(self) -> None:
@@ -216,7 +228,7 @@ class KeyTree(Tree[Place]):
 def _figures(place: Place, tally: Tally) -> str:
     """The count; the share on old versions, or what is the matter with the key."""
     count = _count(tally.total) if tally.total else "-"
-    if place.key_id is not None and place.version_id is None:
+    if place.key_id and place.version_id is None:
         state = None if place.key is None else place.key.state
         if state is not KeyState.ENABLED:
             return f" {count:>6} {_STATES[state]}"
@@ -243,7 +255,8 @@ def _name(place: Place) -> tuple[str | None, str | None, str | None]:
 
 
 def _places(keys: Sequence[Key], tallies: Tallies) -> list[Place]:
-    """Everything, providers, their keys by name, their versions; then keys that are not there."""
+    """Everything, providers, their keys by name, their versions; then keys that are not there, and
+    what is on none, so that the lines below a provider sum to its own."""
     found = [Everything]
     for provider in (*PROVIDER_NAMES, *sorted(set(tallies.providers) - set(PROVIDER_NAMES))):
         found.append(Place(provider))
@@ -266,6 +279,8 @@ def _places(keys: Sequence[Key], tallies: Tallies) -> list[Place]:
             if of == provider and key_id is not None and key_id not in known
         }
         found += [Place(provider, key_id) for key_id in sorted(missing)]
+        if tallies.key(provider, None).total:
+            found.append(Place(provider, NO_KEY))
     return found
 
 
@@ -274,6 +289,8 @@ def _label(place: Place, names: Names) -> Text:
         return Text("all records")
     if place.key_id is None:
         return Text(PROVIDER_NAMES.get(place.provider, place.provider))
+    if place.key_id == NO_KEY:
+        return Text("! no key")
     if place.key is None:
         return Text(f"? {short(place.key_id)}")
     if place.version is None:

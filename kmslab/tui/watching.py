@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Hashable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from kmslab.errors import KmslabError
 from kmslab.records.opening import is_url
 from kmslab.tui.session import Session
 
+_GONE: Final = "gone"
+
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is not as it was when it was looked at last."""
+    """What is not as it was when it was looked at last; `gone` says that the file is not there."""
 
     keys: bool = False
     source: bool = False
+    gone: bool = False
     error: KmslabError | None = None
 
 
@@ -27,12 +31,13 @@ class Watched:
         self._session = session
         self._epoch = -1
         self._keys: Hashable = None
+        self._where = ""
         self._source: Hashable = None
 
     def look(self) -> Seen:
         """Look again; a thread may do it. An error of the lab is told, and not raised."""
         try:
-            return Seen(self.keys_seen(), self.source_seen())
+            return Seen(self.keys_seen(), self.source_seen(), self._source == _GONE)
         except KmslabError as error:
             return Seen(error=error)
 
@@ -68,8 +73,9 @@ class Watched:
             return False
         try:
             found = Path(spec.location).stat()
-            now: Hashable = (spec.location, found.st_ino, found.st_size, found.st_mtime_ns)
+            now: Hashable = (found.st_ino, found.st_size, found.st_mtime_ns)
         except OSError:
-            now = (spec.location, "gone")
-        before, self._source = self._source, now
-        return before is not None and before[0] == spec.location and before != now  # type: ignore[index]
+            now = _GONE
+        where, before = self._where, self._source
+        self._where, self._source = spec.location, now
+        return where == spec.location and before != now

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import re
 import secrets
 import signal
 import sys
@@ -27,6 +28,8 @@ from textual_serve.server import Server, to_int
 HOST: Final = "127.0.0.1"
 PATIENCE: Final = 5.0
 """The seconds that a process has to end by itself, when it is asked to, and when it is told to."""
+
+_LINK: Final = re.compile(r"""<link\b[^>]*\bhref=["'](?P<to>[^"']*)["'][^>]*>\s*""")
 
 _POLICY: Final = (
     "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; "
@@ -128,6 +131,16 @@ class LoopbackServer(Server):
             response.headers["Referrer-Policy"] = "no-referrer"
             response.headers["Cache-Control"] = "no-store"
         return response
+
+    async def handle_index(self, request: web.Request) -> web.StreamResponse:
+        """The page, without the font that textual-serve takes from elsewhere."""
+        page = await super().handle_index(request)
+        if isinstance(page, web.Response) and page.text is not None:
+            page.text = _LINK.sub(self._own_link, page.text)
+        return page
+
+    def _own_link(self, found: re.Match[str]) -> str:
+        return found[0] if found["to"].startswith(self.public_url) else ""
 
     async def handle_websocket(self, request: web.Request) -> web.WebSocketResponse:
         """One tab, until it is closed."""

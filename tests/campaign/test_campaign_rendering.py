@@ -197,7 +197,7 @@ class TestBothSay:
         [
             ("running", "not finished. So far 80 records were"),
             ("aborted", "aborted on the way, and 80 records were re-encrypted before"),
-            ("undoing", "is being undone: 5 records"),
+            ("undoing", "undo is not finished: 5 records have their old blob so far."),
             ("undone", "was undone: 5 records got their old blob again."),
             ("closed", "80 records were re-encrypted; 7 failed"),
         ],
@@ -206,6 +206,15 @@ class TestBothSay:
         text = render(replace(REPORT, state=state, undone=5))
         assert state in text
         assert said in text
+
+    def test_that_an_undo_of_a_file_stores_at_its_end(
+        self, render: Callable[[Report], str]
+    ) -> None:
+        stopped = replace(REPORT, state="undoing", undone=0)
+        assert "the source is as it was before it." in render(stopped)
+        table = replace(PLAN, spec=SourceSpec("sqlite:////data/shop.db", table="secrets"))
+        text = render(replace(stopped, plan=table))
+        assert "undo is not finished: 0 records have their old blob so far." in text
 
     def test_what_was_undone_without_proof(self, render: Callable[[Report], str]) -> None:
         text = render(replace(REPORT, state="undone", undone=5, undone_unproven=2))

@@ -10,7 +10,10 @@ from time import monotonic, sleep
 import pytest
 from campaign_data import make_keys, make_rows, write_csv
 from rich.text import Text
+from textual.events import Key
 from textual.pilot import Pilot
+from textual.widgets import Input
+from tui_golden import screen_text
 from tui_world import (
     CURRENT,
     FROZEN,
@@ -48,6 +51,7 @@ from kmslab.tui.screens.progress import AtWork
 from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.session import Session
+from kmslab.tui.sheet import Sheet
 
 
 async def planned(pilot: Pilot[None]) -> PlanScreen:
@@ -134,6 +138,27 @@ async def many_records_are_agreed_to_by_their_number(app: Explorer, pilot: Pilot
         if app.screen is dialog:
             await pilot.press("escape")
     assert answers == [False, False, True]
+    for size, records, name, keys in (
+        ((100, 24), SURE + 1, "", "1001"),
+        ((40, 10), SURE + 1, "", "1001"),
+        ((40, 10), 0, "n-1", "n-1"),
+    ):
+        await pilot.resize_terminal(*size)
+        body = Text("all of them, " * 40)
+        dialog = Confirm("Sure?", body, answer="Do it", records=records, name=name)
+        app.push_screen(dialog, answers.append)
+        await pilot.pause()
+        assert app.focused is dialog.query_one("#cancel")
+        assert dialog.region.contains_region(dialog.query_one("#cancel").region), size
+        assert "Cancel" in screen_text(app)
+        for key in keys:  # as fast as a terminal gives them
+            app.post_message(Key(key, key))
+        field = dialog.query_one(Input)
+        await until(pilot, lambda field=field, keys=keys: field.value == keys)
+        await pilot.press("enter")
+        await pilot.pause()
+        assert answers.pop() is True, "what is typed is for the field, wherever the focus is"
+    await pilot.resize_terminal(100, 24)
 
 
 async def a_plan_says_what_is_left_and_why(app: Explorer, pilot: Pilot[None]) -> None:
@@ -284,7 +309,9 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
             await pilot.press("c")
             dialog = await come(pilot, Confirm)
             left = int(
-                re.search(r"re-encrypt ([0-9,]+) rec", str(dialog._body))[1].replace(",", "")
+                re.search(r"re-encrypt ([0-9,]+) rec", str(dialog.query_one(Sheet).render()))[
+                    1
+                ].replace(",", "")
             )
             await pilot.press("y")
             result = await come(pilot, ResultScreen)
@@ -348,6 +375,12 @@ def test_mark_plan_agree_watch_and_undo(
     async def what_is_typed_ahead_undoes_nothing(app: Explorer, pilot: Pilot[None]) -> None:
         before = world_of(app).blobs()
         monkeypatch.setattr(confirm, "QUIET", 0.3)
+        answers: list[bool | None] = []
+        counting = Confirm("Sure?", Text("all"), answer="Do it", records=SURE + 1)
+        app.push_screen(counting, answers.append)
+        await until(pilot, lambda: counting._quiet_since is not None)
+        await pilot.press(*"100", "enter", "1", "enter")
+        assert answers == [True], "a number that is right is no chance"
         await pilot.press("u", "slash", *"pay", "enter")
         dialog = await come(pilot, Confirm)
         assert not dialog.hears

@@ -193,7 +193,7 @@ def test_read_only_writes_nothing_whatever_is_pressed(
     async def tried(app: Explorer, pilot: Pilot[None], screen: Screen[Any]) -> None:
         """Every action that writes, by its key and by the palette."""
         for action in (each for each in screen.ACTIONS if each.writes):  # type: ignore[attr-defined]
-            refused = [f"{action.title}: this is read-only (it was started so)"]
+            refused = [f"{action.said}: this is read-only (it was started so)"]
             app.clear_notifications()
             await pilot.press(action.keys.split(",")[0])
             assert (told(app), app.screen) == (refused, screen)

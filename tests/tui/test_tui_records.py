@@ -40,7 +40,8 @@ from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
-from kmslab.tui.tree import Everything, KeyTree
+from kmslab.tui.sheet import Sheet
+from kmslab.tui.tree import NO_KEY, Everything, KeyTree
 
 
 class Gate:
@@ -221,6 +222,42 @@ async def what_the_data_call_a_provider_is_no_filter(app: Explorer, pilot: Pilot
     await settled(pilot)
 
 
+async def the_lines_below_a_provider_sum_to_its_own(app: Explorer, pilot: Pilot[None]) -> None:
+    tree = app.records.query_one(KeyTree)
+    places = [node.data for node in tree._by_name.values()]
+    for provider in ("tencent", "ctyun"):
+        keys = [p for p in places if p.provider == provider and p.key_id is not None]
+        below = sum(tree._tally(place).total for place in keys if place.version_id is None)
+        assert below == tree.tallies.providers[provider].total
+    await on_line(app, pilot, "tencent", NO_KEY)
+    await pilot.press("r", "enter")
+    await settled(pilot)
+    assert any(text.endswith("the blobs there name no key") for text in told(app))
+    assert [app.records.record.record_id, grid(app).view.shown] == ["rec-cut", 1]
+    await pilot.press("escape")
+    await settled(pilot)
+
+
+async def what_a_line_of_the_tree_cannot_do_is_grey(app: Explorer, pilot: Pilot[None]) -> None:
+    def grey(*keys: str) -> list[bool]:
+        could = zip(app.records.ACTIONS, app.records._could, strict=True)
+        found = {action.keys: not can for action, can in could}
+        return [found[key] for key in keys]
+
+    frozen = app.session.lab.key("frozen").key_id
+    await settled(pilot)
+    assert grey("K", "R", "r") == [False, False, False]
+    await on_line(app, pilot, "tencent")
+    await settled(pilot)
+    assert grey("K", "R", "r") == [True, True, False]
+    await on_line(app, pilot, "tencent", frozen)
+    await settled(pilot)
+    assert grey("K", "R", "r") == [False, True, False]
+    await on_line(app, pilot, "tencent", NO_KEY)
+    await settled(pilot)
+    assert grey("K", "R", "r") == [True, True, True]
+
+
 async def records_with_the_same_id_are_told_of(app: Explorer, pilot: Pilot[None]) -> None:
     file = world_of(app).csv
     text = file.read_text(encoding="utf-8")
@@ -246,7 +283,9 @@ async def deletion_of(app: Explorer, pilot: Pilot[None], alias: str) -> str:
     await pilot.press("D")
     form = await come(pilot, Form)
     form.query_one("#go").press()
-    said = str((await come(pilot, Confirm))._body)
+    dialog = await come(pilot, Confirm)
+    said = str(dialog.query_one(Sheet).render())
+    assert dialog._wanted == (alias if "there may be more" in said else "")
     await pilot.press("escape")
     await back(pilot)
     return said
@@ -305,6 +344,8 @@ def test_what_is_shown_stays_true(session: Session, stage: Stage) -> None:
             what_is_typed_after_slash_is_for_the_filter,
             a_provider_of_the_tree_is_planned_alone,
             what_the_data_call_a_provider_is_no_filter,
+            the_lines_below_a_provider_sum_to_its_own,
+            what_a_line_of_the_tree_cannot_do_is_grey,
             records_with_the_same_id_are_told_of,
             the_records_that_are_named_are_marked,
             nothing_is_said_of_records_that_cannot_be_counted,
@@ -328,6 +369,10 @@ def test_records_that_are_not_counted_yet_are_not_none(
         said = await deletion_of(app, pilot, "frozen")
         assert "In other (not counted yet: there may be more)" in said
         assert "no record" not in said
+        app.clear_notifications()
+        await pilot.press("1", "g", "r")
+        await until(pilot, lambda: any("not all records are read yet" in t for t in told(app)))
+        await back(pilot)
         reading.open()
         await settled(pilot)
         assert f"In other: {FROZEN} records" in await deletion_of(app, pilot, "frozen")

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from textual.color import Color
 from textual.pilot import Pilot
 from textual.widgets import Static, TextArea
 from tui_golden import screen_text
@@ -32,6 +33,7 @@ from tui_world import (
 
 from kmslab import Lab
 from kmslab.errors import StateError
+from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
 from kmslab.tui import saving
 from kmslab.tui.app import BUG, Explorer
@@ -41,6 +43,7 @@ from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
 from kmslab.tui.screens import journals
 from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.theme import THEMES
 
@@ -123,8 +126,11 @@ async def a_source_that_vanishes_is_a_message(app: Explorer, pilot: Pilot[None])
     world = world_of(app)
     total = grid(app).view.total
     world.csv.rename(world.csv.with_suffix(".away"))
-    await pilot.press("f5")
+    app.clear_notifications()
+    await app.records._look()
     await until(pilot, lambda: status(app).startswith("! "))
+    (said,) = told(app)
+    assert said.endswith("there is no such file"), "one message, and it says what is so"
     assert grid(app).view.total == total, "what was read is still shown"
     app.clear_notifications()
     await pilot.press("a", "r")
@@ -270,8 +276,32 @@ def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) 
             await pilot.resize_terminal(*size)
             await pilot.pause()
         await back(pilot)
+        assert "kmslab source add NAME FILE registers one" in screen_text(app)
+        session.sources.add("empty", SourceSpec(str(world.csv)))
+        await pilot.press("f5")
+        await until(pilot, lambda: "O opens one that is registered" in screen_text(app))
+        lines = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
+        world.csv.write_text(lines[0], encoding="utf-8")
+        await pilot.press("O")
+        await come(pilot, SourcesScreen)
+        await pilot.press("enter")
+        await until(pilot, lambda: "the source holds no record" in screen_text(app))
 
     painted_stage.play(session, scene)
+
+
+def contrast(one: Color, other: Color) -> float:
+    """How far two colours are apart, as the WCAG has it; 4.5 can be read."""
+
+    def luminance(colour: Color) -> float:
+        parts = [
+            part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+            for part in colour.normalized
+        ]
+        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
 
 
 def test_themes_without_colour(
@@ -286,6 +316,11 @@ def test_themes_without_colour(
         for _ in THEMES:
             await pilot.press("t")
             seen.append(app.theme)
+            if not app.theme.startswith("ansi"):
+                ground = grid(app).get_component_styles("grid--row").background
+                for kind in ("stale", "current", "stopped", "other", "mark"):
+                    colour = grid(app).get_component_styles(f"grid--{kind}").color
+                    assert contrast(colour, ground) >= 4.5, (app.theme, kind)
         assert sorted(seen) == sorted(THEMES)
         await pilot.press("f10")
         assert app.read_only
@@ -294,6 +329,11 @@ def test_themes_without_colour(
         app.clear_notifications()
         app.tell(f"{MARKUP}\x1b[31m")
         await until(pilot, lambda: f"{MARKUP}\\x1b[31m" in screen_text(app))
+        app.tell("the first of two", severity="warning")
+        app.tell("the second")
+        await until(pilot, lambda: "the second" in screen_text(app).splitlines()[0])
+        assert "the first" not in screen_text(app)
+        assert MARKUP not in screen_text(app).splitlines()[0]
 
     stage.play(session, scene, notifications=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -51,6 +52,9 @@ async def visited(address: str, ends: Any, word: str) -> list[int]:
         async with session.get(address) as page:
             assert page.status == 200
             assert "default-src 'self'" in page.headers["Content-Security-Policy"]
+            links = re.findall(r"""(?:href|src)=["']([^"']*)""", await page.text())
+            assert len(links) >= 2
+            assert all(link.startswith(("/", origin)) for link in links), links
         place = f"{address.replace('http', 'ws', 1)}ws?width=100&height=30"
         for headers in ({}, {"Origin": "http://example.test"}):
             with pytest.raises(aiohttp.WSServerHandshakeError):

@@ -15,6 +15,8 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from kmslab.campaign.plan import SURE
+from kmslab.tui.dialogs.form import see_focused
+from kmslab.tui.sheet import SHORT, Laid, Sheet
 
 QUIET: Final = 0.5
 """The seconds without a key after which a dialog that has just come up hears one: what is typed
@@ -28,13 +30,15 @@ class Confirm(ModalScreen[bool]):
     """Asks whether to go on; Enter alone is a no.
 
     Cancel has the focus, `y` is a yes. For more than `SURE` records it is not: their number has to
-    be typed. `answer` is what the yes button says. Until it has been on the screen for QUIET
-    seconds without a key, only a no is heard.
+    be typed, wherever the focus is; `name` is what has to be typed where their number is not known.
+    `answer` is what the yes button says. Until it has been on the screen for QUIET seconds without
+    a key, only a no is heard, and what is wanted in the field.
     """
 
+    VERTICAL_BREAKPOINTS = SHORT
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "yes", "Yes"),
-        Binding("escape,n", "cancel", "Cancel"),
+        Binding("escape,n", "cancel", "Cancel", key_display="Esc"),
         Binding("left,right", "other_button", show=False),
         *(Binding(key, f"body('{key}')", show=False) for key in _SCROLLED),
     ]
@@ -42,22 +46,30 @@ class Confirm(ModalScreen[bool]):
     Confirm { align: center middle; }
     Confirm > Vertical {
         width: 76; max-width: 96%; height: auto; max-height: 96%;
-        border: round $warning; padding: 0 1; background: $surface;
+        border: round $warning; padding: 0 1; background: $surface; overflow-y: auto;
     }
     Confirm .title { text-style: bold; width: 1fr; }
     Confirm VerticalScroll { height: auto; max-height: 60vh; margin: 1 0 0 0; }
     Confirm Input { margin: 1 0 0 0; }
     Confirm .wrong { color: $error; height: auto; }
     Confirm Horizontal { height: auto; margin: 1 0 0 0; align-horizontal: right; }
-    Confirm Button { margin: 0 0 0 2; }
+    Confirm Button { margin: 0 0 0 2; min-width: 0; }
+    Confirm.-short VerticalScroll { max-height: 35vh; margin: 0; }
+    Confirm.-short Input { border: none; height: 1; padding: 0; margin: 0; }
+    Confirm.-short Horizontal { margin: 0; }
     """
 
-    def __init__(self, title: str, body: Text, *, answer: str, records: int = 0) -> None:
+    def __init__(
+        self, title: str, body: Text | Laid, *, answer: str, records: int = 0, name: str = ""
+    ) -> None:
         super().__init__()
         self._title = title
-        self._body = body
+        self._body: Laid = (lambda _: body) if isinstance(body, Text) else body
         self._answer = answer
-        self._count = records if records > SURE else None
+        self._wanted = name or (str(records) if records > SURE else "")
+        self._why = "more than 1,000 records: their number has to be typed"
+        if name:
+            self._why = "how many records it touches is not known: the name has to be typed"
         self._quiet_since: float | None = None
 
     def compose(self) -> ComposeResult:
@@ -65,25 +77,30 @@ class Confirm(ModalScreen[bool]):
         with Vertical():
             yield Static(self._title, classes="title", markup=False)
             with VerticalScroll(can_focus=False):
-                yield Static(self._body)
-            if self._count is not None:
-                yield Input(placeholder=f"type {self._count} to go on", id="count")
+                yield Sheet(self._body)
+            if self._wanted:
+                wanted = f"type {self._wanted} to go on"
+                yield Input(placeholder=wanted, id="wanted", select_on_focus=False)
                 yield Static("", classes="wrong", markup=False)
             with Horizontal():
                 yield Button("Cancel", id="cancel", compact=True)
-                label = self._answer if self._count is not None else f"{self._answer} (y)"
+                label = self._answer if self._wanted else f"{self._answer} (y)"
                 yield Button(
                     label,
                     id="yes",
                     variant="warning",
                     compact=True,
-                    disabled=self._count is not None,
+                    disabled=bool(self._wanted),
                 )
 
     def on_mount(self) -> None:
         """Cancel has the focus."""
         self.query_one("#cancel").focus()
         self.call_after_refresh(self._hush)
+
+    def on_resize(self) -> None:
+        """What has the focus stays in sight."""
+        self.call_after_refresh(see_focused, self)
 
     def _hush(self) -> None:
         self._quiet_since = monotonic()
@@ -94,19 +111,44 @@ class Confirm(ModalScreen[bool]):
         return self._quiet_since is not None and monotonic() - self._quiet_since >= QUIET
 
     def on_key(self, event: Key) -> None:
-        """What was typed ahead is no answer."""
-        if not self.hears and event.key not in _HEARD:
+        """What was typed ahead is no answer, but for what is wanted in the field."""
+        if self._is_wanted(event):
+            event.stop()
+            self._type(event.character or "")
+        elif not self.hears and event.key not in _HEARD and not self._is_in_field(event):
             event.stop()
             if self._quiet_since is not None:
                 self._hush()
 
+    def _is_wanted(self, event: Key) -> bool:
+        """Whether a key is for the field: it came to another, since the field takes its own."""
+        letter = event.character
+        if not self._wanted or letter is None:
+            return False
+        return letter.isdigit() if self._wanted.isdigit() else letter.isprintable()
+
+    def _is_in_field(self, event: Key) -> bool:
+        """Whether a key is for the field that has the focus; Enter is where what is wanted stands
+        there, which nobody types by chance."""
+        field = self.focused
+        if not isinstance(field, Input):
+            return False
+        return event.key != "enter" or (
+            self._quiet_since is not None and self._is_agreed(field.value)
+        )
+
+    def _type(self, letter: str) -> None:
+        field = self.query_one("#wanted", Input)
+        self.set_focus(field)  # at once: what is typed next is for it
+        field.insert_text_at_cursor(letter)
+
     def action_yes(self) -> None:
         """Agree, where one key may."""
-        if self._count is None:
+        if not self._wanted:
             self.dismiss(True)
         else:
-            self.query_one("#count").focus()
-            self._say("more than 1,000 records: their number has to be typed")
+            self.query_one("#wanted").focus()
+            self._say(self._why)
 
     def action_cancel(self) -> None:
         """Do nothing."""
@@ -136,20 +178,21 @@ class Confirm(ModalScreen[bool]):
         if self.hears:
             self.dismiss(True)
 
-    @on(Input.Changed, "#count")
+    @on(Input.Changed, "#wanted")
     def _typed(self, event: Input.Changed) -> None:
-        self.query_one("#yes", Button).disabled = not self._is_count(event.value)
+        self.query_one("#yes", Button).disabled = not self._is_agreed(event.value)
         self._say("")
 
-    @on(Input.Submitted, "#count")
+    @on(Input.Submitted, "#wanted")
     def _entered(self, event: Input.Submitted) -> None:
-        if self._is_count(event.value):
+        if self._is_agreed(event.value):
             self.dismiss(True)
         else:
-            self._say(f"that is not {self._count}; Esc leaves everything as it is")
+            self._say(f"that is not {self._wanted}; Esc leaves everything as it is")
 
-    def _is_count(self, typed: str) -> bool:
-        return typed.strip().replace(",", "") == str(self._count)
+    def _is_agreed(self, typed: str) -> bool:
+        typed = typed.strip()
+        return (typed.replace(",", "") if self._wanted.isdigit() else typed) == self._wanted
 
     def _say(self, text: str) -> None:
         self.query_one(".wrong", Static).update(text)

@@ -34,7 +34,7 @@ class Preview(ModalScreen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "reveal", "Reveal or mask"),
-        Binding("escape,q,enter", "close", "Close"),
+        Binding("escape,q,enter", "close", "Close", key_display="Esc"),
     ]
     DEFAULT_CSS = """
     Preview { align: center middle; }
@@ -42,7 +42,7 @@ class Preview(ModalScreen[None]):
         width: 76; max-width: 96%; height: auto; max-height: 90%;
         border: round $warning; padding: 0 1; background: $surface;
     }
-    Preview .title { text-style: bold; }
+    Preview .title { text-style: bold; text-wrap: nowrap; text-overflow: ellipsis; }
     Preview #plaintext { margin: 1 0; max-height: 40vh; overflow-y: auto; }
     """
 
@@ -58,7 +58,7 @@ class Preview(ModalScreen[None]):
     def compose(self) -> ComposeResult:
         """Which record, the mask, what can be done."""
         with Vertical():
-            title = f"Decrypted: {visible(self._record_id)}, {self._bytes:,} bytes"
+            title = f"Decrypted, {self._bytes:,} bytes: {visible(self._record_id)}"
             yield Static(title, classes="title", markup=False)
             yield Static(_MASK, id="plaintext", markup=False)
             about = f"Space reveals it. It is gone after {self._seconds:.0f} s. This was audited."

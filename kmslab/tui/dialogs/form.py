@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen
+from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
@@ -30,6 +30,12 @@ Check = Callable[[Mapping[str, str]], str]
 """What is wrong with the values, in a sentence; "" where nothing is."""
 
 
+def see_focused(screen: Screen[Any]) -> None:
+    """Scroll what has the focus into sight, where there is less room than before."""
+    if screen.focused is not None:
+        screen.focused.scroll_visible(animate=False)
+
+
 class Form(ModalScreen[Mapping[str, str] | None]):
     """Asks for the values of fields; None where it is left."""
 
@@ -46,8 +52,11 @@ class Form(ModalScreen[Mapping[str, str] | None]):
     Form .row Input, Form .row Select { width: 1fr; }
     Form .wrong { color: $error; height: auto; }
     Form .buttons { height: auto; margin: 1 0 0 0; align-horizontal: right; }
-    Form Button { margin: 0 0 0 2; }
+    Form Button { margin: 0 0 0 2; min-width: 0; }
+    Form.-narrow .row { layout: vertical; }
+    Form.-narrow .row Static { width: 1fr; }
     """
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]  # noqa: RUF012 - as Textual has it
 
     def __init__(self, title: str, fields: Sequence[Field], check: Check, *, answer: str) -> None:
         super().__init__()
@@ -82,6 +91,10 @@ class Form(ModalScreen[Mapping[str, str] | None]):
     def on_mount(self) -> None:
         """The first field has the focus."""
         self.query_one(f"#{self._fields[0].name}").focus()
+
+    def on_resize(self) -> None:
+        """What has the focus stays in sight."""
+        self.call_after_refresh(see_focused, self)
 
     def action_cancel(self) -> None:
         """Ask nothing more."""

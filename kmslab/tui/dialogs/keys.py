@@ -17,11 +17,13 @@ from kmslab.tui.census import Tallies
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Field, Form
 from kmslab.tui.host import Host
-from kmslab.tui.texts import moment, records, visible
+from kmslab.tui.texts import fitted, moment, records, visible
 
 DELETION_DAYS: Final = (7, 30)
 """The fewest and the most days after which a key is deleted (both clouds)."""
 
+
+_NAMED: Final = 40
 
 Counted = Callable[[], Tallies]
 """What gives the records that are counted by now; it is asked when something is said of them."""
@@ -142,7 +144,9 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
     ]
     words = ["key", "schedule-deletion", _named(app, key), "--days", str(days)]
     answer = "Schedule the deletion"
-    if await _agreed(app, "Schedule the deletion?", text, words, answer, touched=total):
+    # Where nobody knows how many records are lost with it, one key is no answer either.
+    name = (key.alias or key.key_id) if tallies.missing else ""
+    if await _agreed(app, "Schedule the deletion?", text, words, answer, touched=total, name=name):
         await _called(
             app, key, "ScheduleKeyDeletion", lambda: kms.schedule_key_deletion(key.key_id, days)
         )
@@ -294,10 +298,13 @@ async def _agreed(
     answer: str,
     *,
     touched: int = 0,
+    name: str = "",
 ) -> bool:
     body = Text("\n\n".join(visible(sentence) for sentence in sentences))
     body.append(f"\n\nThe same: {visible(command_line(words, app.session.options))}")
-    agreed = await app.push_screen_wait(Confirm(title, body, answer=answer, records=touched))
+    agreed = await app.push_screen_wait(
+        Confirm(title, body, answer=answer, records=touched, name=name)
+    )
     return agreed and not app.read_only
 
 
@@ -325,7 +332,8 @@ def _here(app: Host, tallies: Tallies) -> str:
 
 
 def _name(app: Host, key: Key) -> str:
-    return f"{key.provider} key {visible(key.alias or key.key_id)}"
+    """A key as sentences call it: a long alias by its beginning; the command has all of it."""
+    return f"{key.provider} key {fitted(key.alias or key.key_id, _NAMED).rstrip()}"
 
 
 def _named(app: Host, key: Key) -> str:

@@ -12,6 +12,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static, TextArea
 
+from kmslab.tui.sheet import SHORT
 from kmslab.tui.texts import visible
 
 
@@ -26,8 +27,11 @@ class Notice(ModalScreen[None]):
         border: round $error; padding: 0 1; background: $surface;
     }
     Notice .title { text-style: bold; }
-    Notice VerticalScroll { height: auto; max-height: 70vh; margin: 1 0; }
+    Notice VerticalScroll { height: auto; max-height: 60vh; margin: 1 0; }
+    Notice.-short VerticalScroll { max-height: 50vh; margin: 0; }
     """
+
+    VERTICAL_BREAKPOINTS = SHORT
 
     def __init__(self, title: str, body: Text) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from kmslab.tui.texts import visible
 class ActivityScreen(Screen[None]):
     """The log of the session, the newest entry first."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "Back")]
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "Back", key_display="Esc")]
     DEFAULT_CSS = "ActivityScreen VerticalScroll { padding: 0 1; }"
 
     def compose(self) -> ComposeResult:

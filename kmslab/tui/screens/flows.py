@@ -4,6 +4,7 @@ campaigns' own; here it is only asked for."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Final, TypeVar
 
 from rich.text import Text
@@ -15,7 +16,7 @@ from kmslab.campaign.plan import Plan
 from kmslab.campaign.rendering import markdown
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.rest import check_rest, plan_rest
-from kmslab.campaign.run import resume, run
+from kmslab.campaign.run import UNFINISHED, resume, run
 from kmslab.campaign.selection import Selection
 from kmslab.campaign.standing import why_no_undo
 from kmslab.campaign.undo import UndoPlan, plan_undo, undo
@@ -29,8 +30,9 @@ from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.progress import AtWork, Ended
 from kmslab.tui.screens.result import ResultScreen
+from kmslab.tui.sheet import Laid
 from kmslab.tui.shown import rest_text, undo_text
-from kmslab.tui.texts import visible
+from kmslab.tui.texts import records, visible
 
 T = TypeVar("T")
 
@@ -52,9 +54,10 @@ async def carry_out(app: Host, plan: Plan) -> None:
     )
     if report is None:
         return
-    app.done(
-        f"campaign {report.campaign}: {summary(report)}", "campaign", "report", report.campaign
-    )
+    if report.state not in UNFINISHED:
+        app.done(
+            f"campaign {report.campaign}: {summary(report)}", "campaign", "report", report.campaign
+        )
     await show_result(app, report)
 
 
@@ -93,16 +96,16 @@ async def _undo(app: Host, would: UndoPlan) -> Report | None:
         app.tell(f"campaign {campaign_id}: no record has its blob any more; nothing to undo")
         return None
     words = ["campaign", "undo", campaign_id, "--yes"]
-    body = undo_text(would, command_line(words, app.session.options))
+    body = partial(undo_text, would, command_line(words, app.session.options))
     agreed = await app.push_screen_wait(
         Confirm(f"Undo campaign {campaign_id}?", body, answer="Undo", records=would.restorable)
     )
     if not agreed or app.read_only:
         return None
     report = await _campaign(app, "Undoing", lambda w: undo(ground, campaign_id, watch=w))
-    if report is not None:
+    if report is not None and report.state not in UNFINISHED:
         app.done(
-            f"campaign {campaign_id} undone: {report.undone:,} records restored, "
+            f"campaign {campaign_id} undone: {records(report.undone)} restored, "
             f"{report.undo_left:,} left",
             *words,
         )
@@ -133,9 +136,10 @@ async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
     ground = app.session.ground
     words = ["campaign", "resume", campaign_id]
 
-    def look(watch: Watch) -> tuple[Plan, Text]:
+    def look(watch: Watch) -> tuple[Plan, Laid]:
         rest = plan_rest(ground, campaign_id, watch=watch)
-        return rest, rest_text(rest, app.session.names(), command_line(words, app.session.options))
+        command = command_line(words, app.session.options)
+        return rest, partial(rest_text, rest, app.session.names(), command)
 
     looked = _value(app, await at_work(app, "Planning what is left", look))
     if looked is None:
@@ -152,7 +156,7 @@ async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
         return resume(ground, campaign_id, watch=watch)
 
     report = await _campaign(app, "Re-encrypting", go_on)
-    if report is not None:
+    if report is not None and report.state not in UNFINISHED:
         app.done(f"campaign {campaign_id} continued: {summary(report)}", *words)
     return report
 

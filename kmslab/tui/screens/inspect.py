@@ -9,6 +9,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from kmslab.analysis.classify import Verdict
+from kmslab.keys import Names
 from kmslab.model import Key, Record
 from kmslab.tui import saving
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
@@ -22,12 +23,15 @@ class InspectScreen(Screen[None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "copy", "Copy the blob"),
-        Binding("escape,i,enter", "close", "Back"),
+        Binding("escape,i,enter", "close", "Back", key_display="Esc"),
     ]
     DEFAULT_CSS = "InspectScreen Detail { padding: 0 1; height: 1fr; }"
 
-    def __init__(self, session: Session, record: Record, verdict: Verdict, key: Key | None) -> None:
+    def __init__(
+        self, session: Session, record: Record, verdict: Verdict, key: Key | None, names: Names
+    ) -> None:
         super().__init__()
+        self._names = names
         self._session = session
         self._record = record
         self._verdict = verdict
@@ -44,7 +48,7 @@ class InspectScreen(Screen[None]):
         """Show it."""
         now = self._session.ground.clock.now()
         detail = self.query_one(Detail)
-        detail.show(self._record, self._verdict, self._key, self._session.names(), now)
+        detail.show(self._record, self._verdict, self._key, self._names, now)
         detail.focus()
 
     def action_copy(self) -> None:

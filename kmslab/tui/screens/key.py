@@ -18,6 +18,7 @@ from kmslab.tui.census import Tallies
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.host import Host, host_of
+from kmslab.tui.sheet import SHORT
 from kmslab.tui.texts import bar, fields, key_mark, moment, percent, short_moment, visible
 from kmslab.tui.tree import PROVIDER_NAMES, Place
 
@@ -35,7 +36,10 @@ class KeyScreen(Screen[Place | None]):
     DEFAULT_CSS = """
     KeyScreen #about { height: auto; padding: 0 1; max-height: 60%; overflow-y: auto; }
     KeyScreen DataTable { height: 1fr; margin: 1 0 0 0; }
+    KeyScreen.-short #about { max-height: 30%; }
+    KeyScreen.-short DataTable { margin: 0; }
     """
+    VERTICAL_BREAKPOINTS = SHORT
 
     def __init__(self, key: Key, counted: Callable[[], Tallies]) -> None:
         super().__init__()

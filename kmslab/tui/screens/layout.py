@@ -23,7 +23,9 @@ LAYOUT: Final = """
     Records #tree { width: 41; border-right: solid $panel; }
     Records Grid { height: 2fr; scrollbar-size-vertical: 1; }
     Records #detail { height: 1fr; border-top: solid $panel; padding: 0 1; }
-    Records #status { height: 1; padding: 0 1; background: $panel; }
+    Records #status {
+        height: 1; padding: 0 1; background: $panel; text-wrap: nowrap; text-overflow: ellipsis;
+    }
     Records #status.wrong { color: $text-error; text-style: bold; }
     Records.-extra #right { layout: horizontal; }
     Records.-extra Grid { width: 1fr; height: 1fr; }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
@@ -34,9 +35,10 @@ from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
 from kmslab.tui.session import Session
+from kmslab.tui.sheet import SHORT, Sheet
 from kmslab.tui.shown import plan_text
 from kmslab.tui.stopping import Stopped
-from kmslab.tui.texts import visible
+from kmslab.tui.texts import records, visible
 
 _STAY = ""
 
@@ -51,10 +53,13 @@ class PlanScreen(Screen[Plan | None]):
     ACTIONS: tuple[Action, ...] = PLAN
     BINDINGS: ClassVar[list[BindingType]] = [*bindings(PLAN)]
     DEFAULT_CSS = """
-    PlanScreen VerticalScroll { padding: 0 1; height: 1fr; }
+    PlanScreen VerticalScroll { height: 1fr; }
     PlanScreen #asked { height: auto; padding: 0 1; background: $panel; }
+    PlanScreen #plan { padding: 0 1; }
     PlanScreen #same { height: auto; padding: 0 1; color: $text-muted; }
+    PlanScreen.-short #same { display: none; }
     """
+    VERTICAL_BREAKPOINTS = SHORT
 
     def __init__(self, session: Session, selection: Selection, what: str) -> None:
         super().__init__()
@@ -72,9 +77,9 @@ class PlanScreen(Screen[Plan | None]):
         """What was asked, the plan, the command that does the same."""
         yield TopBar()
         yield Crumbs(self._session.source, "Plan", self._what)
-        yield Static("", id="asked", markup=False)
         with VerticalScroll():
-            yield Static("", id="plan")
+            yield Static("", id="asked", markup=False)
+            yield Sheet(id="plan")
         yield Static("", id="same", markup=False)
         yield KeyLine()
 
@@ -92,6 +97,10 @@ class PlanScreen(Screen[Plan | None]):
     def explorer(self) -> Host:
         """The app."""
         return host_of(self)
+
+    @property
+    def _sheet(self) -> Sheet:
+        return self.query_one("#plan", Sheet)
 
     def why_not(self, action: Action) -> str:
         """Why an action cannot be done now."""
@@ -132,7 +141,8 @@ class PlanScreen(Screen[Plan | None]):
         except KmslabError as error:
             if job is self._job and self.is_running:
                 self._job = None
-                self.query_one("#plan", Static).update(Text(f"No plan: {visible(str(error))}"))
+                told = Text(f"No plan: {visible(str(error))}")
+                self._sheet.show(lambda _: told)
                 self.explorer.refused(error)
             return
         except Exception as error:
@@ -160,12 +170,13 @@ class PlanScreen(Screen[Plan | None]):
 
     def _show_progress(self) -> None:
         if self._job is not None:
-            self.query_one("#plan", Static).update(figures(self._job))
+            told = figures(self._job)
+            self._sheet.show(lambda _: told)
 
     def _show(self) -> None:
         self.query_one("#asked", Static).update(self._asked())
         if self.plan is not None:
-            self.query_one("#plan", Static).update(plan_text(self.plan, self._names))
+            self._sheet.show(partial(plan_text, self.plan, self._names))
             self.query_one(VerticalScroll).scroll_home(animate=False)
         self.query_one("#same", Static).update(f"the same: {visible(self._command())}")
         self.refresh_bindings()
@@ -266,7 +277,7 @@ class PlanScreen(Screen[Plan | None]):
         body.append("\n\nIt can be undone from its journal until that is closed.")
         agreed = await self.app.push_screen_wait(
             Confirm(
-                f"Re-encrypt {plan.to_send:,} records?",
+                f"Re-encrypt {records(plan.to_send)}?",
                 body,
                 answer="Re-encrypt",
                 records=plan.to_send,

@@ -42,7 +42,7 @@ from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.status import crumbs, marked_text, status_text, twins_text
 from kmslab.tui.table import Table
-from kmslab.tui.tree import Everything, KeyTree, Place
+from kmslab.tui.tree import NO_KEY, Everything, KeyTree, Place
 from kmslab.tui.view import View
 from kmslab.tui.watching import Watched
 
@@ -53,6 +53,8 @@ LOOK_SECONDS: Final = 1.0
 """How often lab and source are looked at: somebody else may have changed them."""
 
 UNREADABLE: Final = "the source cannot be read: F5 tries again, O opens another"
+
+READING: Final = "reading"
 
 Kind = Literal["filter", "lab", "source", "judging", "order"]
 """What can be wrong at the same time, each until it is so no more."""
@@ -163,13 +165,20 @@ class Records(Screen[None]):
     def read_again(self) -> None:
         """Read the source anew; marks, filter and order stay."""
         if self.session.spec is None:
-            self.grid.empty = "no source: O opens one that is registered"
+            self.grid.empty = "no source"
             self._show_status()
+            self.explorer.begin("no source", self._say_what_opens)
             return
-        self.grid.empty = "reading"
+        self.grid.empty = READING
         self._read_wanted = False
         self._watched.source_seen()
         self.run_worker(self.reader.read(), group="read", exit_on_error=False)
+
+    async def _say_what_opens(self) -> None:
+        """Where there is no source: say how one is opened."""
+        found = await self.explorer.away(lambda: list(self.session.sources.all()))
+        how = "kmslab tui --source FILE opens one, kmslab source add NAME FILE registers one"
+        self.grid.empty = f"no source: {'O opens one that is registered' if found else how}"
 
     async def _judge(self) -> None:
         """Tell anew what is said of records, until no key has changed meanwhile.
@@ -202,10 +211,9 @@ class Records(Screen[None]):
         if not await self.reader.ended(message):
             return
         self._tell_error("source", self.reader.error)
-        failed = self.reader.error is not None
-        self.grid.empty = UNREADABLE if failed else "no record is shown: Esc clears the filter"
-        for note in self.reader.notes:
-            self.explorer.tell(note, severity="warning")
+        self._say_what_is_not_shown()
+        if self.reader.notes:
+            self.explorer.tell("\n".join(self.reader.notes), severity="warning")
         await self._look_at_keys()
         self._refresh()
         self._marks_changed()
@@ -245,9 +253,9 @@ class Records(Screen[None]):
         if seen.keys:
             self.explorer.tell("keys were changed: what is said of the records is told anew")
             self.keys_changed()
-        if seen.source:
+        if seen.source and not seen.gone:  # reading it tells that it is gone
             self.explorer.tell("the source was changed; it is read again")
-            self._read_wanted = True
+        self._read_wanted = self._read_wanted or seen.source
         if self._read_wanted and not self.reader.busy:
             self.read_again()
 
@@ -269,6 +277,17 @@ class Records(Screen[None]):
         """The records that are counted by now."""
         self._show_counts()
         return self.tallies
+
+    def _say_what_is_not_shown(self) -> None:
+        """What stands where no record is shown."""
+        if "source" in self._errors:
+            self.grid.empty = UNREADABLE
+        elif not self.grid.view.total:
+            self.grid.empty = READING if self.reader.busy else "the source holds no record"
+        elif self.query_one(FilterLine).value:
+            self.grid.empty = "no record is shown: Esc clears the filter"
+        else:
+            self.grid.empty = "no record is here: Esc shows all of them"
 
     def _refresh(self) -> None:
         self._show_counts()
@@ -313,10 +332,7 @@ class Records(Screen[None]):
     @on(Grid.Highlighted)
     def _show_detail(self) -> None:
         detail, row = self.query_one(Detail), self.grid.row
-        can = tuple(not self.why_not(action) for action in self.ACTIONS)
-        if can != self._could:
-            self._could = can
-            self.refresh_bindings()  # what cannot be done is grey
+        self._show_what_can_be_done()
         if row is None:
             detail.clear()
             return
@@ -325,6 +341,14 @@ class Records(Screen[None]):
         key = self.keys.get(verdict.key_id or "")
         now = self.session.ground.clock.now()
         detail.show(table.record(row), verdict, key, self.names, now)
+
+    @on(KeyTree.NodeHighlighted)
+    def _show_what_can_be_done(self) -> None:
+        """What cannot be done is grey."""
+        can = tuple(not self.why_not(action) for action in self.ACTIONS)
+        if can != self._could:
+            self._could = can
+            self.refresh_bindings()
 
     @property
     def record(self) -> Record | None:
@@ -346,6 +370,7 @@ class Records(Screen[None]):
 
     @on(DescendantFocus)
     def _focused(self) -> None:
+        self._show_what_can_be_done()
         for pane, selector in _PANES.items():
             if self.query_one(selector).has_focus:
                 self._be_at(pane)
@@ -404,6 +429,8 @@ class Records(Screen[None]):
             return
         self.grid.ask_query(Query(self.place.terms() + typed.terms))
         self._tell("filter", "")
+        if self.session.spec is not None:
+            self._say_what_is_not_shown()
 
     @on(Input.Submitted)
     def _filtered(self) -> None:
@@ -422,11 +449,26 @@ class Records(Screen[None]):
             return "" if self.key is not None else "the cursor is on no key of this lab"
         if name in ("re_encrypt", "undo") and self.session.spec is None:
             return "there is no source"
+        if name == "re_encrypt":
+            return self._why_no_plan()
         if name in ("inspect", "decrypt", "copy", "whole", "write") and self.record is None:
             return "there is no record"
-        if name in ("re_encrypt", "export") and not self.grid.view.total:
+        if name == "export" and not self.grid.view.total:
             return "there is no record"
         return ""
+
+    def _why_no_plan(self) -> str:
+        """Why nothing can be planned; what is meant is that of `selection`."""
+        if self.grid.view.marked:
+            return ""
+        tree = self.query_one(KeyTree)
+        if not tree.has_focus:
+            return "" if self.record is not None else "no record is marked or under the cursor"
+        if self.reader.busy and not self.reader.counted:
+            return "not all records are read yet; marked ones can be planned"
+        if not self.grid.view.total:
+            return "there is no record"
+        return "the blobs there name no key" if tree.place.key_id == NO_KEY else ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Actions that cannot be done now are grey; in the line of the filter `/` is a letter."""
@@ -487,7 +529,7 @@ class Records(Screen[None]):
         if row is not None and record is not None:
             verdict = self.grid.view.table.verdict(row)
             key = self.keys.get(verdict.key_id or "")
-            self.app.push_screen(InspectScreen(self.session, record, verdict, key))
+            self.app.push_screen(InspectScreen(self.session, record, verdict, key, self.names))
 
     def action_decrypt(self) -> None:
         """Preview the plaintext."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
 from textual.screen import Screen
-from textual.widgets import Static
 
 from kmslab.campaign.report import Report
 from kmslab.campaign.standing import why_no_resume, why_no_undo
@@ -16,6 +16,7 @@ from kmslab.keys import Names
 from kmslab.tui.actions import RESULT, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.host import host_of
+from kmslab.tui.sheet import Sheet
 from kmslab.tui.shown import report_text
 
 
@@ -37,7 +38,7 @@ class ResultScreen(Screen[str | None]):
         yield TopBar()
         yield Crumbs(self._source, "Campaign", self.report.campaign, self.report.state)
         with VerticalScroll():
-            yield Static(report_text(self.report, self._names))
+            yield Sheet(partial(report_text, self.report, self._names))
         yield KeyLine()
 
     def why_not(self, action: Action) -> str:
