@@ -60,6 +60,7 @@ def test_every_chart_has_a_title_and_names_its_axes(
         assert axes.get_title(loc="left"), name
         assert axes.get_xlabel(), name
         assert axes.get_ylabel() or name in ("census", "timeline"), name
+        axes.figure.set_dpi(20)  # few pixels are drawn as many are, and sooner
         axes.figure.canvas.draw()
 
 

@@ -237,7 +237,7 @@ def test_a_format_error_says_where() -> None:
     assert error.value.offset == 138  # where byte 104 begins
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=settings.default.max_examples * 4)
 @given(data=st.data(), size=st.integers(0, 50))
 def test_one_encoding(data: st.DataObject, size: int) -> None:
     """Whatever character is changed, put in or left out: refused, or another blob altogether."""
@@ -266,7 +266,7 @@ def test_every_change_of_the_last_group_is_refused() -> None:
                 assert (opened(changed) is not None) is (changed == text)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=settings.default.max_examples * 4)
 @given(data=st.data(), size=st.integers(0, 40))
 def test_one_flipped_bit_is_refused(data: st.DataObject, size: int) -> None:
     flipped = bytearray(unb64(CIPHER.seal(bytes(size), IV)))
@@ -280,7 +280,7 @@ def test_every_truncation_is_refused() -> None:
     assert not any(opened(text[:end]) is not None for end in range(len(text)))
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=settings.default.max_examples * 2)
 @given(text=st.text(max_size=300))
 def test_no_text_makes_anything_but_a_refusal(text: str) -> None:
     for changed in (text, CIPHER.head + text):

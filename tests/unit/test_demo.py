@@ -19,7 +19,11 @@ from kmslab.records import read_csv
 
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> DemoReport:
-    return run(tmp_path_factory.mktemp("demo") / "lab")
+    """What a demo in an empty directory has done."""
+    empty = tmp_path_factory.mktemp("demo")
+    done = run(empty)
+    assert done.lab == empty
+    return done
 
 
 def on_old_versions(census: tuple[CensusRow, ...]) -> int:
@@ -120,19 +124,15 @@ def test_a_second_demo_leaves_the_first_as_it_is(tmp_path: Path) -> None:
         assert lab.info().generation == generation
 
 
-def test_an_empty_directory_will_do(tmp_path: Path) -> None:
-    assert run(tmp_path).lab == tmp_path
-
-
 def test_without_a_directory_nothing_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    report: DemoReport, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    first, second = run(), run()
-    assert not first.kept
-    assert first.lab.is_relative_to(tmp_path)
+    again = run()
+    assert not again.kept
+    assert again.lab.is_relative_to(tmp_path)
     assert list(tmp_path.iterdir()) == []
-    for one, other in ((first.before, second.before), (first.after, second.after)):
+    for one, other in ((report.before, again.before), (report.after, again.after)):
         assert (one.outcomes, one.reasons) == (other.outcomes, other.reasons)
 
 

@@ -13,7 +13,7 @@ from kmslab.providers.ctyun import blob as ctyun
 from kmslab.providers.tencent import blob as tencent
 
 MOST = 64
-FORGED = 2000
+FORGED = 500
 
 
 def blob(provider: str, key: int, version: str, material: int = 0, size: int = 6) -> str:

@@ -123,7 +123,7 @@ def test_what_is_no_blob_gets_its_reason(text: str, note: str) -> None:
     assert inspect_many([text]).error == [found.notes[0]]
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=settings.default.max_examples * 3)
 @given(text=st.text(max_size=400), data=st.binary(max_size=300))
 def test_no_text_raises(text: str, data: bytes) -> None:
     for any_text in (text, b64(data), tencent_blob()[:91] + text, ctyun_blob()[:144] + text):
@@ -134,7 +134,7 @@ def test_no_text_raises(text: str, data: bytes) -> None:
         read_headers([any_text])
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=settings.default.max_examples * 2)
 @given(data=st.data())
 def test_a_known_head_does_not_make_the_look_at_the_rest_less_strict(data: st.DataObject) -> None:
     good = data.draw(st.sampled_from([tencent_blob(32), ctyun_blob(32), ctyun_blob(31)]))

@@ -227,7 +227,7 @@ def test_a_format_error_says_where() -> None:
     assert error.value.offset == 91
 
 
-@settings(deadline=None, max_examples=400)
+@settings(max_examples=settings.default.max_examples * 4)
 @given(data=st.data(), size=st.integers(0, 50))
 def test_one_encoding(data: st.DataObject, size: int) -> None:
     """Whatever character is changed, put in or left out: refused, or another blob altogether."""
@@ -257,7 +257,7 @@ def test_every_change_of_the_last_group_is_refused() -> None:
                     assert (opened(changed) is not None) is (changed == text)
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=settings.default.max_examples * 4)
 @given(data=st.data(), size=st.integers(0, 40))
 def test_one_flipped_bit_is_refused(data: st.DataObject, size: int) -> None:
     """Any bit of any segment, with the CRC made right again."""
@@ -298,7 +298,7 @@ def test_a_tag_that_moved_into_s3_is_refused() -> None:
         assert opened(f"{CIPHER.head}{second}-k-{third}") is None
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=settings.default.max_examples * 2)
 @given(text=st.text(max_size=300))
 def test_no_text_makes_anything_but_a_refusal(text: str) -> None:
     for changed in (text, CIPHER.head + text, GOOD[:118] + text):
@@ -311,7 +311,7 @@ def test_no_text_makes_anything_but_a_refusal(text: str) -> None:
 CONTEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=settings.default.max_examples * 2)
 @given(one=CONTEXTS, other=CONTEXTS)
 def test_another_context_does_not_open(one: str, other: str) -> None:
     text = CIPHER.seal(b"secret", one, IV)
