@@ -17,7 +17,7 @@ from textual.events import Key as KeyPress
 from textual.reactive import reactive
 from textual.screen import Screen
 
-from kmslab.errors import CampaignInterrupted, KmsError, KmslabError
+from kmslab.errors import KmslabError
 from kmslab.tui.actions import APP, Acting, Action, bindings
 from kmslab.tui.activity import Activity, Entry, command_line
 from kmslab.tui.commands import Commands
@@ -27,7 +27,7 @@ from kmslab.tui.dialogs.notice import Notice
 from kmslab.tui.jobs import Job
 from kmslab.tui.responsive import responsive
 from kmslab.tui.session import Session
-from kmslab.tui.texts import visible
+from kmslab.tui.texts import told, visible
 from kmslab.tui.theme import first_theme, next_theme
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class Explorer(App[None]):
 
     def refused(self, error: KmslabError) -> None:
         """Something was refused: a message, and a line in the log."""
-        text = _told(error)
+        text = told(error)
         self.activity.add(Entry(self.session.ground.clock.now(), text, failed=True))
         self.tell(text, severity="warning")
 
@@ -300,17 +300,6 @@ class Explorer(App[None]):
         """Whatever is still at work in a thread ends after its chunk."""
         if self.job is not None:
             self.job.stop()
-
-
-def _told(error: KmslabError) -> str:
-    """An error with the provider's code and the request that it answers."""
-    text = str(error)
-    if isinstance(error, CampaignInterrupted):
-        return text
-    if isinstance(error, KmsError):
-        request = f" (request {error.request_id})" if error.request_id else ""
-        return f"{error.code or type(error).__name__}: {text}{request}"
-    return text
 
 
 def explore(session: Session, log_folder: Path) -> int:

@@ -19,6 +19,7 @@ from kmslab.keys import Names
 from kmslab.model import Key, KeyState, KeyVersion
 from kmslab.tui.census import Tallies, Tally
 from kmslab.tui.filtering import At, Term
+from kmslab.tui.judging import NO_ANSWER
 from kmslab.tui.texts import bar, fitted, key_mark, percent, short, version_mark
 
 PROVIDER_NAMES: Final = {"tencent": "Tencent", "ctyun": "CTyun"}
@@ -226,7 +227,7 @@ class KeyTree(Tree[Place]):
 
 
 def _figures(place: Place, tally: Tally) -> str:
-    """The count; the share on old versions, or what is the matter with the key."""
+    """The count; the share on old versions, or why it is not known, or what the key's state is."""
     count = _count(tally.total) if tally.total else "-"
     if place.key_id and place.version_id is None:
         state = None if place.key is None else place.key.state
@@ -234,6 +235,8 @@ def _figures(place: Place, tally: Tally) -> str:
             return f" {count:>6} {_STATES[state]}"
     if not tally.total:
         return f" {count:>6}"
+    if tally.unanswered:
+        return f" {count:>6} {NO_ANSWER}"
     return f" {count:>6} {bar(tally.share, _BAR)} {percent(tally.share):>4}"
 
 

@@ -62,13 +62,18 @@ Kind = Literal["filter", "lab", "source", "judging", "order"]
 _PANES: Final = {"tree": "#tree", "records": "#records", "detail": "#detail"}
 
 
+def _moves_focus(action: str) -> bool:
+    """Whether what is typed next is for another pane: nothing may overtake such an action."""
+    return action == "filter" or action.startswith("pane")
+
+
 class Records(Screen[None]):
     """Three panes, or one at a time where there is no room for more."""
 
     AUTO_FOCUS = "#records"
     ACTIONS: tuple[Action, ...] = RECORDS
     BINDINGS: ClassVar[list[BindingType]] = [
-        replace(binding, priority=binding.action == "filter") for binding in bindings(RECORDS)
+        replace(binding, priority=_moves_focus(binding.action)) for binding in bindings(RECORDS)
     ]
     DEFAULT_CSS = LAYOUT
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
@@ -307,7 +312,8 @@ class Records(Screen[None]):
         error = "; ".join(self._errors.values())
         status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
-        status.update(status_text(self.grid, self._twins, busy, error), layout=False)
+        said = status_text(self.grid, self._twins, busy, error, self.reader.notes)
+        status.update(said, layout=False)
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
     @on(Grid.Failed)
@@ -380,7 +386,7 @@ class Records(Screen[None]):
         """Go to a pane."""
         self.remove_class(*(f"at-{each}" for each in _PANES))
         self.add_class(f"at-{pane}")
-        self.query_one(_PANES[pane]).focus()
+        self.set_focus(self.query_one(_PANES[pane]))
 
     def action_back(self) -> None:
         """Out: of the filter, of the detail, of the place that the tree has chosen."""
@@ -467,8 +473,8 @@ class Records(Screen[None]):
         return "the blobs there name no key" if tree.place.key_id == NO_KEY else ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Actions that cannot be done now are grey; in the line of the filter `/` is a letter."""
-        if action == "filter" and isinstance(self.focused, Input):
+        """Actions that cannot be done now are grey; in the line of the filter some are letters."""
+        if _moves_focus(action) and isinstance(self.focused, Input):
             return False
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
 
