@@ -55,8 +55,6 @@ class Explorer(App[None]):
     CSS = """
     Screen { layout: vertical; }
     ToastRack { dock: top; align: right top; margin: 0; overflow: hidden; }
-    ToastHolder { display: none; }
-    ToastHolder:last-child { display: block; }
     Toast { width: auto; max-width: 100%; max-height: 4; margin: 0; padding: 0 1; }
     """
 
@@ -110,9 +108,13 @@ class Explorer(App[None]):
     def tell(self, text: str, *, severity: Any = "information") -> None:
         """A message that goes by itself, in place of the last one. It is no markup, whatever it
         holds."""
-        self.clear_notifications()
         timeout = BRIEF if severity == "information" else None
         self.notify(visible(text), severity=severity, markup=False, timeout=timeout)
+
+    def on_notify(self) -> None:
+        """The last message goes where another comes, also where it is hardly there yet."""
+        self.clear_notifications()
+        self.screen.query("ToastHolder").remove()
 
     def done(self, text: str, *words: str) -> None:
         """Something was done; the words are those of the command that does the same."""

@@ -65,7 +65,7 @@ def crumbs(session: Session, place: Place, names: Names, view: View) -> list[str
     if place.provider is not None:
         steps.append(PROVIDER_NAMES.get(place.provider, place.provider))
     if place.key_id is not None:
-        steps.append(names(place.key_id) or place.key_id or "no key")
+        steps.append(names(place.key_id) or place.key_id or "key not known")
     if place.version is not None:
         steps.append(f"v{place.version.number}")
     return [*steps, records(view.shown)]

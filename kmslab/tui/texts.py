@@ -18,7 +18,7 @@ UNKNOWN: Final = "not known"
 
 
 def told(error: KmslabError) -> str:
-    """An error with the provider's code and the request that it answers.
+    """An error with the provider's code, the request that it answers, and its notes.
 
     >>> told(KmsError("no such key"))
     'KmsError: no such key'
@@ -26,8 +26,8 @@ def told(error: KmslabError) -> str:
     text = str(error)
     if isinstance(error, KmsError) and not isinstance(error, CampaignInterrupted):
         request = f" (request {error.request_id})" if error.request_id else ""
-        return f"{error.code or type(error).__name__}: {text}{request}"
-    return text
+        text = f"{error.code or type(error).__name__}: {text}{request}"
+    return " ".join([text, *getattr(error, "__notes__", ())])
 
 
 _FULL: Final = "█"

@@ -69,7 +69,7 @@ class Place:
         if self.provider is None:
             return "all records"
         if self.key_id == NO_KEY:
-            return "on no key"
+            return "on no known key"
         if self.key_id is None:
             return f"all of {PROVIDER_NAMES.get(self.provider, self.provider)}"
         what = f"on {names(self.key_id) or self.key_id}"
@@ -233,7 +233,7 @@ def _figures(place: Place, tally: Tally) -> str:
         state = None if place.key is None else place.key.state
         if state is not KeyState.ENABLED:
             return f" {count:>6} {_STATES[state]}"
-    if not tally.total:
+    if not tally.total or place.key_id == NO_KEY:
         return f" {count:>6}"
     if tally.unanswered:
         return f" {count:>6} {NO_ANSWER}"
@@ -293,7 +293,7 @@ def _label(place: Place, names: Names) -> Text:
     if place.key_id is None:
         return Text(PROVIDER_NAMES.get(place.provider, place.provider))
     if place.key_id == NO_KEY:
-        return Text("! no key")
+        return Text("? key not known")
     if place.key is None:
         return Text(f"? {short(place.key_id)}")
     if place.version is None:
