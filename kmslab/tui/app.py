@@ -17,7 +17,7 @@ from textual.events import Key as KeyPress
 from textual.reactive import reactive
 from textual.screen import Screen
 
-from kmslab.errors import CampaignInterrupted, KmsError, KmslabError
+from kmslab.errors import KmslabError
 from kmslab.tui.actions import APP, Acting, Action, bindings
 from kmslab.tui.activity import Activity, Entry, command_line
 from kmslab.tui.commands import Commands
@@ -28,7 +28,7 @@ from kmslab.tui.jobs import Job
 from kmslab.tui.responsive import responsive
 from kmslab.tui.session import Session
 from kmslab.tui.stopping import Stopped
-from kmslab.tui.texts import visible
+from kmslab.tui.texts import told, visible
 from kmslab.tui.theme import first_theme, next_theme
 
 if TYPE_CHECKING:
@@ -56,8 +56,6 @@ class Explorer(App[None]):
     CSS = """
     Screen { layout: vertical; }
     ToastRack { dock: top; align: right top; margin: 0; overflow: hidden; }
-    ToastHolder { display: none; }
-    ToastHolder:last-child { display: block; }
     Toast { width: auto; max-width: 100%; max-height: 4; margin: 0; padding: 0 1; }
     """
 
@@ -111,9 +109,13 @@ class Explorer(App[None]):
     def tell(self, text: str, *, severity: Any = "information") -> None:
         """A message that goes by itself, in place of the last one. It is no markup, whatever it
         holds."""
-        self.clear_notifications()
         timeout = BRIEF if severity == "information" else None
         self.notify(visible(text), severity=severity, markup=False, timeout=timeout)
+
+    def on_notify(self) -> None:
+        """The last message goes where another comes, also where it is hardly there yet."""
+        self.clear_notifications()
+        self.screen.query("ToastHolder").remove()
 
     def done(self, text: str, *words: str) -> None:
         """Something was done; the words are those of the command that does the same."""
@@ -123,7 +125,7 @@ class Explorer(App[None]):
 
     def refused(self, error: KmslabError) -> None:
         """Something was refused: a message, and a line in the log."""
-        text = _told(error)
+        text = told(error)
         self.activity.add(Entry(self.session.ground.clock.now(), text, failed=True))
         self.tell(text, severity="warning")
 
@@ -303,17 +305,6 @@ class Explorer(App[None]):
         """Whatever is still at work in a thread ends after its chunk."""
         if self.job is not None:
             self.job.stop()
-
-
-def _told(error: KmslabError) -> str:
-    """An error with the provider's code and the request that it answers."""
-    text = str(error)
-    if isinstance(error, CampaignInterrupted):
-        return text
-    if isinstance(error, KmsError):
-        request = f" (request {error.request_id})" if error.request_id else ""
-        return f"{error.code or type(error).__name__}: {text}{request}"
-    return text
 
 
 def explore(session: Session, log_folder: Path) -> int:

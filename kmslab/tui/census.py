@@ -7,15 +7,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from kmslab.analysis.classify import Outcome
+from kmslab.tui.judging import NO_ANSWER
 from kmslab.tui.table import Kind
 
 
 @dataclass(slots=True)
 class Tally:
-    """Records by outcome; those that are `old` are not on the primary version of their key."""
+    """Records by outcome; those that are `old` are not on the primary version of their key.
+
+    Of `unanswered` ones nobody knows, since their provider does not answer.
+    """
 
     outcomes: Counter[Outcome] = field(default_factory=Counter)
     old: int = 0
+    unanswered: int = 0
 
     @property
     def total(self) -> int:
@@ -32,6 +37,8 @@ class Tally:
         self.outcomes[kind.verdict.outcome] += count
         if kind.verdict.is_primary is False:
             self.old += count
+        elif kind.verdict.reason.startswith(NO_ANSWER):
+            self.unanswered += count
 
 
 Version = tuple[str, str | None, str | None]

@@ -20,6 +20,7 @@ from kmslab.keys import Names
 from kmslab.model import Key, Record
 from kmslab.tui.ages import age_text
 from kmslab.tui.cells import state_text
+from kmslab.tui.judging import NO_ANSWER
 from kmslab.tui.texts import moment, visible
 
 _MOST_BYTES: Final = 4_096
@@ -105,7 +106,8 @@ def _known(
     record: Record, verdict: Verdict, key: Key | None, names: Names, now: datetime
 ) -> Iterator[tuple[str, str]]:
     yield "record", record.record_id
-    reason = f": {verdict.reason}" if verdict.reason else ""
+    said = verdict.reason.removeprefix(f"{NO_ANSWER}: ")  # which the state says
+    reason = f": {said}" if said else ""
     yield "outcome", f"{state_text(verdict)}{reason}"
     yield "provider", record.provider
     if verdict.key_id is not None:

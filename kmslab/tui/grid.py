@@ -358,7 +358,6 @@ class Grid(ScrollView, can_focus=True):
         """Whether what is shown is what was asked for; where it is not, that is told."""
         if self.wanted == self.view.wanted:
             return True
-        self.app.clear_notifications()
         self.notify("what was asked for is not shown yet; nothing is marked", severity="warning")
         return False
 

@@ -18,7 +18,7 @@ class Job:
         self.name = name
         self.latest: Progress | None = None
         self._doing = ""
-        self._since = monotonic()
+        self._since = self._told_at = monotonic()
         self._stop = threading.Event()
         self.watch = Watch(self._told, self._stop.is_set)
 
@@ -43,7 +43,11 @@ class Job:
             return None
         return max(latest.total - latest.rows, 0) / rate
 
+    def waiting(self) -> float:
+        """The seconds since it was told of last."""
+        return monotonic() - self._told_at
+
     def _told(self, progress: Progress) -> None:
         if progress.doing != self._doing:
             self._doing, self._since = progress.doing, monotonic()
-        self.latest = progress
+        self.latest, self._told_at = progress, monotonic()

@@ -152,7 +152,8 @@ def _read(job: Job, pace: _Pace, notes: list[str], stop: Stop, *, described: boo
         time.sleep(0)  # whoever waits for this thread goes first
         if stop():
             break
-    notes += [f"{name} does not answer: {error}" for name, error in judge.failures.items()]
+    for name, error in judge.failures.items():
+        notes.append(f"{name} does not answer (F5 asks again): {error}")
 
 
 def _blocks(source: Source, judge: Judge, shared: Shared) -> Iterator[Block]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rich.text import Text
 
 from kmslab.keys import Names
@@ -36,8 +38,13 @@ def counts_text(view: View, twins: int) -> str:
     return f"{shown}, {marked_text(view, twins)}" if view.marked else shown
 
 
-def status_text(grid: Grid, twins: int, read: int | None, error: str) -> Text:
-    """The status line; `read` is how many were read so far while a source is read."""
+def status_text(
+    grid: Grid, twins: int, read: int | None, error: str, notes: Iterable[str] = ()
+) -> Text:
+    """The status line; `read` is how many were read so far while a source is read.
+
+    `notes` are what has to be known of the table.
+    """
     if error:
         return Text(f"! {visible(error)}")
     parts = [counts_text(grid.view, twins)]
@@ -48,6 +55,7 @@ def status_text(grid: Grid, twins: int, read: int | None, error: str) -> Text:
         parts.append(f"by {sort.by.value}{', reversed' if sort.reverse else ''}")
     if grid.wanted != grid.view.wanted:
         parts.append("arranging")
+    parts += [f"! {visible(note)}" for note in notes]
     return Text("   ".join(parts))
 
 
@@ -57,7 +65,7 @@ def crumbs(session: Session, place: Place, names: Names, view: View) -> list[str
     if place.provider is not None:
         steps.append(PROVIDER_NAMES.get(place.provider, place.provider))
     if place.key_id is not None:
-        steps.append(names(place.key_id) or place.key_id or "no key")
+        steps.append(names(place.key_id) or place.key_id or "key not known")
     if place.version is not None:
         steps.append(f"v{place.version.number}")
     return [*steps, records(view.shown)]

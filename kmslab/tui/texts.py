@@ -11,9 +11,24 @@ from rich.text import Text
 from kmslab.campaign.rendering import duration as duration
 from kmslab.campaign.rendering import moment as moment
 from kmslab.campaign.rendering import visible as visible
+from kmslab.errors import CampaignInterrupted, KmsError, KmslabError
 from kmslab.model import Key, KeyState, KeyVersion
 
 UNKNOWN: Final = "not known"
+
+
+def told(error: KmslabError) -> str:
+    """An error with the provider's code, the request that it answers, and its notes.
+
+    >>> told(KmsError("no such key"))
+    'KmsError: no such key'
+    """
+    text = str(error)
+    if isinstance(error, KmsError) and not isinstance(error, CampaignInterrupted):
+        request = f" (request {error.request_id})" if error.request_id else ""
+        text = f"{error.code or type(error).__name__}: {text}{request}"
+    return " ".join([text, *getattr(error, "__notes__", ())])
+
 
 _FULL: Final = "█"
 _EMPTY: Final = "░"

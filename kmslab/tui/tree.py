@@ -19,6 +19,7 @@ from kmslab.keys import Names
 from kmslab.model import Key, KeyState, KeyVersion
 from kmslab.tui.census import Tallies, Tally
 from kmslab.tui.filtering import At, Term
+from kmslab.tui.judging import NO_ANSWER
 from kmslab.tui.texts import bar, fitted, key_mark, percent, short, version_mark
 
 PROVIDER_NAMES: Final = {"tencent": "Tencent", "ctyun": "CTyun"}
@@ -68,7 +69,7 @@ class Place:
         if self.provider is None:
             return "all records"
         if self.key_id == NO_KEY:
-            return "on no key"
+            return "on no known key"
         if self.key_id is None:
             return f"all of {PROVIDER_NAMES.get(self.provider, self.provider)}"
         what = f"on {names(self.key_id) or self.key_id}"
@@ -226,14 +227,16 @@ class KeyTree(Tree[Place]):
 
 
 def _figures(place: Place, tally: Tally) -> str:
-    """The count; the share on old versions, or what is the matter with the key."""
+    """The count; the share on old versions, or why it is not known, or what the key's state is."""
     count = _count(tally.total) if tally.total else "-"
     if place.key_id and place.version_id is None:
         state = None if place.key is None else place.key.state
         if state is not KeyState.ENABLED:
             return f" {count:>6} {_STATES[state]}"
-    if not tally.total:
+    if not tally.total or place.key_id == NO_KEY:
         return f" {count:>6}"
+    if tally.unanswered:
+        return f" {count:>6} {NO_ANSWER}"
     return f" {count:>6} {bar(tally.share, _BAR)} {percent(tally.share):>4}"
 
 
@@ -290,7 +293,7 @@ def _label(place: Place, names: Names) -> Text:
     if place.key_id is None:
         return Text(PROVIDER_NAMES.get(place.provider, place.provider))
     if place.key_id == NO_KEY:
-        return Text("! no key")
+        return Text("? key not known")
     if place.key is None:
         return Text(f"? {short(place.key_id)}")
     if place.version is None:

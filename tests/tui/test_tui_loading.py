@@ -196,7 +196,10 @@ def test_a_provider_that_fails_is_told_of_per_record_and_not_asked_for_each(
     spec = write(tmp_path / "r.csv", sample_rows()[-LAST:])
     ended = heard.read(Job(spec, providers, providers.keys))
     assert ended.error is None
-    assert any(f"{failing} does not answer: the line is down" in note for note in ended.notes)
+    assert any(
+        f"{failing} does not answer (F5 asks again): the line is down" in note
+        for note in ended.notes
+    )
     assert any("shown by their ids: the line is down" in note for note in ended.notes)
     assert providers.asked == 2  # for a block, then to see which provider it was
     whole, table = Classifier(demo), heard.table

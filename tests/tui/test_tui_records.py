@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from textual.events import Key
 from textual.pilot import Pilot
+from tui_golden import screen_text
 from tui_world import (
     FROZEN,
     RECORDS,
@@ -192,6 +193,16 @@ async def what_is_typed_after_slash_is_for_the_filter(app: Explorer, pilot: Pilo
     await settled(pilot)
     assert app.records.query_one(FilterLine).value == "a/v"
     assert (grid(app).view.marked, grid(app).begun) == (0, None)
+    for key in "12":
+        await pilot.press(key)
+    assert app.records.query_one(FilterLine).value == "a/v12"
+    await pilot.press("escape")
+    await settled(pilot)
+    for keys in ("1jj", "2j"):  # as fast as a terminal gives them
+        for key in keys:
+            app.post_message(Key(key, key))
+        await settled(pilot)
+    assert (app.records.query_one(KeyTree).cursor_line, grid(app).cursor) == (2, 1)
 
 
 async def a_provider_of_the_tree_is_planned_alone(app: Explorer, pilot: Pilot[None]) -> None:
@@ -256,6 +267,32 @@ async def what_a_line_of_the_tree_cannot_do_is_grey(app: Explorer, pilot: Pilot[
     await on_line(app, pilot, "tencent", NO_KEY)
     await settled(pilot)
     assert grey("K", "R", "r") == [True, True, True]
+
+
+async def nothing_is_said_of_versions_that_a_provider_does_not_tell(
+    app: Explorer, pilot: Pilot[None]
+) -> None:
+    app.session.lab.faults.add("DescribeKey", "InternalError", count=100)
+    await pilot.press("f5")
+    await settled(pilot)
+    tree = app.records.query_one(KeyTree)
+    lines = [tree.render_line(y).text for y in range(5)]
+    said = [line.rstrip().endswith("no answer") for line in lines]
+    assert said == [True, True, False, True, False], "frozen is disabled, CTyun answers"
+    assert "! tencent does not answer (F5 asks again)" in status(app)
+    await pilot.press("i")
+    assert "outcome     ✗ no answer: " in screen_text(app)
+    assert "no answer: no answer" not in screen_text(app)
+    await pilot.press("escape", "a", "r")
+    plan = await come(pilot, PlanScreen)
+    await until(pilot, lambda: "No plan: InternalError" in screen_text(app))
+    assert plan.plan is None
+    await pilot.press("escape")
+    await back(pilot)
+    app.session.lab.faults.clear()
+    await pilot.press("f5")
+    await settled(pilot)
+    assert "no answer" not in screen_text(app) + status(app)
 
 
 async def records_with_the_same_id_are_told_of(app: Explorer, pilot: Pilot[None]) -> None:
@@ -346,6 +383,7 @@ def test_what_is_shown_stays_true(session: Session, stage: Stage) -> None:
             what_the_data_call_a_provider_is_no_filter,
             the_lines_below_a_provider_sum_to_its_own,
             what_a_line_of_the_tree_cannot_do_is_grey,
+            nothing_is_said_of_versions_that_a_provider_does_not_tell,
             records_with_the_same_id_are_told_of,
             the_records_that_are_named_are_marked,
             nothing_is_said_of_records_that_cannot_be_counted,

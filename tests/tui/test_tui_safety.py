@@ -82,6 +82,11 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     await typed(pilot, "id:cut")
     await pilot.press("enter", "d")
     await until(pilot, lambda: any("InvalidCiphertext" in text for text in told(app)))
+    lab.faults.add("Decrypt", "InternalError")
+    await pilot.press("escape", "g", "d")
+    await until(pilot, lambda: told(app)[-1:] and "InternalError" in told(app)[-1])
+    (said,) = told(app)
+    assert "It opens with key" in said
 
 
 async def markup_is_shown_as_it_is(app: Explorer, pilot: Pilot[None]) -> None:

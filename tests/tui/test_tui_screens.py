@@ -167,6 +167,10 @@ def test_progress(
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         app.push_screen(AtWork("Re-encrypting", job, lambda watch: end.wait(10)))
         await until(pilot, lambda: "1,250 a second" in screen_text(app))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Job, "waiting", lambda self: 7.0)
+            await until(pilot, lambda: "nothing new for 7 s" in screen_text(app))
+        await until(pilot, lambda: "failed 10" in screen_text(app))
         await pilot.press("escape")
         await pilot.pause()
         golden.take(app, "progress")

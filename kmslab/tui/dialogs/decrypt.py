@@ -132,5 +132,5 @@ def _explained(app: Host, record: Record, error: KmsError) -> KmsError:
         action = "asymmetricDecrypt"
     error.code = error.code or code_of(record.provider, error, action)
     if inspect(record.ciphertext_blob).format is BlobFormat.LAB:
-        app.tell(app.session.lab.explain(record.ciphertext_blob, record.context))
+        error.add_note(app.session.lab.explain(record.ciphertext_blob, record.context))
     return error

@@ -38,7 +38,7 @@ from kmslab.tui.session import Session
 from kmslab.tui.sheet import SHORT, Sheet
 from kmslab.tui.shown import plan_text
 from kmslab.tui.stopping import Stopped
-from kmslab.tui.texts import records, visible
+from kmslab.tui.texts import records, told, visible
 
 _STAY = ""
 
@@ -141,8 +141,8 @@ class PlanScreen(Screen[Plan | None]):
         except KmslabError as error:
             if job is self._job and self.is_running:
                 self._job = None
-                told = Text(f"No plan: {visible(str(error))}")
-                self._sheet.show(lambda _: told)
+                refusal = Text(f"No plan: {visible(told(error))}\n\nEsc, and r plans again.")
+                self._sheet.show(lambda _: refusal)
                 self.explorer.refused(error)
             return
         except Exception as error:
@@ -170,8 +170,8 @@ class PlanScreen(Screen[Plan | None]):
 
     def _show_progress(self) -> None:
         if self._job is not None:
-            told = figures(self._job)
-            self._sheet.show(lambda _: told)
+            found = figures(self._job)
+            self._sheet.show(lambda _: found)
 
     def _show(self) -> None:
         self.query_one("#asked", Static).update(self._asked())

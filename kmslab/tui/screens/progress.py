@@ -22,6 +22,9 @@ from kmslab.tui.texts import duration, visible
 
 T = TypeVar("T")
 
+SLOW: Final = 5.0
+"""The seconds after which it is told that nothing new came."""
+
 LOOKS: Final = 0.1
 """How often, in seconds, the screen looks how far the pass is."""
 
@@ -92,9 +95,8 @@ class AtWork(ModalScreen[Ended[Any]]):
 
     def _show(self) -> None:
         latest = self._job.latest
-        if latest is None:
-            return
-        self.query_one(ProgressBar).update(total=latest.total, progress=latest.rows)
+        if latest is not None:
+            self.query_one(ProgressBar).update(total=latest.total, progress=latest.rows)
         self.query_one("#figures", Static).update(figures(self._job))
 
     def action_stop(self) -> None:
@@ -106,8 +108,12 @@ class AtWork(ModalScreen[Ended[Any]]):
 def figures(job: Job) -> Text:
     """Rows, rate, what is left, and the counts so far."""
     latest = job.latest
+    waiting = job.waiting()
+    slow = ""
+    if waiting >= SLOW:
+        slow = f"nothing new for {duration(waiting)}; a call that fails is made again for a while"
     if latest is None:
-        return Text("beginning")
+        return Text(slow or "beginning")
     of = "" if latest.total is None else f" of {latest.total:,}"
     text = Text(f"{latest.doing}: {latest.rows:,}{of} records")
     if rate := job.rate():
@@ -118,5 +124,5 @@ def figures(job: Job) -> Text:
     counts = "  ".join(
         f"{visible(name)} {count:,}" for name, count in latest.counts.items() if count
     )
-    text.append(f"\n{counts}")
+    text.append(f"\n{slow or counts}")
     return text

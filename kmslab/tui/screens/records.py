@@ -62,13 +62,18 @@ Kind = Literal["filter", "lab", "source", "judging", "order"]
 _PANES: Final = {"tree": "#tree", "records": "#records", "detail": "#detail"}
 
 
+def _moves_focus(action: str) -> bool:
+    """Whether what is typed next is for another pane: nothing may overtake such an action."""
+    return action == "filter" or action.startswith("pane")
+
+
 class Records(Screen[None]):
     """Three panes, or one at a time where there is no room for more."""
 
     AUTO_FOCUS = "#records"
     ACTIONS: tuple[Action, ...] = RECORDS
     BINDINGS: ClassVar[list[BindingType]] = [
-        replace(binding, priority=binding.action == "filter") for binding in bindings(RECORDS)
+        replace(binding, priority=_moves_focus(binding.action)) for binding in bindings(RECORDS)
     ]
     DEFAULT_CSS = LAYOUT
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
@@ -176,7 +181,7 @@ class Records(Screen[None]):
 
     async def _say_what_opens(self) -> None:
         """Where there is no source: say how one is opened."""
-        found = await self.explorer.away(lambda: list(self.session.sources.all()))
+        found = await away_for(self, lambda: list(self.session.sources.all()))
         how = "kmslab tui --source FILE opens one, kmslab source add NAME FILE registers one"
         self.grid.empty = f"no source: {'O opens one that is registered' if found else how}"
 
@@ -307,7 +312,8 @@ class Records(Screen[None]):
         error = "; ".join(self._errors.values())
         status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
-        status.update(status_text(self.grid, self._twins, busy, error), layout=False)
+        said = status_text(self.grid, self._twins, busy, error, self.reader.notes)
+        status.update(said, layout=False)
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
     @on(Grid.Failed)
@@ -384,7 +390,7 @@ class Records(Screen[None]):
     def action_pane(self, pane: str) -> None:
         """Go to a pane."""
         self._be_at(pane)
-        self.query_one(_PANES[pane]).focus()
+        self.set_focus(self.query_one(_PANES[pane]))
 
     def action_back(self) -> None:
         """Out: of the filter, of the detail, of the place that the tree has chosen."""
@@ -471,8 +477,8 @@ class Records(Screen[None]):
         return "the blobs there name no key" if tree.place.key_id == NO_KEY else ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Actions that cannot be done now are grey; in the line of the filter `/` is a letter."""
-        if action == "filter" and isinstance(self.focused, Input):
+        """Actions that cannot be done now are grey; in the line of the filter some are letters."""
+        if _moves_focus(action) and isinstance(self.focused, Input):
             return False
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
 
@@ -500,7 +506,8 @@ class Records(Screen[None]):
         async def flow() -> None:
             others = 0
             if ids is not None:
-                others = len(await self.explorer.away(partial(rows_of, blocks, ids))) - meant
+                found = await away_for(self, partial(rows_of, blocks, ids))
+                others = len(found) - meant
             await flows.re_encrypt(self.explorer, selection, what + twins_text(others))
 
         self._begin("campaign", flow)
@@ -598,7 +605,7 @@ class Records(Screen[None]):
         self._begin("sources", self._sources)
 
     async def _sources(self) -> None:
-        found = await self.explorer.away(lambda: list(self.session.sources.all()))
+        found = await away_for(self, lambda: list(self.session.sources.all()))
         chosen = await self.app.push_screen_wait(SourcesScreen(found))
         if chosen is not None:
             self.session.spec, self.session.source = chosen.spec, chosen.name
