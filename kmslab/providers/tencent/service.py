@@ -131,12 +131,14 @@ class TencentKms:
     def describe_key(self, key_id: str) -> Key:
         """The key with its versions."""
         with Operation(self._session, "DescribeKey") as op:
-            return op.find(key_id).key()
+            return self._looked_at(op, key_id).key()
 
     def describe_keys(self, key_ids: Sequence[str]) -> tuple[Key, ...]:
         """1 to 100 keys with their versions."""
         with Operation(self._session, "DescribeKeys") as op:
-            return tuple(unit.key() for unit in self._find_all(op, key_ids))
+            units = self._find_all(op, key_ids)
+            op.admit()
+            return tuple(unit.key() for unit in units)
 
     def list_keys(self) -> tuple[Key, ...]:
         """Every key of the region, oldest first, those that wait for deletion too."""
@@ -243,7 +245,7 @@ class TencentKms:
     def get_key_rotation_status(self, key_id: str) -> bool:
         """Whether a key rotates automatically."""
         with Operation(self._session, "GetKeyRotationStatus") as op:
-            return op.find(key_id).row.rotation_days is not None
+            return self._looked_at(op, key_id).row.rotation_days is not None
 
     def rotate_key(self, key_id: str) -> Key:
         """Rotate a key now, by the cloud's rules: automatic rotation on, once in 24 hours."""
@@ -285,7 +287,7 @@ class TencentKms:
                 after = self._blobs.context(destination_context, "DestinationEncryptionContext")
             route = self._blobs.route(blob, destination_key_id or None)
             op.ids = route.ids
-            self._session.admit(op.action)
+            op.admit()
             source, destination = route.source, route.destination
             changed = destination is not source or before != after
             if changed:
@@ -376,10 +378,9 @@ class TencentKms:
     def generate_random(self, number_of_bytes: int) -> Plaintext:
         """1 to 1,024 random bytes."""
         with Operation(self._session, "GenerateRandom") as op:
-            self._session.authorise(op.action)
-            return Plaintext(
-                self._session.keystore.entropy(rules.data_key_bytes(None, number_of_bytes))
-            )
+            size = rules.data_key_bytes(None, number_of_bytes)
+            self._allow(op)
+            return Plaintext(self._session.keystore.entropy(size))
 
     # Pairs
 
@@ -389,6 +390,7 @@ class TencentKms:
             handle = rules.pair(op.find(key_id))
             op.on(handle)
             check_usable(handle.unit)
+            op.admit()
             der = handle.row.public_key or b""
             return PublicKey(key_id, handle.row.version_id, crypto.public_pem(der), der)
 
@@ -402,7 +404,7 @@ class TencentKms:
             handle = rules.pair(op.find(key_id))
             op.on(handle)
             check_usable(handle.unit)
-            self._session.admit(op.action)
+            op.admit()
             pair = pair_of(self._session, handle)
             return Plaintext(crypto.oaep_decrypt(pair, oaep, data))
 
@@ -422,6 +424,7 @@ class TencentKms:
                 raise InvalidRequest("WrappingKeySpec is RSA_2048", parameter="WrappingKeySpec")
             row = op.find(key_id).row
             rules.external(row)
+            op.admit()
             return material.parameters(self._session.keystore, row.key_id, oaep)
 
     def import_key_material(
@@ -474,14 +477,14 @@ class TencentKms:
     def get_regions(self) -> tuple[str, ...]:
         """This region, and every other that the lab has keys of this provider in."""
         with Operation(self._session, "GetRegions") as op:
-            self._session.authorise(op.action)
+            self._allow(op)
             rows = (unit.row for unit in self._session.keystore.units.values())
             return tuple(sorted({self.region, *(r.region for r in rows if r.provider == TENCENT)}))
 
     def list_algorithms(self) -> tuple[KeySpec, ...]:
         """The specs that keys can have."""
         with Operation(self._session, "ListAlgorithms") as op:
-            self._session.authorise(op.action)
+            self._allow(op)
             return tuple(KeySpec)
 
     # Requests as the cloud takes them
@@ -525,8 +528,17 @@ class TencentKms:
         rules.check_key_ids(key_ids)
         return [op.find(key_id, "KeyIds") for key_id in key_ids]
 
-    def _listed(self, op: Operation) -> tuple[Key, ...]:
+    def _looked_at(self, op: Operation, key_id: str) -> Unit:
+        unit = op.find(key_id)
+        op.admit()
+        return unit
+
+    def _allow(self, op: Operation) -> None:
         self._session.authorise(op.action)
+        op.admit()
+
+    def _listed(self, op: Operation) -> tuple[Key, ...]:
+        self._allow(op)
         return tuple(unit.key() for unit in self._session.units())
 
     def _encrypt(
@@ -536,7 +548,7 @@ class TencentKms:
         rules.check_plaintext(plaintext)
         destination = self._blobs.destination(op.find(key_id))
         op.on(destination)
-        self._session.admit(op.action)
+        op.admit()
         self._session.counters.take(destination.row.version_id)
         return destination.cipher.seal(plaintext, text, self._blobs.iv()), destination
 
@@ -544,7 +556,7 @@ class TencentKms:
         text = self._blobs.context(context, "EncryptionContext")
         source = self._blobs.source(blob, op.action)
         op.on(source)
-        self._session.admit(op.action)
+        op.admit()
         return Plaintext(source.cipher.open(blob, text)), source
 
     def _has_material(self, key_id: str) -> bool:
