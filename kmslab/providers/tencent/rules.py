@@ -211,6 +211,13 @@ def rotate_on_demand(row: KeyRow, now: int) -> KeyRow:
     return replace(row, rotated_on_demand_at=now)
 
 
+def delete_material(row: KeyRow, _now: int) -> KeyRow:
+    """The row of a key whose imported material is taken away: it waits for it again."""
+    external(row)
+    require(row, KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT)
+    return replace(row, state=KeyState.PENDING_IMPORT, material_expires_at=None)
+
+
 def external(row: KeyRow) -> None:
     """NotExternal unless the material is imported."""
     if row.origin is not KeyOrigin.EXTERNAL:

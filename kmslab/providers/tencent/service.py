@@ -46,7 +46,7 @@ from kmslab.providers.local import (
     oaep_algorithm,
     pair_of,
 )
-from kmslab.providers.tencent import batch, material, rules
+from kmslab.providers.tencent import batch, bindings, material, rules
 from kmslab.providers.tencent.blob import read_header
 from kmslab.providers.tencent.blobs import Blobs
 from kmslab.providers.tencent.material import ImportParameters
@@ -193,17 +193,18 @@ class TencentKms:
     def disable_key(self, key_id: str) -> Key:
         """Disable an enabled key: it neither encrypts nor decrypts."""
         with Operation(self._session, "DisableKey") as op:
-            return self._edit(op, key_id, rules.disable)
+            return self._edit(op, key_id, self._unless_bound(rules.disable))
 
     def disable_keys(self, key_ids: Sequence[str]) -> tuple[Key, ...]:
         """Disable 1 to 100 keys: all of them, or none where one is missing or in another state."""
         with Operation(self._session, "DisableKeys") as op:
-            return self._edit_all(op, key_ids, rules.disable)
+            return self._edit_all(op, key_ids, self._unless_bound(rules.disable))
 
     def schedule_key_deletion(self, key_id: str, pending_window_in_days: int) -> Key:
         """Have a disabled key deleted in 7 to 30 days, at the end of that day in Beijing."""
         with Operation(self._session, "ScheduleKeyDeletion") as op:
-            return self._edit(op, key_id, rules.schedule_deletion(pending_window_in_days))
+            schedule = rules.schedule_deletion(pending_window_in_days)
+            return self._edit(op, key_id, self._unless_bound(schedule))
 
     def cancel_key_deletion(self, key_id: str) -> Key:
         """Cancel a scheduled deletion; the key is disabled then."""
@@ -223,7 +224,7 @@ class TencentKms:
     def archive_key(self, key_id: str) -> Key:
         """Archive a key: it decrypts, and does not encrypt."""
         with Operation(self._session, "ArchiveKey") as op:
-            return self._edit(op, key_id, rules.archive)
+            return self._edit(op, key_id, self._unless_bound(rules.archive))
 
     def cancel_key_archive(self, key_id: str) -> Key:
         """Bring an archived key back: it is enabled then."""
@@ -456,16 +457,30 @@ class TencentKms:
 
     def delete_imported_key_material(self, key_id: str) -> Key:
         """Take an external key's material away; the key waits for it again."""
-
-        def check(row: KeyRow, _now: int) -> KeyRow:
-            rules.external(row)
-            rules.require(row, KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT)
-            return replace(row, state=KeyState.PENDING_IMPORT, material_expires_at=None)
-
         with Operation(self._session, "DeleteImportedKeyMaterial") as op:
             op.find(key_id)
-            keystore = self._session.keystore
+            keystore, check = self._session.keystore, self._unless_bound(rules.delete_material)
             return lifecycle.delete_material(keystore, op.act(), key_id, check).key()
+
+    # Resources of cloud products
+
+    def bind_cloud_resource(self, key_id: str, product_id: str, resource_id: str) -> Key:
+        """Note that a resource of a cloud product uses an enabled key; twice is once.
+
+        The key's imported material does not expire then, and the key is neither disabled,
+        archived nor scheduled for deletion (KeyInUse) until every binding is taken away.
+        """
+        with Operation(self._session, "BindCloudResource") as op:
+            wanted = bindings.binding(product_id, resource_id)
+            op.find(key_id)
+            return bindings.bind(self._session.keystore, op.act(), key_id, wanted).key()
+
+    def unbind_cloud_resource(self, key_id: str, product_id: str, resource_id: str) -> Key:
+        """Note that the resource uses the key no longer; BindingNotFound where it did not."""
+        with Operation(self._session, "UnbindCloudResource") as op:
+            wanted = bindings.binding(product_id, resource_id)
+            op.find(key_id)
+            return bindings.unbind(self._session.keystore, op.act(), key_id, wanted).key()
 
     # The service
 
@@ -518,6 +533,9 @@ class TencentKms:
     def _edit(self, op: Operation, key_id: str, edit: rules.Edit) -> Key:
         op.find(key_id)
         return lifecycle.edit(self._session.keystore, op.act(), key_id, edit).key()
+
+    def _unless_bound(self, edit: rules.Edit) -> rules.Edit:
+        return bindings.unless_bound(self._session.keystore, edit)
 
     def _edit_all(self, op: Operation, key_ids: Sequence[str], edit: rules.Edit) -> tuple[Key, ...]:
         self._find_all(op, key_ids)
