@@ -30,6 +30,8 @@ KmslabError
 │   │   ├── KeyStateUnsupported   some other call needs another state
 │   │   ├── KeyNotDisabled        disable it first
 │   │   └── KeyNotPendingDeletion
+│   ├── KeyInUse                  a resource of a cloud product is bound to the key
+│   ├── BindingNotFound
 │   ├── ImportTokenExpired
 │   ├── Unauthorized
 │   ├── Unauthenticated           it is not shown who calls
@@ -225,6 +227,14 @@ class KeyNotDisabled(KeyUnavailable):
 
 class KeyNotPendingDeletion(KeyUnavailable):
     """There is no scheduled deletion to cancel."""
+
+
+class KeyInUse(KmsError):
+    """A resource of a cloud product is bound to the key, so it must stay as it is."""
+
+
+class BindingNotFound(KmsError):
+    """The key is not bound to this resource."""
 
 
 class ImportTokenExpired(KmsError):

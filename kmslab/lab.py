@@ -36,6 +36,7 @@ from kmslab.providers.ctyun.service import DEFAULT_REGION as CTYUN_REGION
 from kmslab.providers.ctyun.service import CtyunKms
 from kmslab.providers.local import Grounds, Operation, RequestIds, Session, unusable
 from kmslab.providers.tencent import codes as tencent_codes
+from kmslab.providers.tencent import rules as tencent_rules
 from kmslab.providers.tencent import wire as tencent_wire
 from kmslab.providers.tencent.service import DEFAULT_REGION as TENCENT_REGION
 from kmslab.providers.tencent.service import TencentKms
@@ -315,6 +316,7 @@ class Lab:
             error_for=codes.error_for,
             credential=credential,
             rate_limit=rate_limit,
+            rates=tencent_rules.RATES if provider == TENCENT else {},
         )
 
     def _region_of(self, key_id: str | None) -> str | None:

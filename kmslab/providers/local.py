@@ -35,7 +35,8 @@ from kmslab.keystore.units import Handle, KeyRow, Unit
 from kmslab.model import KeyState, OaepAlgorithm
 from kmslab.rate import TokenBucket
 
-# Calls a second per action, region and credential, as documented for ReEncrypt (seed 000).
+# Calls a second per action, region and credential, as documented for ReEncrypt (seed 000): what an
+# action is limited to where its provider's rules have no other number.
 DOCUMENTED_RATE = 100
 _IDS_AT_A_TIME = 64
 _HEAD_BYTES = 10
@@ -141,8 +142,12 @@ class Grounds:
         error_for: ErrorFor,
         credential: str | None,
         rate_limit: bool,
+        rates: Mapping[str, int],
     ) -> Session:
-        """A session of the lab's owner, or of a credential, in one region of one provider."""
+        """A session of the lab's owner, or of a credential, in one region of one provider.
+
+        `rates` are the limits, in calls a second, of the actions that have one of their own.
+        """
         self.keystore.begin()
         found = None if credential is None else credentials.find(self.keystore, credential)
         who = self.owner if found is None else found.name
@@ -151,7 +156,7 @@ class Grounds:
             # One for all sessions of a caller in a region.
             caller = "" if found is None else found.secret_id
             limits = self.limits.setdefault((provider, region, caller), {})
-        return Session(self, provider, region, code_of, error_for, who, found, limits)
+        return Session(self, provider, region, code_of, error_for, who, found, limits, rates)
 
 
 class Latest(threading.local):
@@ -168,6 +173,7 @@ class Session:
     __slots__ = (
         "_credential",
         "_limits",
+        "_rates",
         "code_of",
         "counters",
         "error_for",
@@ -190,6 +196,7 @@ class Session:
         who: str,
         credential: Credential | None,
         limits: dict[str, TokenBucket] | None,
+        rates: Mapping[str, int],
     ) -> None:
         self.keystore = grounds.keystore
         self.counters = grounds.counters
@@ -201,6 +208,7 @@ class Session:
         self.who = who
         self._credential = credential
         self._limits = limits
+        self._rates = rates
         self.limited = limits is not None
         self.latest = Latest()
 
@@ -258,15 +266,14 @@ class Session:
         """Throttled where the session is rate-limited and the action's limit is used up."""
         if self._limits is None:
             return
+        rate = self._rates.get(action, DOCUMENTED_RATE)
         bucket = self._limits.get(action)
         if bucket is None:
             clock = self.keystore.clock
-            bucket = self._limits.setdefault(action, TokenBucket(DOCUMENTED_RATE, clock=clock))
+            bucket = self._limits.setdefault(action, TokenBucket(rate, clock=clock))
         wait = bucket.take()
         if wait:
-            raise Throttled(
-                f"{action} is limited to {DOCUMENTED_RATE} calls a second", retry_after=wait
-            )
+            raise Throttled(f"{action} is limited to {rate} calls a second", retry_after=wait)
 
     def require_owner(self, action: str) -> None:
         """Unauthorized for a credential."""
@@ -363,6 +370,10 @@ class Operation:
         )
         session.keystore.note(like, self.time, self.request_id)
 
+    def admit(self) -> None:
+        """Throttled where the limit of this call is used up."""
+        self.session.admit(self.action)
+
     def on(self, handle: Handle) -> None:
         """Name the version that the call is about."""
         row = handle.row
@@ -381,7 +392,7 @@ class Operation:
 
     def act(self) -> Act:
         """This call as a change audits it; Throttled where its limit is used up."""
-        self.session.admit(self.action)
+        self.admit()
         self.durable = True
         session = self.session
         return Act(session.who, session.provider, self.action, self.request_id)

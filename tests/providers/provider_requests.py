@@ -11,7 +11,7 @@ from kmslab.model import OaepAlgorithm
 
 
 def tencent_requests(cloud: Cloud) -> dict[str, dict[str, Any]]:
-    key, disabled, archived, doomed = (cloud.create() for _ in range(4))
+    key, disabled, archived, doomed, bound = (cloud.create() for _ in range(5))
     pair, external = cloud.pair(), external_key(cloud)
     kms = cloud.kms
     kms.disable_key(disabled.key_id)
@@ -26,6 +26,7 @@ def tencent_requests(cloud: Cloud) -> dict[str, dict[str, Any]]:
     material = oaep_encrypt(
         load_rsa_public(given.public_key_der), OaepAlgorithm.SHA_256, bytes(range(32))
     )
+    binding = {"KeyId": bound.key_id, "ProductId": "cbs", "ResourceId": "disk-1"}
     return {
         "CreateKey": {"Alias": "made", "Description": "订单", "KeyUsage": "", "Type": 1},
         "DescribeKey": {"KeyId": key.key_id, "MemberAccount": {"MemberUin": 1}},
@@ -69,6 +70,8 @@ def tencent_requests(cloud: Cloud) -> dict[str, dict[str, Any]]:
             "ValidTo": 0,
         },
         "DeleteImportedKeyMaterial": {"KeyId": external.key_id},
+        "BindCloudResource": binding,
+        "UnbindCloudResource": binding,
         "GetServiceStatus": {},
         "GetRegions": {},
         "ListAlgorithms": {},

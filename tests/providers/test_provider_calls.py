@@ -106,6 +106,8 @@ TENCENT_FIELDS: dict[str, tuple[str, str]] = {
     ),
     "ImportKeyMaterial": ("EncryptedKeyMaterial* ImportToken* KeyId* ValidTo:i", ""),
     "DeleteImportedKeyMaterial": ("KeyId*", ""),
+    "BindCloudResource": ("KeyId* ProductId* ResourceId*", ""),
+    "UnbindCloudResource": ("KeyId* ProductId* ResourceId*", ""),
     "GetServiceStatus": (
         "",
         "ServiceEnabled InvalidType UserLevel ProExpireTime ProRenewFlag ProResourceId "

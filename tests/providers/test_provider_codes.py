@@ -100,6 +100,10 @@ def a_key(cloud: Cloud) -> str:
     return cloud.create().key_id
 
 
+def a_bound_key(cloud: Cloud) -> str:
+    return cloud.kms.bind_cloud_resource(a_key(cloud), "cbs", "disk-1").key_id
+
+
 def a_pair(cloud: Cloud) -> str:
     return cloud.pair().key_id
 
@@ -135,6 +139,10 @@ TENCENT_CAUSES: dict[str, Cause | None] = {
         "ScheduleKeyDeletion", KeyId=a_key, PendingWindowInDays=7
     ),
     "ResourceUnavailable.CmkNotPendingDelete": at("CancelKeyDeletion", KeyId=a_key),
+    "FailedOperation.CmkUsedByCloudProduct": at("DisableKey", KeyId=a_bound_key),
+    "ResourceUnavailable.CloudResourceBindingNotFound": at(
+        "UnbindCloudResource", KeyId=a_bound_key, ProductId="cbs", ResourceId="disk-2"
+    ),
     "ResourceUnavailable.TokenExpired": lambda c: imported(c, wait=24.001),
     "InvalidParameterValue.InvalidPlaintext": at("Encrypt", KeyId=a_key, Plaintext="secret"),
     "InvalidParameterValue.InvalidAlias": at("CreateKey", Alias="kms-orders"),
@@ -154,7 +162,7 @@ TENCENT_CAUSES: dict[str, Cause | None] = {
         "EnableKeyRotation", KeyId=lambda c: external_key(c).key_id
     ),
     "UnsupportedOperation.RotateNotSupported": at("RotateKey", KeyId=a_key),
-    "UnsupportedOperation": at("BindCloudResource"),
+    "UnsupportedOperation": at("SignByAsymmetricKey"),
     "LimitExceeded": None,
     "RequestLimitExceeded": throttled,
     "RequestLimitExceeded.RotateRateLimited": rotated_twice,
@@ -358,13 +366,9 @@ def test_every_error_has_a_code() -> None:
     found = [
         e for e in vars(errors).values() if isinstance(e, type) and issubclass(e, errors.KmsError)
     ]
-    for module in (tencent_codes, ctyun_codes):
-        for error in set(found) - plain:
-            others_alone = (
-                errors.BalanceExhausted if module is tencent_codes else errors.ImportTokenExpired
-            )
-            if error is others_alone:
-                continue
+    tencents = {errors.ImportTokenExpired, errors.KeyInUse, errors.BindingNotFound}
+    for module, others in ((tencent_codes, {errors.BalanceExhausted}), (ctyun_codes, tencents)):
+        for error in set(found) - plain - others:
             assert not module.code_of(error(""), "anything").endswith("InternalError"), error
     assert tencent_codes.code_of(InternalError(""), "Encrypt") == "InternalError"
     assert ctyun_codes.code_of(ctyun_codes.error_for("KMS.0514"), "encrypt") == "KMS.0514"

@@ -428,7 +428,7 @@ def test_a_fault_needs_a_code_of_the_provider(cloud: Cloud) -> None:
 
 
 def test_the_documented_rate_is_kept_when_asked_for(cloud: Cloud) -> None:
-    """100 calls a second for each action, counted by the lab's clock (seed 000)."""
+    """100 calls a second of ReEncrypt, counted by the lab's clock (seed 000)."""
     kms = cloud.open(rate_limit=True)
     key = cloud.create()
     blob = cloud.kms.encrypt(key.key_id, b"secret")

@@ -40,6 +40,7 @@ TENCENT_CODES = {
     "NP": "CmkNotPendingDelete",
     "XR": "ExternalCmkCanNotRotate",
     "NR": "RotateNotSupported",
+    "BN": "CloudResourceBindingNotFound",
     "IU": "InvalidKeyUsage",
 }
 CTYUN_CODES = {
@@ -89,6 +90,8 @@ TENCENT_TABLE = table(
     DisableKeyRotation     ok          ok          ok          ok          ok          NF
     GetKeyRotationStatus   ok          ok          ok          ok          ok          NF
     RotateKey              ok          ST          ST          NR          ST          NF
+    BindCloudResource      ok          ST          ST          ST          ST          NF
+    UnbindCloudResource    BN          BN          BN          BN          BN          NF
     """,
     TENCENT_CODES,
 )
@@ -185,7 +188,10 @@ def tencent_request(call: str, key: Key, blobs: Mapping[str, str]) -> dict[str, 
             return {"CiphertextBlob": blobs["own"]}
         case (("EnableKeys" | "DisableKeys" | "DescribeKeys"), _):
             return {"KeyIds": [key.key_id]}
+    binding = {"ProductId": "cbs", "ResourceId": "disk-1"}
     more: dict[str, dict[str, Any]] = {
+        "BindCloudResource": binding,
+        "UnbindCloudResource": binding,
         "Encrypt": {"Plaintext": b64(b"secret")},
         "GenerateDataKey": {"NumberOfBytes": 8},
         "ScheduleKeyDeletion": {"PendingWindowInDays": 7},

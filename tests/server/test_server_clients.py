@@ -126,6 +126,18 @@ def test_messages_come_in_the_language_that_was_asked_for(wire: Wire) -> None:
         assert caught.value.message == message
 
 
+def test_a_bound_key_is_told_of_over_the_wire(wire: Wire, clouds: dict[str, Cloud]) -> None:
+    client, key = wire.tencent(), {"KeyId": clouds[TENCENT].create().key_id}
+    binding = {**key, "ProductId": "cbs", "ResourceId": "disk-1"}
+    for _ in range(2):
+        client.call_json("BindCloudResource", binding)
+    assert refused(client, "DisableKey", key) == "FailedOperation.CmkUsedByCloudProduct"
+    client.call_json("UnbindCloudResource", binding)
+    assert refused(client, "UnbindCloudResource", binding).endswith("BindingNotFound")
+    client.call_json("DisableKey", key)
+    assert refused(client, "BindCloudResource", binding).endswith("CmkStateNotSupport")
+
+
 def test_a_missing_right_is_an_unauthorized_operation(wire: Wire, clouds: dict[str, Cloud]) -> None:
     made = wire.lab.credentials.create(f"few-{uuid.uuid4().hex}", rights=["ListKeys"])
     secret_key = made.secret_key.expose().decode()

@@ -148,16 +148,16 @@ def test_metrics_add_up() -> None:
 
 
 def test_calls_beyond_the_limit_are_throttled(manual_clock: ManualClock) -> None:
-    """100 a second for each action, region and credential (seed 000)."""
+    """100 a second of ReEncrypt for each region and credential (seed 000)."""
     with Lab.in_memory(clock=manual_clock) as lab:
         key = lab.tencent().create_key("orders")
         blob = lab.tencent().encrypt(key.key_id, b"x")
         body = json.dumps({"CiphertextBlob": blob}).encode()
         with serving(lab, rate_limit=True) as wire:
-            request = wire.tc3(action="Decrypt", body=body)
+            request = wire.tc3(action="ReEncrypt", body=body)
             codes = [wire.send_tc3(request).code for _ in range(101)]
             assert codes == [""] * 100 + ["RequestLimitExceeded"]
-            other = wire.tc3(action="ReEncrypt", body=body)
+            other = wire.tc3(action="Decrypt", body=body)
             assert wire.send_tc3(other).code == ""
             manual_clock.advance(timedelta(seconds=0.025))
             codes = [wire.send_tc3(request).code for _ in range(3)]

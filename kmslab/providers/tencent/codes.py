@@ -74,6 +74,18 @@ CODES = (
         errors.KeyNotPendingDeletion,
     ),
     Code(
+        "FailedOperation.CmkUsedByCloudProduct",
+        "CMK正在被云产品使用。",
+        "The CMK is being used by a Tencent Cloud product.",
+        errors.KeyInUse,
+    ),
+    Code(
+        "ResourceUnavailable.CloudResourceBindingNotFound",
+        "CMK 和云资源的绑定关系不存在。",
+        "The CMK is not bound with the Tencent Cloud resource.",
+        errors.BindingNotFound,
+    ),
+    Code(
         "ResourceUnavailable.TokenExpired",
         "导入令牌已过期。",
         "The import token has expired.",

@@ -6,7 +6,7 @@ Sources: reference/tencent.md sections 1, 2 and 4.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -37,6 +37,16 @@ MOST_KEY_IDS = 100
 MOST_PLAINTEXT_BYTES = 4096
 MOST_DATA_KEY_BYTES = 1024
 DATA_KEY_BYTES = {"AES_128": 16, "AES_256": 32}
+# Calls a second of the actions that have another limit than ReEncrypt's 100.
+RATES: Mapping[str, int] = {
+    "Encrypt": 300,
+    "Decrypt": 300,
+    "GenerateDataKey": 300,
+    "GenerateRandom": 300,
+    "GetPublicKey": 300,
+    "AsymmetricRsaDecrypt": 200,
+    "RotateKey": 20,
+}
 _ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,59}")
 _BEIJING = timezone(timedelta(hours=8))
 
@@ -199,6 +209,13 @@ def rotate_on_demand(row: KeyRow, now: int) -> KeyRow:
         wait = (last + rotation.DAY - now) / 1e6
         raise RotatedRecently("a key is rotated once in 24 hours", retry_after=wait)
     return replace(row, rotated_on_demand_at=now)
+
+
+def delete_material(row: KeyRow, _now: int) -> KeyRow:
+    """The row of a key whose imported material is taken away: it waits for it again."""
+    external(row)
+    require(row, KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT)
+    return replace(row, state=KeyState.PENDING_IMPORT, material_expires_at=None)
 
 
 def external(row: KeyRow) -> None:

@@ -46,7 +46,7 @@ from kmslab.providers.local import (
     oaep_algorithm,
     pair_of,
 )
-from kmslab.providers.tencent import batch, material, rules
+from kmslab.providers.tencent import batch, bindings, material, rules
 from kmslab.providers.tencent.blob import read_header
 from kmslab.providers.tencent.blobs import Blobs
 from kmslab.providers.tencent.material import ImportParameters
@@ -131,12 +131,14 @@ class TencentKms:
     def describe_key(self, key_id: str) -> Key:
         """The key with its versions."""
         with Operation(self._session, "DescribeKey") as op:
-            return op.find(key_id).key()
+            return self._looked_at(op, key_id).key()
 
     def describe_keys(self, key_ids: Sequence[str]) -> tuple[Key, ...]:
         """1 to 100 keys with their versions."""
         with Operation(self._session, "DescribeKeys") as op:
-            return tuple(unit.key() for unit in self._find_all(op, key_ids))
+            units = self._find_all(op, key_ids)
+            op.admit()
+            return tuple(unit.key() for unit in units)
 
     def list_keys(self) -> tuple[Key, ...]:
         """Every key of the region, oldest first, those that wait for deletion too."""
@@ -191,17 +193,18 @@ class TencentKms:
     def disable_key(self, key_id: str) -> Key:
         """Disable an enabled key: it neither encrypts nor decrypts."""
         with Operation(self._session, "DisableKey") as op:
-            return self._edit(op, key_id, rules.disable)
+            return self._edit(op, key_id, self._unless_bound(rules.disable))
 
     def disable_keys(self, key_ids: Sequence[str]) -> tuple[Key, ...]:
         """Disable 1 to 100 keys: all of them, or none where one is missing or in another state."""
         with Operation(self._session, "DisableKeys") as op:
-            return self._edit_all(op, key_ids, rules.disable)
+            return self._edit_all(op, key_ids, self._unless_bound(rules.disable))
 
     def schedule_key_deletion(self, key_id: str, pending_window_in_days: int) -> Key:
         """Have a disabled key deleted in 7 to 30 days, at the end of that day in Beijing."""
         with Operation(self._session, "ScheduleKeyDeletion") as op:
-            return self._edit(op, key_id, rules.schedule_deletion(pending_window_in_days))
+            schedule = rules.schedule_deletion(pending_window_in_days)
+            return self._edit(op, key_id, self._unless_bound(schedule))
 
     def cancel_key_deletion(self, key_id: str) -> Key:
         """Cancel a scheduled deletion; the key is disabled then."""
@@ -221,7 +224,7 @@ class TencentKms:
     def archive_key(self, key_id: str) -> Key:
         """Archive a key: it decrypts, and does not encrypt."""
         with Operation(self._session, "ArchiveKey") as op:
-            return self._edit(op, key_id, rules.archive)
+            return self._edit(op, key_id, self._unless_bound(rules.archive))
 
     def cancel_key_archive(self, key_id: str) -> Key:
         """Bring an archived key back: it is enabled then."""
@@ -243,7 +246,7 @@ class TencentKms:
     def get_key_rotation_status(self, key_id: str) -> bool:
         """Whether a key rotates automatically."""
         with Operation(self._session, "GetKeyRotationStatus") as op:
-            return op.find(key_id).row.rotation_days is not None
+            return self._looked_at(op, key_id).row.rotation_days is not None
 
     def rotate_key(self, key_id: str) -> Key:
         """Rotate a key now, by the cloud's rules: automatic rotation on, once in 24 hours."""
@@ -285,7 +288,7 @@ class TencentKms:
                 after = self._blobs.context(destination_context, "DestinationEncryptionContext")
             route = self._blobs.route(blob, destination_key_id or None)
             op.ids = route.ids
-            self._session.admit(op.action)
+            op.admit()
             source, destination = route.source, route.destination
             changed = destination is not source or before != after
             if changed:
@@ -376,10 +379,9 @@ class TencentKms:
     def generate_random(self, number_of_bytes: int) -> Plaintext:
         """1 to 1,024 random bytes."""
         with Operation(self._session, "GenerateRandom") as op:
-            self._session.authorise(op.action)
-            return Plaintext(
-                self._session.keystore.entropy(rules.data_key_bytes(None, number_of_bytes))
-            )
+            size = rules.data_key_bytes(None, number_of_bytes)
+            self._allow(op)
+            return Plaintext(self._session.keystore.entropy(size))
 
     # Pairs
 
@@ -389,6 +391,7 @@ class TencentKms:
             handle = rules.pair(op.find(key_id))
             op.on(handle)
             check_usable(handle.unit)
+            op.admit()
             der = handle.row.public_key or b""
             return PublicKey(key_id, handle.row.version_id, crypto.public_pem(der), der)
 
@@ -402,7 +405,7 @@ class TencentKms:
             handle = rules.pair(op.find(key_id))
             op.on(handle)
             check_usable(handle.unit)
-            self._session.admit(op.action)
+            op.admit()
             pair = pair_of(self._session, handle)
             return Plaintext(crypto.oaep_decrypt(pair, oaep, data))
 
@@ -422,6 +425,7 @@ class TencentKms:
                 raise InvalidRequest("WrappingKeySpec is RSA_2048", parameter="WrappingKeySpec")
             row = op.find(key_id).row
             rules.external(row)
+            op.admit()
             return material.parameters(self._session.keystore, row.key_id, oaep)
 
     def import_key_material(
@@ -453,16 +457,30 @@ class TencentKms:
 
     def delete_imported_key_material(self, key_id: str) -> Key:
         """Take an external key's material away; the key waits for it again."""
-
-        def check(row: KeyRow, _now: int) -> KeyRow:
-            rules.external(row)
-            rules.require(row, KeyState.ENABLED, KeyState.DISABLED, KeyState.PENDING_IMPORT)
-            return replace(row, state=KeyState.PENDING_IMPORT, material_expires_at=None)
-
         with Operation(self._session, "DeleteImportedKeyMaterial") as op:
             op.find(key_id)
-            keystore = self._session.keystore
+            keystore, check = self._session.keystore, self._unless_bound(rules.delete_material)
             return lifecycle.delete_material(keystore, op.act(), key_id, check).key()
+
+    # Resources of cloud products
+
+    def bind_cloud_resource(self, key_id: str, product_id: str, resource_id: str) -> Key:
+        """Note that a resource of a cloud product uses an enabled key; twice is once.
+
+        The key's imported material does not expire then, and the key is neither disabled,
+        archived nor scheduled for deletion (KeyInUse) until every binding is taken away.
+        """
+        with Operation(self._session, "BindCloudResource") as op:
+            wanted = bindings.binding(product_id, resource_id)
+            op.find(key_id)
+            return bindings.bind(self._session.keystore, op.act(), key_id, wanted).key()
+
+    def unbind_cloud_resource(self, key_id: str, product_id: str, resource_id: str) -> Key:
+        """Note that the resource uses the key no longer; BindingNotFound where it did not."""
+        with Operation(self._session, "UnbindCloudResource") as op:
+            wanted = bindings.binding(product_id, resource_id)
+            op.find(key_id)
+            return bindings.unbind(self._session.keystore, op.act(), key_id, wanted).key()
 
     # The service
 
@@ -474,14 +492,14 @@ class TencentKms:
     def get_regions(self) -> tuple[str, ...]:
         """This region, and every other that the lab has keys of this provider in."""
         with Operation(self._session, "GetRegions") as op:
-            self._session.authorise(op.action)
+            self._allow(op)
             rows = (unit.row for unit in self._session.keystore.units.values())
             return tuple(sorted({self.region, *(r.region for r in rows if r.provider == TENCENT)}))
 
     def list_algorithms(self) -> tuple[KeySpec, ...]:
         """The specs that keys can have."""
         with Operation(self._session, "ListAlgorithms") as op:
-            self._session.authorise(op.action)
+            self._allow(op)
             return tuple(KeySpec)
 
     # Requests as the cloud takes them
@@ -516,6 +534,9 @@ class TencentKms:
         op.find(key_id)
         return lifecycle.edit(self._session.keystore, op.act(), key_id, edit).key()
 
+    def _unless_bound(self, edit: rules.Edit) -> rules.Edit:
+        return bindings.unless_bound(self._session.keystore, edit)
+
     def _edit_all(self, op: Operation, key_ids: Sequence[str], edit: rules.Edit) -> tuple[Key, ...]:
         self._find_all(op, key_ids)
         units = lifecycle.edit_all(self._session.keystore, op.act(), key_ids, edit)
@@ -525,8 +546,17 @@ class TencentKms:
         rules.check_key_ids(key_ids)
         return [op.find(key_id, "KeyIds") for key_id in key_ids]
 
-    def _listed(self, op: Operation) -> tuple[Key, ...]:
+    def _looked_at(self, op: Operation, key_id: str) -> Unit:
+        unit = op.find(key_id)
+        op.admit()
+        return unit
+
+    def _allow(self, op: Operation) -> None:
         self._session.authorise(op.action)
+        op.admit()
+
+    def _listed(self, op: Operation) -> tuple[Key, ...]:
+        self._allow(op)
         return tuple(unit.key() for unit in self._session.units())
 
     def _encrypt(
@@ -536,7 +566,7 @@ class TencentKms:
         rules.check_plaintext(plaintext)
         destination = self._blobs.destination(op.find(key_id))
         op.on(destination)
-        self._session.admit(op.action)
+        op.admit()
         self._session.counters.take(destination.row.version_id)
         return destination.cipher.seal(plaintext, text, self._blobs.iv()), destination
 
@@ -544,7 +574,7 @@ class TencentKms:
         text = self._blobs.context(context, "EncryptionContext")
         source = self._blobs.source(blob, op.action)
         op.on(source)
-        self._session.admit(op.action)
+        op.admit()
         return Plaintext(source.cipher.open(blob, text)), source
 
     def _has_material(self, key_id: str) -> bool:

@@ -66,8 +66,6 @@ UNSUPPORTED = frozenset(
         "AsymmetricSm2Decrypt",
         "SignByAsymmetricKey",
         "VerifyByAsymmetricKey",
-        "BindCloudResource",
-        "UnbindCloudResource",
         "ImportDataKey",
         "DescribeDataKey",
         "DescribeDataKeys",
@@ -429,7 +427,12 @@ def _on_key(
     return handle
 
 
+def _binding(p: Fields) -> tuple[str, str, str]:
+    return p["KeyId"], p["ProductId"], p["ResourceId"]
+
+
 _KEY = needed("KeyId")
+_BINDING = needed("KeyId", "ProductId", "ResourceId")
 # For administrators of several accounts; a lab has one, and looks no further at it.
 _MEMBER = (Parameter("MemberAccount", Kind.OBJECT),)
 _MANAGED_KEY = (*_KEY, *_MEMBER)
@@ -549,6 +552,12 @@ ACTIONS: Mapping[str, Action] = {
     ),
     "DeleteImportedKeyMaterial": Action(
         _KEY, _on_key(lambda kms, key_id: kms.delete_imported_key_material(key_id))
+    ),
+    "BindCloudResource": Action(
+        _BINDING, lambda kms, p: _nothing(kms.bind_cloud_resource(*_binding(p)))
+    ),
+    "UnbindCloudResource": Action(
+        _BINDING, lambda kms, p: _nothing(kms.unbind_cloud_resource(*_binding(p)))
     ),
 }
 
