@@ -73,6 +73,10 @@ class SourceOptions:
     source_algorithm_column: Annotated[str, _column("source-algorithm", "its algorithm")] = (
         "source_encryption_algorithm"
     )
+    region_column: Annotated[str, _column("region", "the region that chooses a remote")] = "region"
+    account_column: Annotated[str, _column("account", "the account that chooses a remote")] = (
+        "account"
+    )
 
     @property
     def given(self) -> bool:
@@ -97,6 +101,8 @@ class SourceOptions:
             source_key_id=self.source_key_column,
             source_key_version_id=self.source_key_version_column,
             source_encryption_algorithm=self.source_algorithm_column,
+            region=self.region_column or None,
+            account=self.account_column or None,
         )
         location, _ = split_location(location)
         return absolute(
