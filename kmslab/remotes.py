@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self, TypeAlias, overload
 
 from kmslab.clock import Clock, SystemClock
-from kmslab.errors import KeyNotFound
+from kmslab.encoding import is_uuid
+from kmslab.errors import InvalidKeyId, KeyNotFound
 from kmslab.model import TENCENT, Key
 from kmslab.profiles import Profile, access_of, profile_path, read_profile
 from kmslab.providers.base import Kms
@@ -117,14 +119,6 @@ class Remotes:
         """The Kms of a provider; KeyError for a name that is not in `providers()`."""
         return self._kms[provider]
 
-    @property
-    def rates(self) -> dict[str, float]:
-        """The most calls a second by provider: of all its remotes together."""
-        return {
-            name: sum(each.rate for each in self._remotes if each.provider == name)
-            for name in self._kms
-        }
-
     def keys(self) -> tuple[Key, ...]:
         """Every key of all remotes that is not deleted, oldest first."""
         keys = [key for each in self._remotes for key in each.list_keys()]
@@ -132,15 +126,25 @@ class Remotes:
 
     def key(self, name: str) -> Key:
         """The key of this id, or of this alias where only one key has it; else KeyNotFound."""
-        keys = self.keys()
-        found = [key for key in keys if key.key_id == name]
-        found = found or [key for key in keys if key.alias == name]
+        if is_uuid(name):
+            return self._described(name)
+        found = [key for key in self.keys() if key.alias == name]
         if len(found) > 1:
             places = ", ".join(f"{key.key_id} ({key.provider} {key.region})" for key in found)
             raise KeyNotFound(f"the alias {name} is not unique: {places}; use the key id")
         if not found:
-            raise KeyNotFound(f"the remote has no key with the id or alias {name}")
+            raise KeyNotFound(f"the remote has no key with the alias {name}")
         return found[0]
+
+    def _described(self, key_id: str) -> Key:
+        for each in self._kms.values():
+            with suppress(KeyNotFound, InvalidKeyId):
+                return each.describe_key(key_id)
+        raise KeyNotFound(f"the remote has no key with the id {key_id}")
+
+    def epoch(self) -> int:
+        """Always the same: that a key has changed is told by calls alone. See `Lab.epoch`."""
+        return 0
 
     def close(self) -> None:
         """Close every remote."""

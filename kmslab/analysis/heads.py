@@ -8,7 +8,14 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from kmslab.columns import column_of
-from kmslab.errors import FormatError, InvalidKeyId, KeyNotFound, UnknownAction, Unsupported
+from kmslab.errors import (
+    FormatError,
+    InvalidKeyId,
+    KeyNotFound,
+    Unauthorized,
+    UnknownAction,
+    Unsupported,
+)
 from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, KeyVersion, Record, UnverifiedHeader
 from kmslab.providers.base import UNKNOWN, Kms, Providers, Unknown
 from kmslab.providers.ctyun import blob as ctyun
@@ -159,7 +166,7 @@ class Heads:
 
     def key(self, provider: str, key_id: str) -> Key | Unknown | None:
         """A key of a provider; None where it, or its Kms, is not there; UNKNOWN where the cloud
-        does not tell of keys, or kmslab knows none of this kind."""
+        does not tell of keys, not to this credential, or kmslab knows none of this kind."""
         name = provider, key_id
         if name not in self._keys:
             kms = self._kms.get(provider)
@@ -167,7 +174,7 @@ class Heads:
                 self._keys[name] = None if kms is None else kms.describe_key(key_id)
             except (KeyNotFound, InvalidKeyId):
                 self._keys[name] = None
-            except (UnknownAction, Unsupported):
+            except (Unauthorized, UnknownAction, Unsupported):
                 self._keys[name] = UNKNOWN
         return self._keys[name]
 

@@ -52,7 +52,8 @@ class Home:
 class Capabilities:
     """What a Kms can do. `missing` gives, for each thing it cannot, the reason in one sentence.
 
-    `homes` are those that records may name; None where it does not look at what they name.
+    `homes` are those that records may name; None where it does not look at what they name. `rate`
+    is in calls a second: what it keeps by itself, as remotes do; None for no limit.
     """
 
     versions: bool
@@ -61,6 +62,7 @@ class Capabilities:
     authenticate: bool
     missing: Mapping[str, str] = field(default_factory=dict)
     homes: tuple[Home, ...] | None = None
+    rate: float | None = None
 
 
 def home_for(homes: Sequence[Home], region: str | None, account: str | None) -> int | str:
@@ -86,6 +88,12 @@ def home_for(homes: Sequence[Home], region: str | None, account: str | None) -> 
 def placed(providers: Providers) -> bool:
     """Whether a record's region and account mean anything to one of these."""
     return any(providers.kms(name).capabilities.homes is not None for name in providers.providers())
+
+
+def own_rates(providers: Providers) -> dict[str, float]:
+    """The rates, in calls a second, that Kms keep by themselves, by provider: those of remotes."""
+    rates = {name: providers.kms(name).capabilities.rate for name in providers.providers()}
+    return {name: rate for name, rate in rates.items() if rate is not None}
 
 
 _SEVERAL: Final = "several remotes fit: the record has to name its region or account"

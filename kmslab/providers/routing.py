@@ -62,7 +62,12 @@ class RoutedKms:
     @property
     def capabilities(self) -> Capabilities:
         """What they can do, and where they are."""
-        return replace(self._members[0].capabilities, homes=self._homes)
+        rates = [each.capabilities.rate for each in self._members]
+        return replace(
+            self._members[0].capabilities,
+            homes=self._homes,
+            rate=None if None in rates else sum(filter(None, rates)),
+        )
 
     def describe_key(self, key_id: str) -> Key:
         """The key; KeyNotFound where none of them has it."""

@@ -7,6 +7,7 @@ a public page; where a cloud does not know one of the others, what it would tell
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -114,7 +115,7 @@ class CtyunRemote:
     @property
     def capabilities(self) -> Capabilities:
         """What this Kms can do."""
-        return CAPABILITIES
+        return replace(CAPABILITIES, rate=self._access.rate)
 
     # Keys
 

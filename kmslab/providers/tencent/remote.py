@@ -7,6 +7,7 @@ so they are UNKNOWN here, whatever a blob names.
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -109,7 +110,7 @@ class TencentRemote:
     @property
     def capabilities(self) -> Capabilities:
         """What this Kms can do."""
-        return CAPABILITIES
+        return replace(CAPABILITIES, rate=self._access.rate)
 
     # Keys
 

@@ -15,6 +15,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 
 from kmslab.analysis.classify import DROP, STAY, Target
+from kmslab.analysis.forecast import usual_verify
 from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.planning import make_plan
 from kmslab.campaign.rendering import intent
@@ -61,7 +62,8 @@ class PlanScreen(Screen[Plan | None]):
         self._session = session
         self._what = what
         self._target: Target = STAY
-        self._options = Options(selection=selection)
+        verify = usual_verify(session.ground.providers)
+        self._options = Options(verify=str(verify), selection=selection)
         self._deep = False
         self._saved: Path | None = None
         self._job: Job | None = None
@@ -224,7 +226,7 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _choose(self) -> None:
         options = [(_STAY, "each record stays on its own key", "")]
-        keys = {key.key_id: key for key in await self.explorer.away(self._session.lab.keys)}
+        keys = {key.key_id: key for key in await self.explorer.away(self._session.keyring.keys)}
         for key in keys.values():
             if key.state is KeyState.DELETED:
                 continue
