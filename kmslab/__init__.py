@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from kmslab.lab import Lab
     from kmslab.model import Key, KeySpec, KeyVersion, Record, ReEncryptResult
     from kmslab.providers.transfer import same_plaintext_many, transfer_many
+    from kmslab.remotes import connect
     from kmslab.secret import Plaintext
 
 _HOMES = {
@@ -43,6 +44,7 @@ _HOMES = {
     "Record": "model",
     "Retryable": "errors",
     "SystemClock": "clock",
+    "connect": "remotes",
     "inspect": "inspection",
     "same_plaintext_many": "providers.transfer",
     "transfer_many": "providers.transfer",
@@ -65,6 +67,7 @@ __all__ = [
     "Record",
     "Retryable",
     "SystemClock",
+    "connect",
     "inspect",
     "same_plaintext_many",
     "transfer_many",

@@ -17,7 +17,7 @@ class Records(Sequence[Record]):
 
     A `Record` is made only for who asks for it, and all of them for who goes over them.
 
-    >>> columns = [["1", "2"], ["ctyun"] * 2, ["a", "b"], range(7, 9), *[[None] * 2] * 7]
+    >>> columns = [["1", "2"], ["ctyun"] * 2, ["a", "b"], range(7, 9), *[[None] * 2] * 9]
     >>> records = Records(*columns)
     >>> records.column("row"), records[1].row
     (range(7, 9), 8)

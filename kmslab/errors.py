@@ -51,7 +51,8 @@ KmslabError
 │   └── Retryable                 the same call may succeed later
 │       ├── Throttled             has .retry_after, in seconds
 │       │   └── RotatedRecently
-│       └── InternalError
+│       ├── InternalError
+│       └── Unreachable           no answer came; has .endpoint
 ├── LabError                      a lab cannot be made, opened or used
 │   ├── LabNotFound
 │   ├── LabExists
@@ -72,6 +73,7 @@ KmslabError
 ├── SourceError                   records cannot be read or written; has .source and .row
 │   ├── SourceChanged             it is not what it was any more
 │   └── SourceBusy                another campaign is at work on it
+├── ProfileError                  a remote is not described well enough to be called
 ├── FrameError (ValueError)       a DataFrame is not what it should be; has .column
 └── CampaignError                 a campaign cannot be planned, run, resumed or undone
     ├── CampaignNotFound
@@ -317,6 +319,16 @@ class InternalError(Retryable):
     """The provider failed."""
 
 
+class Unreachable(Retryable):
+    """No answer came, or none of a KMS; `endpoint` was asked. What was asked may have been done."""
+
+    code = "Unreachable"  # no provider says so of itself, so it is none of theirs
+
+    def __init__(self, message: str, *, endpoint: str = "") -> None:
+        super().__init__(message)
+        self.endpoint = endpoint
+
+
 class BadAnswer(KmsError):
     """A provider's answer contradicts itself, or what was asked; nothing of it was used."""
 
@@ -410,6 +422,11 @@ class SourceChanged(SourceError):
 
 class SourceBusy(SourceError):
     """Another campaign is at work on the source."""
+
+
+class ProfileError(KmslabError):
+    """A remote cannot be called: its profile, its credentials or what is installed lacks something,
+    or holds what it may not."""
 
 
 class FrameError(KmslabError, ValueError):

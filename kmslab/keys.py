@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from kmslab.errors import KmsError, MissingParameter, Unsupported
 
@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from kmslab.providers.tencent.service import TencentKms
 
     LabKms: TypeAlias = TencentKms | CtyunKms
+
+
+class Keyring(Protocol):
+    """What has keys: a lab, or remotes."""
+
+    def keys(self) -> tuple[Key, ...]:
+        """Every key, oldest first."""
+        ...
 
 
 class Names:
@@ -35,9 +43,9 @@ class Names:
         }
 
     @classmethod
-    def of(cls, lab: Lab) -> Names:
-        """The names of a lab's keys: see `among`."""
-        return cls.among(lab.keys())
+    def of(cls, keyring: Keyring) -> Names:
+        """The names of the keys of a lab, or of remotes: see `among`."""
+        return cls.among(keyring.keys())
 
     @classmethod
     def among(cls, keys: Iterable[Key]) -> Names:

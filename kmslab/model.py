@@ -142,7 +142,8 @@ class UnverifiedHeader:
 class Record:
     """A stored blob with what is known of it. `row` counts from 1, the header row apart.
 
-    `context` is the exact text of the context column, or None where there is none.
+    `context` is the exact text of the context column, or None where there is none. `region` and
+    `account` say which remote it is for, where there are several.
     """
 
     record_id: str
@@ -156,16 +157,21 @@ class Record:
     source_key_id: str | None = None
     source_key_version_id: str | None = None
     source_encryption_algorithm: str | None = None
+    region: str | None = None
+    account: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DataKey:
-    """A fresh data key: in the clear (None where it was not asked for) and as a blob."""
+    """A fresh data key: in the clear (None where it was not asked for) and as a blob.
+
+    The version is None where a cloud does not tell.
+    """
 
     ciphertext_blob: str
     plaintext: Plaintext | None
     key_id: str
-    key_version_id: str
+    key_version_id: str | None
     request_id: str
     exported: str | None = None
 
@@ -182,14 +188,17 @@ class PublicKey:
 
 @dataclass(frozen=True, slots=True)
 class ReEncryptResult:
-    """The answer to one re_encrypt: the blob, and all four ids without doubt."""
+    """The answer to one re_encrypt: the blob, and all four ids without doubt.
+
+    A version, and CTyun's source key, is None where a cloud does not tell; a lab tells all.
+    """
 
     ciphertext_blob: str
     re_encrypted: bool
     key_id: str
-    key_version_id: str
-    source_key_id: str
-    source_key_version_id: str
+    key_version_id: str | None
+    source_key_id: str | None
+    source_key_version_id: str | None
     request_id: str
 
 

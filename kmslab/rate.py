@@ -1,9 +1,11 @@
-"""A token bucket, so that no more calls are made, or answered, than a limit allows."""
+"""No more calls are made, or answered, than a limit allows: a token bucket, and a window."""
 
 from __future__ import annotations
 
 import math
 import threading
+from collections import deque
+from itertools import accumulate
 
 from kmslab.clock import Clock
 
@@ -44,3 +46,50 @@ class TokenBucket:
                 return 0.0
             # In whole microseconds, which is as little as a clock moves, and never too few.
             return math.ceil((count - self._tokens) / self._rate * 1_000_000) / 1_000_000
+
+
+class CallWindow:
+    """At most `rate` calls in any one second (rounded up to whole ones), and all of them.
+
+    No token bucket: one that may never be passed has next to no burst, so that every delay of a
+    busy machine would be lost for good. Here it is made up for, as far as the second allows.
+    ValueError for a rate that is not above 0.
+
+    >>> from datetime import UTC, datetime
+    >>> from kmslab.clock import ManualClock
+    >>> window = CallWindow(2, clock=ManualClock(datetime(2026, 1, 1, tzinfo=UTC)))
+    >>> window.take(), window.take(), window.take()
+    (0.0, 0.0, 1.0)
+    """
+
+    __slots__ = ("_clock", "_lock", "_made", "_window", "calls")
+
+    def __init__(self, rate: float, *, clock: Clock) -> None:
+        if not rate > 0:
+            raise ValueError("a rate is more than 0 calls a second")
+        self._clock = clock
+        # A second has whole calls; where the rate is not whole, they are spread evenly.
+        self.calls = int(rate) if rate == int(rate) else 1
+        self._window = self.calls / rate
+        self._made: deque[tuple[float, int]] = deque()
+        self._lock = threading.Lock()
+
+    def take(self, count: int = 1) -> float:
+        """Make so many calls now, `calls` at most: 0.0 where they may be made; else the seconds to
+        wait before asking again."""
+        with self._lock:
+            now = self._clock.time()
+            while self._made and self._made[0][0] + self._window <= now:
+                self._made.popleft()
+            over = sum(made for _, made in self._made) + count - self.calls
+            if over <= 0:
+                self._made.append((now, count))
+                return 0.0
+            # In whole microseconds, which is as little as a clock moves, and never too few.
+            return math.ceil((self._free_at(over) - now) * 1_000_000) / 1_000_000
+
+    def _free_at(self, calls: int) -> float:
+        """When so many of the calls of the window are out of it."""
+        freed = accumulate(count for _, count in self._made)
+        late = next(at for (at, _), count in zip(self._made, freed, strict=True) if count >= calls)
+        return late + self._window

@@ -27,7 +27,7 @@ from kmslab.columns import column_of
 from kmslab.context import Context, context_text
 from kmslab.errors import FormatError
 from kmslab.model import CTYUN, TENCENT, BlobFormat, KeyState, OaepAlgorithm, Record
-from kmslab.providers.base import KEEP, Keep, Providers
+from kmslab.providers.base import KEEP, Keep, Providers, Unknown, home_for
 
 
 class Outcome(StrEnum):
@@ -205,7 +205,7 @@ class Classifier:
     def classify(self, record: Record) -> Verdict:
         """The outcome for one record, and why. See `classify`."""
         form = FORMATS.get(record.provider)
-        if form is None or _names_source(record):
+        if form is None or _names_source(record) or record.region or record.account:
             return self._judge(record)
         text = record.ciphertext_blob
         like = record.provider, text[: form.head_chars], len(text), record.context
@@ -244,6 +244,8 @@ class Classifier:
             context = self._context(record.context)
         except FormatError as error:
             return self._verdict(head, (Outcome.INVALID, str(error)))
+        if reason := self._lost(head, record):
+            return self._verdict(head, (Outcome.BLOCKED, reason))
         change = self._change(head, context)
         if head.format is BlobFormat.PUBLIC_KEY:
             return self._verdict(head, self._public_key(head, record, change))
@@ -303,6 +305,20 @@ class Classifier:
             return Outcome.BLOCKED, "too long"
         return Outcome.MOVE, ""
 
+    def _lost(self, head: Head, record: Record) -> str:
+        """Why there is no one remote that a record is for; "" where there is, or one Kms for all.
+
+        A record that crosses to another provider takes no region or account along: what it has
+        would be wrong there.
+        """
+        kms = self._heads.kms(head.provider)
+        if kms is None or kms.capabilities.homes is None:
+            return ""
+        if self._crosses(head) and (record.region or record.account):
+            return "its region and account are not those of the destination"
+        home = home_for(kms.capabilities.homes, record.region, record.account)
+        return home if isinstance(home, str) else ""
+
     def _crosses(self, head: Head) -> bool:
         return self._target.provider not in (None, head.provider)
 
@@ -313,6 +329,8 @@ class Classifier:
             key = self._heads.key(provider, key_id)
             if self._heads.kms(provider) is None:
                 reason = "no Kms of the destination"
+            elif isinstance(key, Unknown):
+                reason = ""  # the cloud's answer decides
             elif key is None:
                 elsewhere = any(self._heads.key(other, key_id) for other in (TENCENT, CTYUN))
                 reason = "destination at another provider" if elsewhere else "destination missing"
@@ -415,6 +433,7 @@ def classify(record: Record, providers: Providers, target: Target = STAY) -> Ver
 
     * `invalid`: no blob of its provider, a malformed context, source_* columns that contradict the
       blob* (the API refuses them). No other provider than the two is known.
+    * `blocked`: among remotes, none or several of the region and account that the record names*.
     * `needs_public_key_info`: public-key ciphertext whose record lacks what must be said of it.
     * `foreign`: a cloud's own blob, of a version that the Kms does not have.
     * `blocked`: no Kms of the provider; the key or version missing, or in a state that forbids

@@ -8,7 +8,14 @@ from enum import StrEnum
 from typing import Final, Protocol
 
 from kmslab.columns import column_of
-from kmslab.errors import FormatError, InvalidKeyId, KeyNotFound
+from kmslab.errors import (
+    FormatError,
+    InvalidKeyId,
+    KeyNotFound,
+    Unauthorized,
+    UnknownAction,
+    Unsupported,
+)
 from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, KeyVersion, Record, UnverifiedHeader
 from kmslab.providers.base import UNKNOWN, Kms, Providers, Unknown
 from kmslab.providers.ctyun import blob as ctyun
@@ -82,16 +89,18 @@ FORMATS: Final[Mapping[str, Format]] = {
 
 
 SOURCE_COLUMNS: Final = ("source_key_id", "source_key_version_id", "source_encryption_algorithm")
+PLACE_COLUMNS: Final = ("region", "account")
 
 Like = tuple[str, str, int, str | None]
 """What a record on a lab blob is judged by: provider, head, length and context."""
 
 
 def one_form(records: Sequence[Record]) -> Format | None:
-    """The form of records that are all of one provider, and none of which names a source."""
+    """The form of records that are all of one provider, and none of which names a source or where
+    it is."""
     providers = column_of(records, "provider")
     form = FORMATS.get(providers[0]) if providers else None
-    named = (set(column_of(records, name)) for name in SOURCE_COLUMNS)
+    named = (set(column_of(records, name)) for name in SOURCE_COLUMNS + PLACE_COLUMNS)
     return form if len(set(providers)) == 1 and all(each == {None} for each in named) else None
 
 
@@ -117,7 +126,7 @@ class Heads:
 
     def __init__(self, providers: Providers) -> None:
         self._kms: dict[str, Kms] = {name: providers.kms(name) for name in providers.providers()}
-        self._keys: dict[tuple[str, str], Key | None] = {}
+        self._keys: dict[tuple[str, str], Key | Unknown | None] = {}
         self._by_name: dict[UnverifiedHeader, Head] = {}
         self._by_text: dict[str, Head] = {}
 
@@ -155,8 +164,9 @@ class Heads:
         """Whether a blob that begins so is a lab's, and its beginning all that it names."""
         return start in self._by_text
 
-    def key(self, provider: str, key_id: str) -> Key | None:
-        """A key of a provider; None where it, or its Kms, is not there."""
+    def key(self, provider: str, key_id: str) -> Key | Unknown | None:
+        """A key of a provider; None where it, or its Kms, is not there; UNKNOWN where the cloud
+        does not tell of keys, not to this credential, or kmslab knows none of this kind."""
         name = provider, key_id
         if name not in self._keys:
             kms = self._kms.get(provider)
@@ -164,6 +174,8 @@ class Heads:
                 self._keys[name] = None if kms is None else kms.describe_key(key_id)
             except (KeyNotFound, InvalidKeyId):
                 self._keys[name] = None
+            except (Unauthorized, UnknownAction, Unsupported):
+                self._keys[name] = UNKNOWN
         return self._keys[name]
 
     def named(self, header: UnverifiedHeader) -> Head:
@@ -191,6 +203,7 @@ class Heads:
             standing = Standing.MISSING
         else:
             standing, version = _version(kms, header)
+        known = key if isinstance(key, Key) else None
         return Head(
             header.provider,
             header.format,
@@ -198,7 +211,7 @@ class Heads:
             version_id,
             header.has_context,
             standing,
-            key,
+            known,
             version,
         )
 

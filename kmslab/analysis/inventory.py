@@ -27,7 +27,7 @@ from kmslab.analysis.frame_columns import (
 from kmslab.analysis.heads import Heads
 from kmslab.analysis.many_heads import NOTHING, ManyHeads, many_heads
 from kmslab.analysis.versions import Period, periods
-from kmslab.model import CTYUN, TENCENT, BlobFormat, UnverifiedHeader
+from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, UnverifiedHeader
 from kmslab.providers.base import Providers
 
 PROVIDERS: Final = (TENCENT, CTYUN)
@@ -114,7 +114,7 @@ class _Keys:
         name = provider, key_id
         if name not in self._periods:
             kms, key = self._heads.kms(provider), self._heads.key(provider, key_id)
-            found = [] if kms is None or key is None else periods(kms, key)
+            found = periods(kms, key) if kms is not None and isinstance(key, Key) else []
             self._periods[name] = found
             self._by_version |= {(key_id, period.version_id): period for period in found}
         return self._periods[name]

@@ -29,6 +29,7 @@ from kmslab.errors import CampaignNotFound, StateError
 from kmslab.records.source import Change, Place
 
 _PAGE: Final = 1_000
+_SHOWN: Final = "SELECT digest, key_id FROM shown WHERE digest IN"
 _LOOKUP: Final = 500  # ids in one query; SQLite takes many more, old ones 999
 
 
@@ -294,6 +295,29 @@ class Journal:
             ),
         )
 
+    def show(self, shown: Sequence[tuple[bytes, str | None]]) -> None:
+        """Digests of blobs that an answer showed to be on the primary version of a key, each with
+        the key's id. On the disk with what is told next."""
+        if not shown:
+            return
+        self._begin()
+        # Made when it is first needed: only where a cloud hides its versions.
+        self._run(
+            "CREATE TABLE IF NOT EXISTS shown (digest BLOB PRIMARY KEY, key_id TEXT) WITHOUT ROWID"
+        )
+        self._many("INSERT OR REPLACE INTO shown VALUES (?, ?)", shown)
+
+    def shown(self, digests: Sequence[bytes]) -> dict[bytes, str | None]:
+        """Those of these digests that were shown, each with the key's id."""
+        if not self._query("SELECT 1 FROM sqlite_master WHERE name = 'shown'"):
+            return {}
+        found: dict[bytes, str | None] = {}
+        for at in range(0, len(digests), _LOOKUP):
+            some = digests[at : at + _LOOKUP]
+            marks = ",".join("?" * len(some))
+            found |= dict(self._query(f"{_SHOWN} ({marks})", *some))
+        return found
+
     def begin_part(self, part: int) -> None:
         """A part is being gone over, from its start: what failed before may not fail now."""
         self._begin()
@@ -380,6 +404,7 @@ class Journal:
         """
         self._begin()
         self._run("UPDATE entry SET old_blob = NULL, new_blob = NULL, others = NULL")
+        self._run("DROP TABLE IF EXISTS shown")
         self._many(PUT_FACT, fact_rows(facts))
         self._commit()
 

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import math
-import threading
-from collections import deque
 from collections.abc import Callable
-from itertools import accumulate
 from typing import Final
 
 from kmslab.clock import Clock
+from kmslab.rate import CallWindow
 
 Stop = Callable[[], bool]
 """Says that somebody wants the campaign to end; asked often, so it must be quick."""
@@ -58,48 +55,21 @@ class Pace:
     (True, 10.0)
     """
 
-    # A window of the last calls, and no token bucket: a bucket that may never be passed has next
-    # to no burst, so that every delay of a busy machine would be lost for good.
-    __slots__ = ("_calls", "_clock", "_lock", "_sent", "_window", "most")
+    __slots__ = ("_clock", "_window", "most")
 
     def __init__(self, limit: float | None, clock: Clock) -> None:
-        if limit is not None and not limit > 0:
-            raise ValueError("a rate is more than 0 calls a second")
         self._clock = clock
-        # A second has whole calls; where the limit is not whole, they are spread evenly.
-        self._calls = 0 if limit is None else int(limit) if limit == int(limit) else 1
-        self._window = 0.0 if limit is None else self._calls / limit
-        self._sent: deque[tuple[float, int]] = deque()
-        self._lock = threading.Lock()
-        self.most = _UNPACED_ROWS if limit is None else _part(self._calls)
+        self._window = None if limit is None else CallWindow(limit, clock=clock)
+        self.most = _UNPACED_ROWS if self._window is None else _part(self._window.calls)
 
     def wait(self, calls: int, stop: Stop = never) -> bool:
         """Wait until so many calls, `most` at most, may be made; False where `stop` came first."""
-        if not self._calls:
+        if self._window is None:
             return not stop()
-        while seconds := self._take(calls):
+        while seconds := self._window.take(calls):
             if not pause(self._clock, seconds, stop):
                 return False
         return True
-
-    def _take(self, calls: int) -> float:
-        """Make so many calls now, where they may be made: 0.0; else the seconds to wait."""
-        with self._lock:
-            now = self._clock.time()
-            while self._sent and self._sent[0][0] + self._window <= now:
-                self._sent.popleft()
-            over = sum(count for _, count in self._sent) + calls - self._calls
-            if over <= 0:
-                self._sent.append((now, calls))
-                return 0.0
-            # In whole microseconds, which is as little as a clock moves, and never too few.
-            return math.ceil((self._free_at(over) - now) * 1_000_000) / 1_000_000
-
-    def _free_at(self, calls: int) -> float:
-        """When so many of the calls of the window are out of it."""
-        freed = accumulate(count for _, count in self._sent)
-        late = next(at for (at, _), count in zip(self._sent, freed, strict=True) if count >= calls)
-        return late + self._window
 
 
 def _part(calls: int) -> int:

@@ -26,12 +26,15 @@ _BESIDE: Final = (
     "source_key_id",
     "source_key_version_id",
     "source_encryption_algorithm",
+    "region",
+    "account",
 )
 _VALUES_BESIDE: Final = attrgetter(*_BESIDE)
 
 
 class Pairs:
-    """What makes two records equal for a provider: the blob, and its context and source beside it.
+    """What makes two records equal for a provider: the blob, its context and source beside it, and
+    where it is.
 
     Most records have the same beside their blobs as the first one that was asked for. They are
     told apart by their blobs alone, which makes no tuple for each.
@@ -40,7 +43,7 @@ class Pairs:
     >>> pairs.of(Record("1", "ctyun", "blob")), pairs.of(Record("2", "ctyun", "blob", row=7))
     ('blob', 'blob')
     >>> pairs.of(Record("3", "tencent", "blob"))
-    ('blob', (None, 'tencent', None, None, None))
+    ('blob', (None, 'tencent', None, None, None, None, None))
     """
 
     __slots__ = ("_usual",)

@@ -10,6 +10,7 @@ from typing import Final
 from kmslab.analysis.classify import Outcome, Target, Verdict
 from kmslab.campaign.changes import change, plain_changes
 from kmslab.campaign.entries import Matching, after
+from kmslab.campaign.evidence import shown_by
 from kmslab.campaign.journal import Entry, Failure, Journal, Span, Step, spans
 from kmslab.campaign.judging import Judging
 from kmslab.campaign.plan import NEVER_SENT
@@ -34,7 +35,10 @@ UNPROVEN: Final = "its new blob does not open to what the old one holds"
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What every pass of a campaign works with. `counts` grows with each chunk."""
+    """What every pass of a campaign works with. `counts` grows with each chunk.
+
+    `trusting` ones open nothing: a remote's blobs would come here as plaintext.
+    """
 
     journal: Journal
     judging: Judging
@@ -44,6 +48,7 @@ class Tools:
     selection: Selection
     fields: frozenset[str]
     counts: Counter[str]
+    trusting: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,13 +160,15 @@ class Pass:
         """What an earlier run has in the journal and is to be stored, each with its number.
 
         Only what opens to what was there: the key of a new blob may have been disabled or deleted
-        since, and the old one stays then.
+        since, and the old one stays then. Where no plaintext is to come here, it is not opened.
         """
         pending = [(row, entry) for row, entry in known.items() if entry is not None]
         old = [chunk.records[row] for row, _ in pending]
         new = [after(record, e.change) for record, (_, e) in zip(old, pending, strict=True)]
         taken_up = []
-        same = same_plaintext_many(self._tools.providers, old, new)
+        same: Sequence[bool | None] = [True] * len(pending)
+        if not self._tools.trusting:
+            same = same_plaintext_many(self._tools.providers, old, new)
         for (_, entry), is_same in zip(pending, same, strict=True):
             if is_same:
                 taken_up.append((entry.change, entry.number))
@@ -204,6 +211,7 @@ class Pass:
         changes: list[Change] = []
         providers: list[str] = []
         failures: list[tuple[Place, Failure]] = []
+        shown: list[tuple[bytes, str | None]] = []
         unchanged = 0
         rows = zip(chunk.records, chunk.places, verdicts, answers, strict=True)
         for record, place, verdict, answer in rows:
@@ -212,7 +220,10 @@ class Pass:
                 unchanged += not verdict.outcome.sent
                 if verdict.outcome in NEVER_SENT:
                     self.kept_out[verdict.outcome] += 1
-            elif answer.error is not None:
+                continue
+            if found := shown_by(record, verdict, answer, target):
+                shown.append((found.digest, found.key_id))
+            if answer.error is not None:
                 failures.append((place, self._failure(record, answer, answer.error)))
             elif made := change(record, place, answer, target, fields, nothing):
                 changes.append(made)
@@ -220,6 +231,7 @@ class Pass:
             else:
                 unchanged += 1
         self._journal.fail(self._part, failures)
+        self._journal.show(shown)
         self.unchanged += unchanged
         self._tools.counts[UNCHANGED] += unchanged
         self._tools.counts[FAILED] += len(failures)

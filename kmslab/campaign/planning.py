@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -17,11 +17,13 @@ from kmslab.analysis.forecast import (
     comparing,
     forecast,
     rights_needed,
+    usual_verify,
 )
 from kmslab.campaign.plan import CTYUN_LENGTH, DATA_KEYS, NEVER_SENT, KeyMark, Options, Plan, Reason
 from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.campaign.sending import Distinct, Verify
 from kmslab.campaign.watching import QUIET, Progress, Watch
+from kmslab.campaign.wording import counted
 from kmslab.clock import Clock
 from kmslab.context import context_text
 from kmslab.errors import (
@@ -34,9 +36,12 @@ from kmslab.errors import (
     PlanOutdated,
     Retryable,
     SourceChanged,
+    Unauthorized,
+    UnknownAction,
+    Unsupported,
 )
 from kmslab.model import CTYUN, Record
-from kmslab.providers.base import Keep, Providers
+from kmslab.providers.base import Keep, Providers, own_rates
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
@@ -67,7 +72,7 @@ def make_plan(
     is `invalid`. CampaignError where the target could not be stored in the source; SourceChanged
     where a file was edited while it was read.
     """
-    options = options or Options()
+    options = options or Options(verify=str(usual_verify(providers)))
     target = _fitting(source, target)
     before = _fingerprints(source)
     judge = _Judge(providers, target, options.selection)
@@ -90,7 +95,7 @@ def make_plan(
         outcomes={outcome: judge.outcomes[outcome] for outcome in Outcome},
         reasons=judge.listed_reasons(),
         census=tuple(judge.census.rows()),
-        forecast=_forecast(judge, verify, options, own),
+        forecast=_forecast(judge, verify, options, own, own_rates(providers)),
         rights=rights_needed(judge.flows, verify, comparing=own),
         unverified=not deep,
         fingerprints=before,
@@ -262,15 +267,21 @@ def _mark(providers: Providers, provider: str, key_id: str) -> KeyMark:
         return KeyMark(provider, key_id, None, None)
     try:
         key = providers.kms(provider).describe_key(key_id)
-    except (KeyNotFound, InvalidKeyId):
+    except (KeyNotFound, InvalidKeyId, Unauthorized, UnknownAction, Unsupported):
         return KeyMark(provider, key_id, None, None)
     return KeyMark(provider, key_id, key.state.value, key.primary_version_id, key.alias)
 
 
-def _forecast(judge: _Judge, verify: Verify, options: Options, own: Collection[str]) -> Forecast:
+def _forecast(
+    judge: _Judge,
+    verify: Verify,
+    options: Options,
+    own: Collection[str],
+    kept: Mapping[str, float],
+) -> Forecast:
     calls = calls_by_provider(judge.flows, verify, comparing=own)
-    rates = {provider: options.rates.get(provider, DOCUMENTED_RATE) for provider in calls}
-    return forecast(calls, rates)
+    rates = {**dict.fromkeys(calls, DOCUMENTED_RATE), **kept, **options.rates}
+    return forecast(calls, {name: rates[name] for name in calls})
 
 
 def _notes(target: Target, judge: _Judge, *, deep: bool) -> tuple[str, ...]:
@@ -283,6 +294,11 @@ def _notes(target: Target, judge: _Judge, *, deep: bool) -> tuple[str, ...]:
         notes.append("Encryption contexts are dropped: the new blobs have none.")
     else:
         notes.append("Each new blob has the encryption context that was named.")
+    if count := judge.outcomes[Outcome.MAY_CHANGE]:
+        notes.append(
+            f"{counted(count, 'record is', 'records are')} on a version that nobody can read: each "
+            "is sent, and the cloud's answer says whether there was something to do."
+        )
     if not deep:
         notes.append("Told from the heads of the blobs, unverified; --deep authenticates each.")
     return tuple(notes)

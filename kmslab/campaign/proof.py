@@ -13,7 +13,7 @@ from kmslab.campaign.entries import Match, Matching, before
 from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.outputs import output_path
 from kmslab.campaign.plan import Options
-from kmslab.campaign.run import Ground
+from kmslab.campaign.run import Ground, refuse_other_remotes
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import CampaignState
 from kmslab.providers.transfer import same_plaintext_many
@@ -57,6 +57,7 @@ def verify(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Proof:
     """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
+        refuse_other_remotes(ground, campaign_id, facts)
         _refuse(journal, facts["state"])
         counts = Counter[_Now]()
         unproven: list[str] = []

@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from kmslab.analysis.census import Census, alike
 from kmslab.analysis.classify import STAY, Classifier, Outcome, Target
+from kmslab.analysis.forecast import usual_verify
+from kmslab.campaign.evidence import with_evidence
 from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.judging import Judging
 from kmslab.campaign.outputs import check_options, output_path
@@ -43,7 +45,7 @@ from kmslab.errors import (
     KmslabError,
     SourceError,
 )
-from kmslab.providers.base import Providers
+from kmslab.providers.base import Providers, own_rates
 from kmslab.records.opening import open_source
 from kmslab.records.source import Part, Source
 from kmslab.records.spec import SourceSpec
@@ -51,18 +53,26 @@ from kmslab.records.spec import SourceSpec
 UNFINISHED: Final = frozenset({"planning", "running", "undoing"})
 """The states in which a campaign still wants something of its source."""
 
+_IN_FLIGHT: Final = 4
+"""Batches of a remote that are under way at once: a cloud takes longer to answer than the rate
+leaves between two of them."""
+
 _COUNTS: Final = (RE_ENCRYPTED, UNCHANGED, FAILED, LOST)
 
 
 @dataclass(frozen=True, slots=True)
 class Ground:
-    """What a campaign stands on: whom to ask, where to remember, what time it is."""
+    """What a campaign stands on: whom to ask, where to remember, what time it is.
+
+    `remotes` names the profiles that `providers` are of; none for a lab.
+    """
 
     providers: Providers
     state: State
     clock: Clock
     jitter: Callable[[], float] = random.random
     open_source: Callable[[SourceSpec], Source] = open_source
+    remotes: tuple[str, ...] = ()
 
 
 def run(
@@ -85,7 +95,8 @@ def run(
     if plan is not None:
         spec, target, options = plan.spec, plan.target, plan.options
     source = ground.open_source(spec)
-    check_options(options or Options(), source)
+    options = options or Options(verify=str(usual_verify(ground.providers)))
+    check_options(options, source)
     with ground.state.lock(source.name):
         refuse_second(ground.state, source.name)
         if plan is not None:
@@ -95,8 +106,9 @@ def run(
             "source": source.name,
             "spec": spec.as_dict(),
             "target": target_as_dict(target),
-            "options": (options or Options()).as_dict(),
+            "options": options.as_dict(),
             "started_at": ground.clock.now().isoformat(),
+            "remotes": list(ground.remotes),
             "plan": None if plan is None else plan.as_dict(),
         }
         with _new_journal(ground, facts) as journal:
@@ -120,6 +132,7 @@ def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
         facts = journal.facts()
     with ground.state.lock(facts["source"]), Journal.open(path) as journal:
         facts = journal.facts()  # as they are once nobody else is at work on it
+        refuse_other_remotes(ground, campaign_id, facts)
         if facts["state"] == "undoing":
             raise CampaignState(
                 f"campaign {campaign_id} is being undone; campaign undo {campaign_id} goes on"
@@ -128,6 +141,14 @@ def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
             return read_report(journal)
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
         return _go_on(ground, journal, source, watch)
+
+
+def refuse_other_remotes(ground: Ground, campaign_id: str, facts: Mapping[str, Any]) -> None:
+    """CampaignState where a campaign was run on others than who would be asked now."""
+    before = tuple(facts.get("remotes", ()))
+    if before != ground.remotes:
+        where = f"on the remote {', '.join(before)}" if before else "on a lab"
+        raise CampaignState(f"campaign {campaign_id} was run {where}: name the same again")
 
 
 def refuse_second(state: State, source: str, *, but: str = "") -> None:
@@ -206,15 +227,18 @@ class _Run:
         self._told = 0  # rows that progress was told of
         self._calls_before: dict[str, int] = journal.facts().get("calls", {})
         self._kept_out: Counter[str] = Counter(journal.facts().get("kept_out", {}))
+        verify = Verify.parse(plan.options.verify)
+        remote = bool(own_rates(ground.providers))
         sender = Sender(
             ground.providers,
             plan.target,
-            verify=Verify.parse(plan.options.verify),
+            verify=verify,
             rates=plan.options.rates,
             clock=ground.clock,
             jitter=ground.jitter,
             stop=watch.stop,
             told=self._tell_more,
+            in_flight=_IN_FLIGHT if remote else 1,
         )
         self._tools = Tools(
             journal=journal,
@@ -225,6 +249,7 @@ class _Run:
             selection=plan.options.selection,
             fields=source.fields,
             counts=Counter(dict.fromkeys(_COUNTS, 0)),
+            trusting=remote and verify == Verify.ANSWER,
         )
 
     @property
@@ -328,7 +353,9 @@ class _Run:
         rows, outcomes = 0, Counter[str]()
         for part in source.parts:
             for chunk in part.read():
-                verdicts = classifier.classify_many(chunk.records)
+                verdicts = with_evidence(
+                    self._journal, chunk.records, classifier.classify_many(chunk.records)
+                )
                 for provider, verdict, count in alike(chunk.records, verdicts):
                     outcomes[verdict.outcome.value] += count
                     census.add_many(provider, verdict, count)

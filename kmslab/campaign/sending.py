@@ -72,9 +72,9 @@ class Sender:
 
     Records of the target's provider, and those that stay, are re-encrypted where they are; the
     others are decrypted there and encrypted here. Equal ones are sent once, as long as they are
-    `remembered`. `rates` are in calls a second by provider: one that is not named is
-    not held back. What fails for a while is tried again with `patience`, waiting a random part
-    (`jitter`, 0 to 1) of a growing time.
+    `remembered`. `rates` are in calls a second by provider: one that is not named has the rate
+    that its Kms keeps by itself, and a lab is not held back. What fails for a while is tried again
+    with `patience`, waiting a random part (`jitter`, 0 to 1) of a growing time.
 
     `in_flight` batches are under way at once, in threads: a cloud that takes longer to answer than
     the rate leaves between two calls needs more than one.
@@ -117,7 +117,7 @@ class Sender:
         self._callers = {
             name: Caller(
                 providers.kms(name),
-                Pace(rates.get(name), clock),
+                Pace(rates.get(name, providers.kms(name).capabilities.rate), clock),
                 patience=patience or Patience(),
                 clock=clock,
                 jitter=jitter,

@@ -16,7 +16,7 @@ from kmslab.campaign.entries import Match, Matching, before
 from kmslab.campaign.journal import Journal, Span, Step, spans
 from kmslab.campaign.passes import GONE
 from kmslab.campaign.report import Report, read_report
-from kmslab.campaign.run import Ground, refuse_second
+from kmslab.campaign.run import Ground, refuse_other_remotes, refuse_second
 from kmslab.campaign.standing import undo_refused
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted
@@ -65,6 +65,7 @@ def plan_undo(
     """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
+        refuse_other_remotes(ground, campaign_id, facts)
         _refuse(journal, facts)
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
         looked = _Looked(stored=facts["state"] != "running", listed=listed)
@@ -137,6 +138,7 @@ def undo(
         # Who the campaign is at work on never changes; what else is known of it may, until here.
         with ground.state.lock(journal.facts()["source"]):
             facts = journal.facts()
+            refuse_other_remotes(ground, campaign_id, facts)
             _refuse(journal, facts)
             refuse_second(ground.state, facts["source"], but=campaign_id)
             source = ground.open_source(SourceSpec.from_dict(facts["spec"]))

@@ -18,6 +18,7 @@ from kmslab.cli.grounds import StateFolder
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json, write_line, write_table
+from kmslab.cli.reaching import Reaching
 from kmslab.cli.source_options import READ_HELP, ReadSource, SourceOptions
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ Yes = Annotated[bool, typer.Option("--yes", help="Do it, and do not ask.")]
         "kmslab campaign plan orders.csv",
         "kmslab campaign plan sqlite:///shop.db --table secrets --to payments --json",
         "kmslab campaign plan orders.csv --key orders --key-version 1",
+        "kmslab campaign plan orders.csv --remote prod",
     )
 )
 @opens_lab
@@ -47,6 +49,7 @@ def plan(
     pace: PaceOptions,
     some: SelectionOptions,
     opening: Opening,
+    reaching: Reaching,
     source: ReadSource,
     deep: Annotated[
         bool, typer.Option("--deep", help="Open every blob, and do not just read its head.")
@@ -69,17 +72,17 @@ def plan(
 
     from kmslab.cli.campaign_shown import show_plan
     from kmslab.cli.hints import Hints
+    from kmslab.cli.reaching import names_of
     from kmslab.cli.streams import refuse_existing, write_private_file
-    from kmslab.keys import Names
 
     refuse_existing(save)
-    hints = Hints(opening, state)
-    with opening() as lab:
-        ground = ground_in(lab, opening, state, source)
+    hints = Hints(opening, state, reaching.names)
+    with reaching.open(opening, rate=pace.rate) as lab:
+        ground = ground_in(lab, opening, reaching, state, source)
         options = pace.options(lab, some.selection(lab))
         spec = columns.find(source, ground.state)
         made = made_plan(ground, spec, target.target(lab), options, deep=deep)
-        names = Names.of(lab)
+        names = names_of(lab)
     if save is not None:
         text = json.dumps(made.as_dict(), ensure_ascii=False, indent=1)
         write_private_file(save, f"{text}\n".encode())
@@ -107,6 +110,7 @@ def run(
     pace: PaceOptions,
     some: SelectionOptions,
     opening: Opening,
+    reaching: Reaching,
     source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=READ_HELP)] = None,
     yes: Yes = False,
     plan_file: Annotated[
@@ -134,16 +138,16 @@ def run(
     from kmslab.cli.campaign_options import saved_plan
     from kmslab.cli.hints import Hints
     from kmslab.cli.progress import watching
-    from kmslab.keys import Names
+    from kmslab.cli.reaching import names_of
 
-    hints = Hints(opening, state)
+    hints = Hints(opening, state, reaching.names)
     given = columns.given or (target, pace, some) != _NOTHING_SAID
     check_usage(source, plan_file, given or atomic or output is not None)
-    with opening() as lab:
+    with reaching.open(opening, rate=pace.rate) as lab:
         planned = None if plan_file is None else saved_plan(plan_file)
-        ground = ground_in(lab, opening, state, source or "")
+        ground = ground_in(lab, opening, reaching, state, source or "")
         spec = columns.find(source or "", ground.state) if planned is None else planned.spec
-        names = Names.of(lab)
+        names = names_of(lab)
         goes_to = target.target(lab)
         options = pace.options(lab, some.selection(lab), atomic=atomic, output=output)
         if not yes:
@@ -162,7 +166,11 @@ def run(
 @app.command(epilog=example("kmslab campaign resume 20260102-030405-6e1f"))
 @opens_lab
 def resume(
-    opening: Opening, campaign: CampaignId, state: StateFolder = None, as_json: Json = False
+    opening: Opening,
+    reaching: Reaching,
+    campaign: CampaignId,
+    state: StateFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Take up a campaign where it was interrupted.
 
@@ -175,18 +183,18 @@ def resume(
     from kmslab.cli.campaign_options import found_id
     from kmslab.cli.hints import Hints
     from kmslab.cli.progress import watching
-    from kmslab.keys import Names
+    from kmslab.cli.reaching import names_of
 
-    hints = Hints(opening, state)
-    with opening() as lab:
-        ground = ground_in(lab, opening, state)
+    hints = Hints(opening, state, reaching.names)
+    with reaching.open(opening) as lab:
+        ground = ground_in(lab, opening, reaching, state)
         campaign_id = found_id(ground.state, campaign)
         with Journal.open(ground.state.journal_path(campaign_id)) as journal:
             unfinished = journal.facts()["state"] in UNFINISHED
         naming = naming_campaign(ground.state, hints, _RESUME, campaign_id)
         with naming, watching(hints(_RESUME)) as watch:
             report = resume_campaign(ground, campaign_id, watch=watch)
-        names = Names.of(lab)
+        names = names_of(lab)
     if not unfinished:
         narrate(f"campaign {campaign_id} was {report.state} already; nothing was done")
     tell(report, names, hints, as_json=as_json, fails=unfinished)
@@ -195,7 +203,11 @@ def resume(
 @app.command(epilog=example("kmslab campaign verify 20260102-030405-6e1f"))
 @opens_lab
 def verify(
-    opening: Opening, campaign: CampaignId, state: StateFolder = None, as_json: Json = False
+    opening: Opening,
+    reaching: Reaching,
+    campaign: CampaignId,
+    state: StateFolder = None,
+    as_json: Json = False,
 ) -> None:
     """Read what a campaign changed again, and open it.
 
@@ -208,9 +220,9 @@ def verify(
     from kmslab.cli.hints import Hints
     from kmslab.cli.progress import watching
 
-    with opening() as lab:
-        ground = ground_in(lab, opening, state)
-        with watching(Hints(opening, state)("campaign verify {id}")) as watch:
+    with reaching.open(opening) as lab:
+        ground = ground_in(lab, opening, reaching, state)
+        with watching(Hints(opening, state, reaching.names)("campaign verify {id}")) as watch:
             proof = verify_campaign(ground, found_id(ground.state, campaign), watch=watch)
     if as_json:
         write_json(proof)
@@ -236,6 +248,7 @@ def verify(
 @opens_lab
 def undo(
     opening: Opening,
+    reaching: Reaching,
     campaign: CampaignId,
     yes: Yes = False,
     unproven: Annotated[
@@ -258,8 +271,8 @@ def undo(
     from kmslab.cli.hints import Hints
     from kmslab.cli.progress import watching
 
-    with opening() as lab:
-        ground = ground_in(lab, opening, state)
+    with reaching.open(opening) as lab:
+        ground = ground_in(lab, opening, reaching, state)
         campaign_id = found_id(ground.state, campaign)
         if not yes:
             with watching("") as watch:
@@ -278,7 +291,7 @@ def undo(
                 narrate("nothing was changed")
                 raise typer.Exit(1)
         again = "campaign undo {id} --yes" + (" --unproven" if unproven else "")
-        hints = Hints(opening, state)
+        hints = Hints(opening, state, reaching.names)
         naming = naming_campaign(ground.state, hints, again, campaign_id)
         with naming, watching(hints(again)) as watch:
             report = undo_campaign(ground, campaign_id, unproven=unproven, watch=watch)
@@ -294,6 +307,7 @@ def undo(
 @opens_lab
 def close(
     opening: Opening,
+    reaching: Reaching,
     campaign: CampaignId,
     abandon: Annotated[
         bool, typer.Option("--abandon", help="Also one that is not finished, or not all undone.")
@@ -310,8 +324,8 @@ def close(
     from kmslab.campaign.closing import close as close_campaign
     from kmslab.cli.campaign_options import found_id
 
-    with opening() as lab:
-        ground = ground_in(lab, opening, state)
+    with reaching.open(opening) as lab:
+        ground = ground_in(lab, opening, reaching, state)
         report = close_campaign(ground, found_id(ground.state, campaign), abandon=abandon)
     if as_json:
         write_json(report.as_dict())
@@ -329,6 +343,7 @@ def close(
 @opens_lab
 def report(
     opening: Opening,
+    reaching: Reaching,
     campaign: CampaignId,
     form: Annotated[
         Literal["json", "md", "html"],
@@ -368,7 +383,7 @@ def report(
 
     if failures is not None and (output is not None or as_json or form != "md"):
         raise SettingError("--failures FILE writes no report: give no --output, --format or --json")
-    there = state_of(opening, state)
+    there = state_of(opening, state, reaching.names)
     with Journal.open(there.journal_path(found_id(there, campaign))) as journal:
         if failures is not None:
             write_failures(journal, failures)
@@ -387,7 +402,9 @@ def report(
 
 @app.command("list", epilog=example("kmslab campaign list --json"))
 @opens_lab
-def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) -> None:
+def list_(
+    opening: Opening, reaching: Reaching, state: StateFolder = None, as_json: Json = False
+) -> None:
     """List the campaigns, oldest first, closed ones too.
 
     One whose journal cannot be read is `unreadable`. No lab is opened.
@@ -396,7 +413,7 @@ def list_(opening: Opening, state: StateFolder = None, as_json: Json = False) ->
     from kmslab.cli.campaign_shown import as_listed, show_list
     from kmslab.cli.grounds import state_of
 
-    found = list(campaigns(state_of(opening, state)))
+    found = list(campaigns(state_of(opening, state, reaching.names)))
     if as_json:
         write_json([as_listed(each) for each in found])
     elif not found:

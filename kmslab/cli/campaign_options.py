@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from kmslab.campaign.state import State
     from kmslab.lab import Lab
     from kmslab.model import Key
+    from kmslab.remotes import Remotes
 
 CampaignId = Annotated[
     str,
@@ -52,8 +53,8 @@ class TargetOptions:
         ),
     ] = None
 
-    def target(self, lab: Lab) -> Target:
-        """Where that is, in this lab."""
+    def target(self, lab: Lab | Remotes) -> Target:
+        """Where that is, in this lab or on these remotes."""
         from kmslab.analysis.classify import DROP, Target
         from kmslab.context import context_text
         from kmslab.errors import SettingError
@@ -100,7 +101,7 @@ class SelectionOptions:
         typer.Option("--only-provider", help="Only the records of this provider."),
     ] = None
 
-    def selection(self, lab: Lab) -> Selection:
+    def selection(self, lab: Lab | Remotes) -> Selection:
         """Which records those are, in this lab."""
         from kmslab.campaign.selection import Selection
 
@@ -122,7 +123,7 @@ def _read_ids(path: str) -> frozenset[str]:
     return ids
 
 
-def _version_id(lab: Lab, key: Key | None, named: str) -> str:
+def _version_id(lab: Lab | Remotes, key: Key | None, named: str) -> str:
     from kmslab.cli.providers import version_of
     from kmslab.errors import SettingError
 
@@ -144,39 +145,42 @@ class PaceOptions:
         typer.Option("--rate", metavar="N", help="The most calls a second to each provider."),
     ] = None
     verify: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--verify",
             metavar="HOW",
-            show_default=True,
-            help="decrypt opens each new blob, sample:N one in N, answer none.",
+            help="decrypt opens each new blob, as a lab does unless told; sample:N one in N; answer"
+            " none, as is usual on a remote.",
         ),
-    ] = "decrypt"
+    ] = None
 
     def options(
         self,
-        lab: Lab,
+        lab: Lab | Remotes,
         selection: Selection,
         *,
         atomic: bool = False,
         output: str | None = None,
     ) -> Options:
         """How a campaign in this lab is run, and over which records."""
+        from kmslab.analysis.forecast import usual_verify
         from kmslab.analysis.verify import Verify
         from kmslab.campaign.plan import Options
         from kmslab.errors import SettingError
+        from kmslab.providers.base import own_rates
 
         if self.rate is not None and not (self.rate > 0 and math.isfinite(self.rate)):
             raise SettingError(f"--rate is more than 0 calls a second, not {self.rate:g}")
+        verify = str(usual_verify(lab)) if self.verify is None else self.verify
         try:
-            Verify.parse(self.verify)
+            Verify.parse(verify)
         except ValueError as error:
             raise SettingError(f"--verify: {error}") from None
-        rates = {} if self.rate is None else dict.fromkeys(lab.providers(), self.rate)
+        rates = own_rates(lab)  # of remotes, which were told --rate
+        if self.rate is not None and not rates:
+            rates = dict.fromkeys(lab.providers(), self.rate)
         place = None if output is None else str(Path(output).absolute())
-        return Options(
-            verify=self.verify, rates=rates, atomic=atomic, output=place, selection=selection
-        )
+        return Options(verify=verify, rates=rates, atomic=atomic, output=place, selection=selection)
 
 
 def check_usage(source: str | None, plan_file: str | None, given: bool) -> None:

@@ -23,17 +23,24 @@ if TYPE_CHECKING:
     from kmslab.cli.failures import Failure
     from kmslab.cli.hints import Hints
     from kmslab.cli.opening import Opening
+    from kmslab.cli.reaching import Reaching
     from kmslab.keys import Names
     from kmslab.lab import Lab
     from kmslab.records.spec import SourceSpec
+    from kmslab.remotes import Remotes
 
 
-def ground_in(lab: Lab, opening: Opening, state: str | None, source: str = "") -> Ground:
-    """What a command with this lab stands on; `source` may hold the password of a database."""
+def ground_in(
+    lab: Lab | Remotes, opening: Opening, reaching: Reaching, state: str | None, source: str = ""
+) -> Ground:
+    """What a command with this lab, or on these remotes, stands on; `source` may hold the password
+    of a database."""
     from kmslab.cli.grounds import ground_of, state_of
     from kmslab.cli.source_options import opener
 
-    return ground_of(lab, state_of(opening, state), opener(source))
+    names = reaching.names
+    there, open_source = state_of(opening, state, names), opener(source, placed=bool(names))
+    return ground_of(lab, there, open_source, names)
 
 
 def made_plan(

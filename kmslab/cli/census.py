@@ -10,6 +10,7 @@ from kmslab.cli.grounds import StateFolder, state_of
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json
+from kmslab.cli.reaching import Reaching
 from kmslab.cli.source_options import ReadSource, SourceOptions
 
 if TYPE_CHECKING:
@@ -26,12 +27,14 @@ app = typer.Typer(**settings())
         "kmslab census orders.csv",
         "kmslab census 'exports/*.parquet' --provider ctyun --blob-column secret",
         "kmslab census sqlite:///shop.db --table secrets --deep",
+        "kmslab census orders.csv --remote prod",
     )
 )
 @opens_lab
 def census(
     columns: SourceOptions,
     opening: Opening,
+    reaching: Reaching,
     source: ReadSource,
     deep: Annotated[
         bool, typer.Option("--deep", help="Open every blob, and do not just read its head.")
@@ -49,13 +52,14 @@ def census(
     from kmslab.campaign.wording import counted
     from kmslab.cli.campaign_shown import show_census
     from kmslab.cli.progress import watching
+    from kmslab.cli.reaching import names_of
     from kmslab.cli.source_options import opener
-    from kmslab.keys import Names
 
-    with opening() as lab, watching("") as watch:
-        spec = columns.find(source, state_of(opening, state))
-        rows, unopened = census_of(opener(source)(spec), lab, watch, deep=deep)
-        names = Names.of(lab)
+    with reaching.open(opening) as lab, watching("") as watch:
+        spec = columns.find(source, state_of(opening, state, reaching.names))
+        opened = opener(source, placed=bool(reaching.names))(spec)
+        rows, unopened = census_of(opened, lab, watch, deep=deep)
+        names = names_of(lab)
     if as_json:
         write_json(rows)
     else:

@@ -271,12 +271,12 @@ def re_encrypt(
 
 def _told(lab: Lab, result: ReEncryptResult) -> str:
     """What a re-encryption did, in one line."""
-    source = _version(lab.key(result.source_key_id), result.source_key_version_id)
+    source = _version(lab.key(result.source_key_id or ""), result.source_key_version_id)
     if not result.re_encrypted:
         return f"unchanged: it is on the primary version already, {source}"
     return f"from {source} to {_version(lab.key(result.key_id), result.key_version_id)}"
 
 
-def _version(key: Key, version_id: str) -> str:
+def _version(key: Key, version_id: str | None) -> str:
     number = next(v.number for v in key.versions if v.version_id == version_id)
     return f"{key.alias or key.key_id} version {number}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from kmslab.lab import Lab
     from kmslab.records.source import Source
     from kmslab.records.spec import SourceSpec
+    from kmslab.remotes import Remotes
 
 StateFolder = Annotated[
     str | None,
@@ -29,14 +30,21 @@ StateFolder = Annotated[
 ]
 
 
-def state_of(opening: Opening, folder: str | None) -> State:
-    """The state folder. LabNotFound where neither it nor a lab is named."""
+def state_of(opening: Opening, folder: str | None, remotes: Sequence[str] = ()) -> State:
+    """The state folder; for remotes the user's own, unless one is named.
+
+    LabNotFound where neither a folder nor a lab is named.
+    """
     from kmslab.campaign.state import State
     from kmslab.errors import LabNotFound
 
     named = folder or os.environ.get("KMSLAB_STATE")
     if named:
         return State.of(None, named)
+    if remotes:
+        from platformdirs import user_state_path
+
+        return State.of(None, str(user_state_path("kmslab", appauthor=False)))
     if opening.path is None:
         raise LabNotFound(
             "no lab is named: give --lab PATH or set KMSLAB_LAB; or name a folder of its own with "
@@ -68,12 +76,16 @@ def tell_state(opening: Opening, used: State) -> None:
 
 
 def ground_of(
-    lab: Lab, state: State, open_source: Callable[[SourceSpec], Source] | None = None
+    lab: Lab | Remotes,
+    state: State,
+    open_source: Callable[[SourceSpec], Source] | None = None,
+    remotes: Sequence[str] = (),
 ) -> Ground:
-    """What a campaign with this lab stands on."""
+    """What a campaign with this lab, or on these remotes, stands on."""
     from kmslab.campaign.run import Ground
     from kmslab.clock import SystemClock
 
     if open_source is None:
         return Ground(lab, state, SystemClock())
-    return Ground(lab, state, SystemClock(), open_source=open_source)
+    names = tuple(sorted(remotes))
+    return Ground(lab, state, SystemClock(), open_source=open_source, remotes=names)

@@ -10,7 +10,8 @@ from kmslab.cli.opening import Opening
 
 @dataclass(frozen=True, slots=True)
 class Hints:
-    """Writes commands with the options of the one that says them: its lab and its state folder.
+    """Writes commands with the options of the one that says them: its lab or remotes, and its state
+    folder.
 
     >>> Hints(Opening(lab="my lab"), "notes")("campaign list")
     "kmslab campaign list --lab 'my lab' --state notes"
@@ -18,6 +19,7 @@ class Hints:
 
     opening: Opening
     state: str | None = None
+    remotes: tuple[str, ...] = ()
 
     def __call__(self, command: str) -> str:
         """A command line, ready to be typed. What came from the environment is there again."""
@@ -30,4 +32,6 @@ class Hints:
             options += [name, value] if value else []
         if self.opening.passphrase:
             options.append("--passphrase")
+        for name in self.remotes:
+            options += ["--remote", name]
         return f"kmslab {command} {shlex.join(options)}".rstrip()

@@ -6,6 +6,7 @@ import glob
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
@@ -73,6 +74,10 @@ class SourceOptions:
     source_algorithm_column: Annotated[str, _column("source-algorithm", "its algorithm")] = (
         "source_encryption_algorithm"
     )
+    region_column: Annotated[str, _column("region", "the region that chooses a remote")] = "region"
+    account_column: Annotated[str, _column("account", "the account that chooses a remote")] = (
+        "account"
+    )
 
     @property
     def given(self) -> bool:
@@ -97,6 +102,8 @@ class SourceOptions:
             source_key_id=self.source_key_column,
             source_key_version_id=self.source_key_version_column,
             source_encryption_algorithm=self.source_algorithm_column,
+            region=self.region_column or None,
+            account=self.account_column or None,
         )
         location, _ = split_location(location)
         return absolute(
@@ -152,9 +159,9 @@ def _registered(name: str, state: State) -> RegisteredSource | None:
     return next((source for source in Sources(state).all() if source.name == name), None)
 
 
-def opener(location: str) -> Callable[[SourceSpec], Source]:
+def opener(location: str, *, placed: bool = False) -> Callable[[SourceSpec], Source]:
     """What opens sources: that which `location` was given for with the password that stands in it,
-    and any other without.
+    and any other without. `placed` ones tell the region and account of records.
 
     It says where later commands have to find that password: it is stored nowhere.
     """
@@ -162,9 +169,11 @@ def opener(location: str) -> Callable[[SourceSpec], Source]:
 
     here, password = split_location(location)
     if password is None:
-        return open_source
+        return partial(open_source, placed=placed)
     narrate(
         "the password in the URL is used now, and stored nowhere; a later resume, verify, undo or "
         "retire needs it where the driver looks by itself: for PostgreSQL PGPASSWORD or ~/.pgpass"
     )
-    return lambda spec: open_source(spec, password=password if spec.location == here else None)
+    return lambda spec: open_source(
+        spec, password=password if spec.location == here else None, placed=placed
+    )

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from kmslab.cli.grounds import StateFolder, state_of
+from kmslab.cli.grounds import StateFolder
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import example, settings
 from kmslab.cli.output import narrate, write_line
+from kmslab.cli.reaching import Reaching
 from kmslab.cli.source_options import READ_HELP, SourceOptions
 
 if TYPE_CHECKING:
@@ -29,12 +30,14 @@ app = typer.Typer(**settings())
         "kmslab tui --lab ./lab --source orders",
         "kmslab tui --lab ./lab --source sqlite:///shop.db --table secrets --read-only",
         "kmslab tui --lab ./lab --web",
+        "kmslab tui --remote prod --source orders.csv",
     )
 )
 @opens_lab
 def tui(
     columns: SourceOptions,
     opening: Opening,
+    reaching: Reaching,
     source: Annotated[
         str | None, typer.Option("--source", metavar="SOURCE", help=READ_HELP)
     ] = None,
@@ -44,7 +47,9 @@ def tui(
     web: Annotated[
         bool, typer.Option("--web", help="Serve it to a browser on this machine, read-only.")
     ] = False,
-    write: Annotated[bool, typer.Option("--write", help="With --web: not read-only.")] = False,
+    write: Annotated[
+        bool, typer.Option("--write", help="With --web or --remote: not read-only.")
+    ] = False,
     port: Annotated[
         int, typer.Option("--port", metavar="N", min=1, max=65535, help="With --web: the port.")
     ] = 8000,
@@ -54,13 +59,15 @@ def tui(
 
     Without a lab the demo lab is made in a temporary directory, with the sample data, and is gone
     afterwards. Without --source the registered sources are looked at. In it, ? shows the keys.
+    On a remote it is read-only without --write, and keys are shown, not changed.
     """
     from kmslab.errors import SettingError
 
-    if write and (not web or read_only):
-        raise SettingError("--write goes with --web, which is read-only without it")
+    if write and (read_only or not (web or reaching.names)):
+        raise SettingError("--write goes with --web or --remote, which is read-only without it")
     if web:
-        words = _words(opening, columns, source, state)
+        words = _words(opening, reaching, columns, source, state)
+        words += ["--write"] if write and reaching.names else []
         _serve(opening, words if write else [*words, "--read-only"], port)
         return
     from platformdirs import user_log_path
@@ -68,7 +75,8 @@ def tui(
     _check_terminal()
     from kmslab.tui.app import explore
 
-    with _session(opening, columns, source, state, locked=read_only) as session:
+    locked = read_only or bool(reaching.names and not write)
+    with _session(opening, reaching, columns, source, state, locked=locked) as session:
         code = explore(session, user_log_path("kmslab", appauthor=False))
     if code:
         raise typer.Exit(code)
@@ -106,7 +114,11 @@ def _serve(opening: Opening, words: list[str], port: int) -> None:
 
 
 def _words(
-    opening: Opening, columns: SourceOptions, source: str | None, state: str | None
+    opening: Opening,
+    reaching: Reaching,
+    columns: SourceOptions,
+    source: str | None,
+    state: str | None,
 ) -> list[str]:
     """The same options for another process, less those of the server."""
     given: dict[str, object] = {"--source": source, "--state": state}
@@ -117,24 +129,26 @@ def _words(
         value = getattr(columns, field.name)
         if value != field.default:
             given[f"--{field.name.replace('_', '-')}"] = value
-    return [str(word) for pair in given.items() if pair[1] is not None for word in pair]
+    words = [str(word) for pair in given.items() if pair[1] is not None for word in pair]
+    return words + [word for name in reaching.names for word in ("--remote", name)]
 
 
 @contextmanager
 def _session(
     opening: Opening,
+    reaching: Reaching,
     columns: SourceOptions,
     source: str | None,
     state: str | None,
     *,
     locked: bool,
 ) -> Iterator[Session]:
-    """What is explored: the lab that is named, else the demo's."""
+    """What is explored: the remotes or the lab that is named, else the demo's."""
     from kmslab.cli.campaign_steps import ground_in
     from kmslab.records.opening import split_location
     from kmslab.tui.session import Session, demo_session
 
-    if opening.path is None:
+    if opening.path is None and not reaching.names:
         narrate("no lab is named: making the demo lab in a temporary directory, gone afterwards")
         with demo_session(locked=locked) as session:
             if source is not None:
@@ -142,13 +156,13 @@ def _session(
                 session.source = source
             yield session
         return
-    with opening() as lab:
-        ground = ground_in(lab, opening, state, source or "")
-        session = Session(
-            lab, ground, opening.path, options=_options(opening, state), locked=locked
-        )
+    with reaching.open(opening) as keyring:
+        ground = ground_in(keyring, opening, reaching, state, source or "")
+        where = f"remote {', '.join(reaching.names)}" if reaching.names else str(opening.path)
+        options = _options(opening, reaching, state)
+        session = Session(keyring, ground, where, options=options, locked=locked)
         if source is not None:
-            session.spec = columns.find(source, state_of(opening, state))
+            session.spec = columns.find(source, ground.state)
             session.source, password = split_location(source)
             if password is not None:
                 session.password = (session.spec.location, password)
@@ -157,8 +171,9 @@ def _session(
         yield session
 
 
-def _options(opening: Opening, state: str | None) -> tuple[str, ...]:
-    """What the command line needs to find the same lab and state."""
+def _options(opening: Opening, reaching: Reaching, state: str | None) -> tuple[str, ...]:
+    """What the command line needs to find the same lab or remotes, and state."""
     given = {"--lab": opening.lab, "--root-key": opening.root_key, "--state": state}
     found = [word for option, value in given.items() if value for word in (option, value)]
+    found += [word for name in reaching.names for word in ("--remote", name)]
     return (*found, *(["--passphrase"] if opening.passphrase else []))

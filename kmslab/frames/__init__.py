@@ -21,6 +21,7 @@ import pandas as pd
 
 from kmslab.analysis import counting, inventory, rotation
 from kmslab.analysis.classify import Drop, Target
+from kmslab.analysis.forecast import usual_verify
 from kmslab.analysis.frame_columns import check_columns
 from kmslab.analysis.verify import Verify
 from kmslab.analysis.versions import versions as versions
@@ -103,7 +104,7 @@ class KmsAccessor:
         to: str | None = None,
         provider: str | None = None,
         context: Context | Keep | Drop = KEEP,
-        verify: str = "decrypt",
+        verify: str | None = None,
         rates: Mapping[str, float] | None = None,
         deep: bool = False,
         clock: Clock | None = None,
@@ -112,12 +113,13 @@ class KmsAccessor:
 
         `to` is the id of the key that records go to (without it each stays on its own), `provider`
         that key's, where records cross over to it. `deep` opens every blob. Nothing is changed.
+        `verify` and `rates` are as for `re_encrypt`.
         """
         return plan_frame(
             self._frame,
             providers,
             Target(key_id=to, context=context, provider=provider),
-            options=Options(verify=verify, rates=dict(rates or {})),
+            options=Options(verify=_verify(providers, verify), rates=dict(rates or {})),
             deep=deep,
             clock=clock,
         )
@@ -129,15 +131,17 @@ class KmsAccessor:
         to: str | None = None,
         provider: str | None = None,
         context: Context | Keep | Drop = KEEP,
-        verify: str = "decrypt",
+        verify: str | None = None,
         rates: Mapping[str, float] | None = None,
         clock: Clock | None = None,
     ) -> pd.DataFrame:
         """A new frame with a new blob for each record that `plan` would send.
 
         Where the frame has columns for them, provider, key, context and source_* move with the
-        blob, as in a campaign. Each new blob is verified (`answer` and `sample:N` open none, or
-        some); `rates` are in calls a second by provider, and without one nothing is held back.
+        blob, as in a campaign. Each new blob is verified: `decrypt`, which labs do unless another
+        is given, opens it, `answer`, which is usual for remotes, opens none, `sample:N` some.
+        `rates` are in calls a second by provider; without one a lab is not held back, and a remote
+        keeps its own.
 
         Beside them the new frame has `result` (re_encrypted, unchanged, failed, left), `outcome`
         and `reason`, which say why, and `re_encrypted_at`. Of an inventory, what the inspection
@@ -157,7 +161,11 @@ class KmsAccessor:
             self._frame,
             providers,
             Target(key_id=to, context=context, provider=provider),
-            verify=Verify.parse(verify),
+            verify=Verify.parse(_verify(providers, verify)),
             rates=rates or {},
             clock=clock,
         )
+
+
+def _verify(providers: Providers, given: str | None) -> str:
+    return str(usual_verify(providers)) if given is None else given

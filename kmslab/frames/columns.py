@@ -22,6 +22,8 @@ COLUMN_OF: Final[Mapping[str, str]] = {
     "source_key_id": "source_key_id",
     "source_key_version_id": "source_key_version_id",
     "source_encryption_algorithm": "source_encryption_algorithm",
+    "region": "region",
+    "account": "account",
 }
 """The column of each field of a `Record` that holds texts."""
 
@@ -34,20 +36,26 @@ _READ: Final = (
     "source_key_version_id",
     "source_encryption_algorithm",
 )
+_PLACE: Final = ("region", "account")
 
 
 class FrameRecords:
     """The records of a frame, and their fields column by column; None for what is empty.
 
     A frame without `record_id` names records by its index, one without `provider` has the one that
-    each blob is of. FrameError where a column is missing or holds something else.
+    each blob is of. `placed` ones have a region and an account, which matters among remotes alone.
+    FrameError where a column is missing or holds something else.
     """
 
-    def __init__(self, frame: pd.DataFrame) -> None:
+    def __init__(self, frame: pd.DataFrame, *, placed: bool = False) -> None:
         check_columns(frame, ["ciphertext_blob"])
         self._rows = len(frame)
         self.fields = frozenset(f for f, column in COLUMN_OF.items() if column in frame.columns)
+        self.fields -= set(_PLACE)  # no change is about them
         self.columns: dict[str, list[Any]] = {field: self._read(frame, field) for field in _READ}
+        nowhere = [None] * self._rows
+        for field in _PLACE:
+            self.columns[field] = self._read(frame, field) if placed else nowhere
         self.ids = (
             _cells(strings(frame, "record_id"))
             if "record_id" in frame.columns
@@ -89,6 +97,8 @@ class FrameRecords:
             part["source_key_id"],
             part["source_key_version_id"],
             part["source_encryption_algorithm"],
+            part["region"],
+            part["account"],
         )
 
 

@@ -16,7 +16,7 @@ from kmslab.campaign.planning import make_plan
 from kmslab.clock import Clock, SystemClock
 from kmslab.errors import SourceError
 from kmslab.frames.columns import FrameRecords
-from kmslab.providers.base import Providers
+from kmslab.providers.base import Providers, placed
 from kmslab.records.source import CHUNK_ROWS, Chunk, Edit, Part
 from kmslab.records.spec import SourceSpec
 
@@ -81,7 +81,7 @@ def plan_frame(
     clock: Clock | None = None,
 ) -> Plan:
     """What a campaign over a frame would do: see `make_plan`."""
-    records = FrameRecords(frame)
+    records = FrameRecords(frame, placed=placed(providers))
     source = FrameSource(NAME, records.fields, (FramePart(records),))
     return make_plan(
         source,

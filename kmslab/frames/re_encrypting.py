@@ -19,7 +19,7 @@ from kmslab.campaign.sending import Answer, Sender
 from kmslab.clock import Clock, SystemClock
 from kmslab.frames.columns import COLUMN_OF, FrameRecords, put_back
 from kmslab.model import Record
-from kmslab.providers.base import Providers
+from kmslab.providers.base import Providers, placed
 from kmslab.records.source import CHUNK_ROWS
 
 RESULTS: Final = ("re_encrypted", "unchanged", "failed", "left")
@@ -40,7 +40,7 @@ def re_encrypt_frame(
 ) -> pd.DataFrame:
     """A new frame with new blobs: see `KmsAccessor.re_encrypt`."""
     clock = clock or SystemClock()
-    records = FrameRecords(frame)
+    records = FrameRecords(frame, placed=placed(providers))
     sender = Sender(
         providers, target, verify=verify, rates=rates, clock=clock, jitter=random.random
     )

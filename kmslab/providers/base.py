@@ -41,14 +41,62 @@ KEEP: Final = Keep.KEEP
 
 
 @dataclass(frozen=True, slots=True)
+class Home:
+    """Where keys are, and what the user calls the account that they are in."""
+
+    region: str
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What a Kms can do. `missing` gives, for each thing it cannot, the reason in one sentence."""
+    """What a Kms can do. `missing` gives, for each thing it cannot, the reason in one sentence.
+
+    `homes` are those that records may name; None where it does not look at what they name. `rate`
+    is in calls a second: what it keeps by itself, as remotes do; None for no limit.
+    """
 
     versions: bool
     contexts: bool
     public_key_source: bool
     authenticate: bool
     missing: Mapping[str, str] = field(default_factory=dict)
+    homes: tuple[Home, ...] | None = None
+    rate: float | None = None
+
+
+def home_for(homes: Sequence[Home], region: str | None, account: str | None) -> int | str:
+    """Which of the homes a record is in that names a region and an account, or neither.
+
+    A sentence, with the reason, where it is in none of them, or may be in several.
+
+    >>> home_for([Home("ap-guangzhou"), Home("ap-beijing")], "ap-beijing", None)
+    1
+    >>> home_for([Home("ap-guangzhou"), Home("ap-beijing")], None, None)
+    'several remotes fit: the record has to name its region or account'
+    """
+    fitting = [
+        number
+        for number, home in enumerate(homes)
+        if region in (None, home.region) and account in (None, home.account)
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    return _SEVERAL if fitting else "no remote of the region and account that the record names"
+
+
+def placed(providers: Providers) -> bool:
+    """Whether a record's region and account mean anything to one of these."""
+    return any(providers.kms(name).capabilities.homes is not None for name in providers.providers())
+
+
+def own_rates(providers: Providers) -> dict[str, float]:
+    """The rates, in calls a second, that Kms keep by themselves, by provider: those of remotes."""
+    rates = {name: providers.kms(name).capabilities.rate for name in providers.providers()}
+    return {name: rate for name, rate in rates.items() if rate is not None}
+
+
+_SEVERAL: Final = "several remotes fit: the record has to name its region or account"
 
 
 @dataclass(frozen=True, slots=True)

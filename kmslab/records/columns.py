@@ -25,7 +25,7 @@ class Columns:
 
     A column that is not there is not needed unless a row needs it. One that was given another name
     than its default must be there (lab's choice: a misspelt name would read as "no context").
-    `created_at` and `owner` may be None: not read at all.
+    `created_at`, `owner`, `region` and `account` may be None: not read at all.
 
     >>> Columns(context="ctx").context, Columns().context
     ('ctx', 'encryption_context')
@@ -41,6 +41,8 @@ class Columns:
     source_key_id: str = "source_key_id"
     source_key_version_id: str = "source_key_version_id"
     source_encryption_algorithm: str = "source_encryption_algorithm"
+    region: str | None = "region"
+    account: str | None = "account"
 
 
 DEFAULT_COLUMNS: Final = Columns()

@@ -35,9 +35,9 @@ _DECODER: Final = json.JSONDecoder(object_pairs_hook=tuple, parse_constant=_refu
 class JsonRows:
     """The rows of an open JSONL file: one JSON object a line, its members the columns.
 
-    A member that is not there, or null, is an empty cell. `record_id` and `owner` may be integers,
-    `created_at` a number of seconds; everything else is a string, the context too: it is an exact
-    text, and the text of an object is not kept by all that reads and writes it.
+    A member that is not there, or null, is an empty cell. `record_id`, `owner` and `account` may be
+    integers, `created_at` a number of seconds; everything else is a string, the context too: it is
+    an exact text, and the text of an object is not kept by all that reads and writes it.
 
     >>> from io import BytesIO
     >>> rows = JsonRows(
@@ -58,7 +58,7 @@ class JsonRows:
         layout = reading.layout(self._names)
         self._record = layout.record
         self._at = {field: self._names[at] for field, at in layout.at.items()}
-        also = {"record_id": _TEXT | {int}, "owner": _TEXT | {int}}
+        also = {name: _TEXT | {int} for name in ("record_id", "owner", "account")}
         also["created_at"] = _TEXT | {int, float}
         of_name = {self._at[field]: also.get(field, _TEXT) for field in self._at}
         # What only a template reads may be a number too.

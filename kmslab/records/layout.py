@@ -107,9 +107,20 @@ class Layout:
     def record(self, cells: Sequence[Cell], row: int) -> Record:
         """The record of a row. FormatError for a time that is none."""
         # Fields by position, and no call for a cell that is text: this is where the time goes.
-        record_id, blob, provider, context, key_id, created, owner, source, version, algorithm = (
-            self._pick((*cells, _NOWHERE))
-        )
+        (
+            record_id,
+            blob,
+            provider,
+            context,
+            key_id,
+            created,
+            owner,
+            source,
+            version,
+            algorithm,
+            region,
+            account,
+        ) = self._pick((*cells, _NOWHERE))
         if self._provider is not None:
             provider = self._provider
         if self._template is not None:
@@ -126,6 +137,8 @@ class Layout:
             source or None,
             version or None,
             algorithm or None,
+            region or None,
+            account or None,
         )
 
     def records(self, columns: Sequence[Column], first: int, count: int) -> Records:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from kmslab.records.columns import DEFAULT_COLUMNS, Columns
 from kmslab.records.source import Source
@@ -20,19 +22,25 @@ def is_url(location: str) -> bool:
 
 
 def open_source(
-    spec: SourceSpec, *, password: str | None = None, described: bool = False
+    spec: SourceSpec,
+    *,
+    password: str | None = None,
+    described: bool = False,
+    placed: bool = False,
 ) -> Source:
     """The source that a spec names: a table where it names a URL, files otherwise.
 
     Its records have neither `created_at` nor `owner`, unless the spec gives their columns other
     names, or they are to be `described`: no campaign looks at them, and what is not read costs no
-    time and cannot be malformed.
+    time and cannot be malformed. Nor have they `region` and `account`, unless these are named
+    otherwise too, or they are to be `placed`: that matters among remotes alone.
 
     `password` is that of a database URL, which must not hold it: see `open_table`. SourceError
     where the source cannot be read.
     """
-    if not described:
-        spec = replace(spec, columns=_without_defaults(spec.columns))
+    unread = [] if described else ["created_at", "owner"]
+    unread += [] if placed else ["region", "account"]
+    spec = replace(spec, columns=_without_defaults(spec.columns, unread))
     # Either loads a large library, and nobody needs both.
     if is_url(spec.location):
         from kmslab.records.sql import open_table
@@ -43,13 +51,11 @@ def open_source(
     return open_files(spec)
 
 
-def _without_defaults(columns: Columns) -> Columns:
-    """The columns less those that nobody asked for by name."""
-    return replace(
-        columns,
-        created_at=None if columns.created_at == DEFAULT_COLUMNS.created_at else columns.created_at,
-        owner=None if columns.owner == DEFAULT_COLUMNS.owner else columns.owner,
-    )
+def _without_defaults(columns: Columns, unread: Sequence[str]) -> Columns:
+    """The columns less those of these fields that nobody asked for by name."""
+    usual = [name for name in unread if getattr(columns, name) == getattr(DEFAULT_COLUMNS, name)]
+    nothing: dict[str, Any] = dict.fromkeys(usual)
+    return replace(columns, **nothing)
 
 
 def split_location(location: str) -> tuple[str, str | None]:

@@ -105,7 +105,7 @@ def _check_type(field: pa.Field, of: str | None) -> None:
     kind = field.type
     if text_type(kind) is not None or kind == pa.null():
         return
-    if pa.types.is_integer(kind) and of in ("record_id", "owner", "created_at", None):
+    if pa.types.is_integer(kind) and of in ("record_id", "owner", "account", "created_at", None):
         return
     if of == "created_at" and (pa.types.is_timestamp(kind) or pa.types.is_date(kind)):
         return
@@ -199,7 +199,7 @@ def _unclosed(file: BinaryIO) -> pa.PythonFile:
 
 def _movable(shape: _Shape) -> frozenset[str]:
     """The columns that a change may be about."""
-    kept = {"record_id", "created_at", "owner"}
+    kept = {"record_id", "created_at", "owner", "region", "account"}
     return frozenset(shape.names[shape.layout.at[field]] for field in shape.fields - kept)
 
 

@@ -27,8 +27,16 @@ class SourceSpec:
     context_template: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """The spec as JSON takes it."""
-        return asdict(self)
+        """The spec as JSON takes it.
+
+        `region` and `account` are left out where they are as usual: what was written before there
+        were any, and what reads it, knows none.
+        """
+        columns = asdict(self.columns)
+        for name in ("region", "account"):
+            if columns[name] == getattr(DEFAULT_COLUMNS, name):
+                del columns[name]
+        return {**asdict(self), "columns": columns}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> SourceSpec:

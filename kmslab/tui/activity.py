@@ -66,6 +66,8 @@ _COLUMN_OPTIONS: Final = {
     "source_key_id": "source-key",
     "source_key_version_id": "source-key-version",
     "source_encryption_algorithm": "source-algorithm",
+    "region": "region",
+    "account": "account",
 }
 
 

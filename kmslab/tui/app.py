@@ -218,6 +218,8 @@ class Explorer(App[None]):
             return "it was started read-only, and stays so"
         if action in APP:
             return ""
+        if self.session.remote and (action.deed or action.name in ("create", "audit")):
+            return "on a remote that is for the cloud's own tools"
         return screen.why_not(action) if isinstance(screen, Acting) else ""
 
     async def act(self, screen: Screen[Any], action: Action) -> None:

@@ -14,7 +14,7 @@ from typing import Final
 
 from kmslab.errors import KmslabError, SourceError
 from kmslab.model import Key
-from kmslab.providers.base import Providers
+from kmslab.providers.base import Providers, placed
 from kmslab.records.opening import open_source
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
@@ -41,7 +41,12 @@ class Job:
 
     def open(self, *, described: bool) -> Source:
         """The source; `described` with owners and times."""
-        return open_source(self.spec, password=self.password, described=described)
+        return open_source(
+            self.spec,
+            password=self.password,
+            described=described,
+            placed=placed(self.providers),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -76,7 +76,7 @@ class Reader:
 
     def job(self) -> Job | None:
         """What there is to read."""
-        spec, lab = self._session.spec, self._session.lab
+        spec, lab = self._session.spec, self._session.keyring
         return None if spec is None else Job(spec, lab, lab.keys, self._session.password_of(spec))
 
     async def read(self) -> None:

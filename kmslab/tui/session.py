@@ -15,9 +15,11 @@ from kmslab.campaign.sources import Sources
 from kmslab.campaign.state import State
 from kmslab.clock import ManualClock
 from kmslab.demo import DEMO_TIME, RECORDS, ROTATED, make_lab, sample_path
+from kmslab.errors import SettingError
 from kmslab.keys import Names
 from kmslab.lab import Lab
 from kmslab.records.spec import SourceSpec
+from kmslab.remotes import Remotes
 
 DEMO_SOURCE: Final = "sample"
 """What the sample data are called in the demo lab."""
@@ -25,7 +27,7 @@ DEMO_SOURCE: Final = "sample"
 
 @dataclass(slots=True)
 class Session:
-    """An open lab and what is done with it.
+    """An open lab, or remotes, and what is done with it.
 
     `spec` is the source that is looked at, None while there is none, and `source` what it is called
     on a command line. `options` are those with which the command line finds the same lab and state.
@@ -34,7 +36,7 @@ class Session:
     be just now. `demo` says that all of it is in a temporary directory.
     """
 
-    lab: Lab
+    keyring: Lab | Remotes
     ground: Ground
     where: str
     spec: SourceSpec | None = None
@@ -49,6 +51,18 @@ class Session:
         self.read_only = self.read_only or self.locked
 
     @property
+    def remote(self) -> bool:
+        """Whether it is on remotes, and on no lab."""
+        return isinstance(self.keyring, Remotes)
+
+    @property
+    def lab(self) -> Lab:
+        """The lab; SettingError on remotes, where whatever needs it is not offered."""
+        if isinstance(self.keyring, Remotes):
+            raise SettingError("this needs a lab, and here are remotes")
+        return self.keyring
+
+    @property
     def sources(self) -> Sources:
         """The registered sources."""
         return Sources(self.ground.state, self.ground.clock)
@@ -61,7 +75,7 @@ class Session:
 
     def names(self) -> Names:
         """What the keys are called now."""
-        return Names.of(self.lab)
+        return Names.of(self.keyring)
 
 
 @contextmanager

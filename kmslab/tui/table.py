@@ -35,8 +35,17 @@ class Kind:
     verdict: Verdict
 
 
-Named = tuple[str | None, str | None, str | None, str | None]
-"""What a record says besides its blob: key_id, and the three source_* columns."""
+Named = tuple[str | None, ...]
+"""What a record says besides its blob: the fields of _NAMED."""
+
+_NAMED: Final = (
+    "key_id",
+    "source_key_id",
+    "source_key_version_id",
+    "source_encryption_algorithm",
+    "region",
+    "account",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +117,7 @@ class Block:
 def pack(records: Sequence[Record], verdicts: Sequence[Verdict], shared: Shared) -> Block:
     """Records, at least one, with their verdicts as a block."""
     kinds = kinds_of(column_of(records, "provider"), verdicts, shared)
-    fields = ("key_id", "source_key_id", "source_key_version_id", "source_encryption_algorithm")
-    named = zip(*(column_of(records, name) for name in fields), strict=True)
+    named = zip(*(column_of(records, name) for name in _NAMED), strict=True)
     rows = column_of(records, "row")
     return Block(
         rows if isinstance(rows, range) else array("q", rows),

@@ -43,7 +43,7 @@ class Watched:
 
     def keys_seen(self) -> bool:
         """Whether keys are not what they were: what matters for people and for records."""
-        lab = self._session.lab
+        lab = self._session.keyring
         epoch = lab.epoch()
         if epoch == self._epoch:
             return False

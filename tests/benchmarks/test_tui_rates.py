@@ -75,7 +75,7 @@ def table() -> Table:
             nothing,
             times,
             owners,
-            *[nothing] * 3,
+            *[nothing] * 5,
         )
         made.append(pack(records, chance.choices(verdicts, k=BLOCK), made.shared))
     return made

@@ -139,3 +139,41 @@ _FOR_STATUS: Mapping[str, str] = {
     "404": "LAB.KeyNotFound",
     "500": "LAB.InternalError",
 }
+
+# What the status means where there is no code, or none that is known here.
+_KINDS: Mapping[int, type[KmsError]] = {
+    BAD_REQUEST: errors.InvalidRequest,
+    UNAUTHORISED: errors.Unauthenticated,
+    403: errors.Unauthorized,
+    UNAVAILABLE: errors.KeyNotFound,
+    429: errors.Throttled,
+    FAILED: errors.InternalError,
+}
+
+# Of the gateway before the service (reference/ctyun.md section 6, from public code).
+_GATEWAY: Mapping[str, type[KmsError]] = {
+    "CTAPI_10002": errors.UnknownCredential,
+    "CTAPI_10009": errors.SignatureMismatch,
+}
+
+
+def error_answered(code: str, status: int, request_id: str) -> KmsError:
+    """The error of an answer with this `errorCode`, "" for none, and this HTTP status or `code`.
+
+    A status 404 without a code comes from whoever does not know the call at all. What the provider
+    writes beside it is left out: it may repeat what was asked.
+
+    >>> error_answered("KMS.0999", 500, "")
+    InternalError('CTyun answered KMS.0999 with status 500')
+    """
+    if code in _BY_CODE:
+        error = error_for(code)
+    else:
+        shown = code[:64] if code.replace(".", "").replace("_", "").isalnum() else ""
+        kind = _GATEWAY.get(code) or _KINDS.get(status, KmsError)
+        if status == UNAVAILABLE and not code:
+            kind = errors.UnknownAction
+        error = kind(f"CTyun answered {shown or 'no code'} with status {status}")
+        error.code = shown or f"HTTP.{status}"
+    error.request_id = request_id
+    return error

@@ -88,7 +88,7 @@ def _re_encrypt(kms: CtyunKms, p: Fields) -> dict[str, Any]:
         source_key_version_id=p["sourceKeyVersionId"],
         source_algorithm=p["sourceEncryptionAlgorithm"],
     )
-    named = (result.key_id, result.key_version_id)
+    named: tuple[str | None, str | None] = (result.key_id, result.key_version_id)
     if kms.answers_with_source:
         named = (result.source_key_id, result.source_key_version_id)
     return {

@@ -268,3 +268,40 @@ def error_for(code: str) -> KmsError:
     error = found.error(found.english)
     error.code = code
     return error
+
+
+# What the first part of a code means where the whole is not known here.
+_FAMILIES: Mapping[str, type[KmsError]] = {
+    "AuthFailure": errors.Unauthenticated,
+    "InternalError": errors.InternalError,
+    "InvalidParameter": errors.InvalidRequest,
+    "InvalidParameterValue": errors.InvalidRequest,
+    "LimitExceeded": errors.LimitReached,
+    "MissingParameter": errors.MissingParameter,
+    "RequestLimitExceeded": errors.Throttled,
+    "ResourceNotFound": errors.KeyNotFound,
+    "ResourceUnavailable": errors.KeyUnavailable,
+    "ServiceUnavailable": errors.InternalError,
+    "UnauthorizedOperation": errors.Unauthorized,
+    "UnknownParameter": errors.UnknownParameter,
+    "UnsupportedOperation": errors.Unsupported,
+}
+
+
+def error_answered(code: str, request_id: str) -> KmsError:
+    """The error of an answer with this code: by the whole of it, else by its first part.
+
+    What the provider writes beside it is left out: it may repeat what was asked.
+
+    >>> error_answered("RequestLimitExceeded.UinLimitExceeded", "")
+    Throttled('Tencent Cloud answered RequestLimitExceeded.UinLimitExceeded')
+    """
+    if code in _BY_CODE:
+        error = error_for(code)
+    else:
+        shown = code[:100] if code.replace(".", "").isalnum() else "a code that is none"
+        kind = _FAMILIES.get(code.partition(".")[0], KmsError)
+        error = kind(f"Tencent Cloud answered {shown}")
+        error.code = shown
+    error.request_id = request_id
+    return error

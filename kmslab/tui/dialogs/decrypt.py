@@ -115,7 +115,7 @@ async def _opened(app: Host, record: Record, key: Key | None) -> Preview:
     """The preview of a record. Nothing else holds the plaintext once this has returned."""
     provider = record.provider
     kms = app.session.ground.providers.kms(provider)
-    if key is not None:
+    if key is not None and not app.session.remote:
         kms = kms_in(app.session.lab, provider, key.region)
     opened = await app.away(lambda: kms.decrypt_records([record]))
     error, plaintext = opened.error[0], opened.plaintext[0]
@@ -131,6 +131,7 @@ def _explained(app: Host, record: Record, error: KmsError) -> KmsError:
     if record.provider == CTYUN and inspect(record.ciphertext_blob).format is BlobFormat.PUBLIC_KEY:
         action = "asymmetricDecrypt"
     error.code = error.code or code_of(record.provider, error, action)
-    if inspect(record.ciphertext_blob).format is BlobFormat.LAB:
+    lab_blob = inspect(record.ciphertext_blob).format is BlobFormat.LAB
+    if lab_blob and not app.session.remote:
         error.add_note(app.session.lab.explain(record.ciphertext_blob, record.context))
     return error

@@ -16,6 +16,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from kmslab.analysis.classify import DROP, STAY, Target
+from kmslab.analysis.forecast import usual_verify
 from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.planning import make_plan
 from kmslab.campaign.rendering import intent
@@ -67,7 +68,8 @@ class PlanScreen(Screen[Plan | None]):
         self._session = session
         self._what = what
         self._target: Target = STAY
-        self._options = Options(selection=selection)
+        verify = usual_verify(session.ground.providers)
+        self._options = Options(verify=str(verify), selection=selection)
         self._deep = False
         self._saved: Path | None = None
         self._job: Job | None = None
@@ -236,7 +238,7 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _choose(self) -> None:
         options = [(_STAY, "each record stays on its own key", "")]
-        keys = {key.key_id: key for key in await away_for(self, self._session.lab.keys)}
+        keys = {key.key_id: key for key in await away_for(self, self._session.keyring.keys)}
         for key in keys.values():
             if key.state is KeyState.DELETED:
                 continue

@@ -157,7 +157,7 @@ class Records(Screen[None]):
         """Take in the keys as they are now; where the lab does not answer, the status says so."""
         async with self._looking_at_keys:
             try:
-                keys = await away_for(self, self.session.lab.keys)
+                keys = await away_for(self, self.session.keyring.keys)
             except KmslabError as error:
                 self._tell("lab", str(error))
                 return

@@ -1,0 +1,80 @@
+"""Requests to CTyun over HTTP, with the EOP signature."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from typing import Any, Final
+
+from kmslab.clock import Clock
+from kmslab.model import CTYUN
+from kmslab.providers import remote
+from kmslab.providers.ctyun import signing
+from kmslab.providers.remote import Access, Reply
+
+_PATH: Final = "/v1/cmkManage/"
+
+
+class EopLink:
+    """Requests over HTTP with the EOP signature, over connections that threads share.
+
+    ProfileError where httpx is not installed.
+    """
+
+    def __init__(self, access: Access, clock: Clock) -> None:
+        try:
+            import httpx
+        except ModuleNotFoundError as error:
+            raise remote.missing_extra(error, CTYUN) from None
+        self._access = access
+        self._clock = clock
+        self._failed = httpx.HTTPError
+        self._open: Callable[[], httpx.Client] = lambda: httpx.Client(
+            base_url=str(access.endpoint),
+            timeout=remote.SECONDS,
+            limits=httpx.Limits(
+                max_connections=remote.AT_ONCE, max_keepalive_connections=remote.AT_ONCE
+            ),
+        )
+        self._client = self._open()
+
+    def send(self, action: str, request: Mapping[str, Any]) -> Reply:
+        """See `Link.send`. The request id is the one that was sent: CTyun's answers have none."""
+        body = json.dumps(dict(request), ensure_ascii=False).encode("utf-8", "surrogatepass")
+        request_id = str(uuid.uuid4())
+        headers = self._signed(body, request_id)
+        response = None
+        with suppress(self._failed, OSError):  # what httpx raises holds the request
+            response = self._client.post(f"{_PATH}{action}", content=body, headers=headers)
+        if response is None:
+            raise remote.unreachable(self._access, "could not be reached")
+        try:
+            envelope = json.loads(response.content)
+        except (ValueError, RecursionError):
+            envelope = None
+        if not isinstance(envelope, dict):
+            if response.status_code >= 500 or response.is_success:
+                raise remote.unreachable(self._access, "gave no answer of a KMS")
+            envelope = {}
+        return Reply(envelope, request_id, response.status_code)
+
+    def close(self) -> None:
+        """Close the connections; the next request opens others."""
+        self._client.close()
+        self._client = self._open()
+
+    def _signed(self, body: bytes, request_id: str) -> dict[str, str]:
+        access, date = self._access, signing.eop_date(self._clock.now())
+        signed = ((signing.REQUEST_ID, request_id.encode()), (signing.EOP_DATE, date.encode()))
+        text = signing.string_to_sign(signed, b"", body)
+        signature = signing.eop_signature(access.secret_key.expose(), access.secret_id, date, text)
+        names = tuple(name for name, _ in signed)
+        return {
+            "Content-Type": "application/json",
+            "regionId": access.region,
+            "ctyun-eop-request-id": request_id,
+            "Eop-date": date,
+            "Eop-Authorization": signing.Authorization(access.secret_id, names, signature).text(),
+        }
