@@ -405,7 +405,7 @@ class TestSeveralOfOneProvider:
         assert sealed.error == [None]
 
     def test_two_of_one_region_and_account_are_none(self, links: list[LabLink]) -> None:
-        with pytest.raises(ValueError, match="differ in region or account"):
+        with pytest.raises(errors.ProfileError, match="differ in region or account"):
             remotes_over(links[0], links[0])
 
     def test_what_crosses_takes_no_region_along(
