@@ -13,6 +13,7 @@ import pytest
 from remote_world import SECRET_KEY, CloudLink, LabLink, Server, remote_over
 
 from kmslab import KeySpec, Lab, ManualClock, Record, connect, errors
+from kmslab.analysis.forecast import DOCUMENTED_RATE
 from kmslab.lab import REGIONS
 from kmslab.model import CTYUN, TENCENT, BlobFormat, UnverifiedHeader
 from kmslab.providers.base import UNKNOWN, Kms
@@ -423,3 +424,8 @@ def test_both_are_a_kms() -> None:
         kms: Kms = remote_over(Told(), name)
         assert not kms.capabilities.authenticate
         assert set(kms.capabilities.missing) >= {"authenticate"}
+
+
+def test_a_remote_makes_half_of_the_documented_calls(signed_in: Server) -> None:
+    with connect("ctyun", region=REGIONS[CTYUN], endpoint=signed_in.url) as kms:
+        assert kms.rate == kms.capabilities.rate == DOCUMENTED_RATE / 2

@@ -331,6 +331,21 @@ class TestWhereOnlyReEncryptIsKnown:
         assert [kms.decrypt(blob) for blob in blobs_of(path).values()] == [b"0", b"1", b"2"]
 
 
+def test_a_credential_that_may_only_re_encrypt(lab: Lab, tmp_path: Path) -> None:
+    records = stale_records(lab, TENCENT, 3) + stale_records(lab, CTYUN, 3)
+    path = write_records(tmp_path / "r.csv", records)
+    made = lab.credentials.create("campaign", rights=["ReEncrypt", "reEncrypt"])
+    who = made.credential.secret_id
+    links = [LabLink(lab.tencent(credential=who)), LabLink(lab.ctyun(credential=who))]
+    ground = ground_on(remotes_over(*links), tmp_path)
+    plan = plan_of(ground, SourceSpec(str(path)))
+    assert counts(plan.outcomes) == {"may_change": 6}
+    assert plan.rights == {TENCENT: ("ReEncrypt",), CTYUN: ("reEncrypt",)}
+    report = run(ground, plan.spec, plan=plan)
+    assert report.results.re_encrypted == 6
+    assert [row.is_primary for row in report.census_after] == [True, True]
+
+
 class TestSeveralOfOneProvider:
     @pytest.fixture
     def links(self, lab: Lab) -> list[LabLink]:
