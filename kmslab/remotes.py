@@ -95,7 +95,7 @@ class Remotes:
     """Some remotes as the `Providers` that campaigns, analysis and frames take.
 
     Several of one provider are told apart by the region and account of each record: see
-    `RoutedKms`. Closing it closes them.
+    `RoutedKms`; ProfileError where they have the same. Closing it closes them.
     """
 
     def __init__(self, remotes: Sequence[Remote]) -> None:

@@ -43,6 +43,7 @@ from kmslab.errors import (
     CampaignState,
     JournalExists,
     KmslabError,
+    Retryable,
     SourceError,
 )
 from kmslab.providers.base import Providers, own_rates
@@ -179,6 +180,13 @@ def _go_on(ground: Ground, journal: Journal, source: Source, watch: Watch) -> Re
     run = _Run(ground, journal, source, plan, watch)
     try:
         run.over_all_parts()
+    except Retryable as error:  # a key could not be looked at
+        journal.note(calls=run.calls())
+        raise CampaignInterrupted(
+            f"campaign {journal.campaign_id} stopped, since a provider does not answer: {error}",
+            campaign_id=journal.campaign_id,
+            error=error,
+        ) from None
     except SourceError:
         if run.sent_nothing:
             _abort(ground, journal)  # so that it does not stand in the way of the next
@@ -255,7 +263,7 @@ class _Run:
     @property
     def sent_nothing(self) -> bool:
         """Whether nothing was asked of a provider, in this run or one before."""
-        return not any(self._calls().values())
+        return not any(self.calls().values())
 
     def over_all_parts(self) -> None:
         """All parts that are not finished, then the census of what is there."""
@@ -265,7 +273,7 @@ class _Run:
                 _abort(self._ground, self._journal)
                 return
         self._lose_parts_that_went()
-        self._journal.note(calls=self._calls())
+        self._journal.note(calls=self.calls())
         after = self._after()
         self._journal.note(
             state="finished",
@@ -273,7 +281,7 @@ class _Run:
             after=after,
         )
 
-    def _calls(self) -> dict[str, int]:
+    def calls(self) -> dict[str, int]:
         """The calls so far, with those of runs that were interrupted before."""
         return dict(Counter(self._calls_before) + Counter(self._tools.sender.calls))
 
@@ -324,7 +332,7 @@ class _Run:
     def _stop_here(self, pass_: Pass) -> None:
         if pass_.stalled is None and not pass_.unsent and not self._watch.stop():
             return
-        self._journal.note(calls=self._calls())
+        self._journal.note(calls=self.calls())
         campaign_id = self._journal.campaign_id
         rows = counted(self._before + pass_.rows, "record")
         done = f"campaign {campaign_id} stopped after {rows}"

@@ -17,7 +17,14 @@ from urllib.parse import urlsplit
 
 from kmslab.clock import Clock
 from kmslab.encoding import unb64
-from kmslab.errors import BadAnswer, FormatError, KmsError, ProfileError, Unreachable
+from kmslab.errors import (
+    BadAnswer,
+    FormatError,
+    KmsError,
+    ProfileError,
+    Retryable,
+    Unreachable,
+)
 from kmslab.model import Record, ReEncryptResult
 from kmslab.providers.base import Opened, ReEncrypted, Sealed
 from kmslab.providers.transfer import Opener, unequal_many
@@ -38,6 +45,7 @@ SECONDS: Final = 30.0
 """How long an answer is waited for."""
 
 _CHUNK: Final = 1_000
+_WAITS: Final = (0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +152,16 @@ class Line:
             while seconds := self._window.take():
                 self._clock.sleep(seconds)
         return self._link.send(action, request)
+
+    def patiently(self, ask: Callable[[], R]) -> R:
+        """What `ask` gives, asked again a few times where it fails for a while: for what is needed
+        before anything else can be done. A campaign has its own patience with records."""
+        for seconds in _WAITS:
+            try:
+                return ask()
+            except Retryable:
+                self._clock.sleep(seconds)
+        return ask()
 
     def each(self, items: Sequence[T], ask: Callable[[T], R]) -> list[R | KmsError]:
         """What `ask` gives for each item, in their order; where it refuses, the KmsError."""

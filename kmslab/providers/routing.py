@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 from typing import Any, Protocol, TypeVar
 
 from kmslab.context import Context
-from kmslab.errors import InvalidKeyId, InvalidRequest, KeyNotFound, KmsError
+from kmslab.errors import InvalidKeyId, InvalidRequest, KeyNotFound, KmsError, ProfileError
 from kmslab.model import Key, KeyVersion, Record, UnverifiedHeader
 from kmslab.providers.base import (
     KEEP,
@@ -38,15 +38,15 @@ class PlacedKms(Kms, Protocol):
 class RoutedKms:
     """Some Kms of one provider, as one: see `home_for` for which of them a record goes to.
 
-    A key is looked for in each of them, in their order. ValueError without any, or for two of
-    the same region and account.
+    A key is looked for in each of them, in their order. ProfileError for two of the same region
+    and account: no record could choose one.
     """
 
     def __init__(self, members: Sequence[PlacedKms]) -> None:
         self._members = tuple(members)
         self._homes = tuple(Home(each.region, each.account) for each in self._members)
-        if not members or len(set(self._homes)) < len(members):
-            raise ValueError("the remotes of one provider differ in region or account")
+        if len(set(self._homes)) < len(members):
+            raise ProfileError("the remotes of one provider differ in region or account")
         self._owners: dict[str, PlacedKms] = {}
 
     @property

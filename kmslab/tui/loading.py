@@ -14,7 +14,7 @@ from typing import Final
 
 from kmslab.errors import KmslabError, SourceError
 from kmslab.model import Key
-from kmslab.providers.base import Providers, placed
+from kmslab.providers.base import Providers
 from kmslab.records.opening import open_source
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
@@ -31,13 +31,14 @@ class Job:
     """What to read, and who is asked about it.
 
     `keys` gives every key there is, deleted ones too where they are known. `password` is that of a
-    database URL.
+    database URL. `placed` records tell their region and account.
     """
 
     spec: SourceSpec
     providers: Providers
     keys: Callable[[], Iterable[Key]]
     password: str | None = None
+    placed: bool = False
 
     def open(self, *, described: bool) -> Source:
         """The source; `described` with owners and times."""
@@ -45,7 +46,7 @@ class Job:
             self.spec,
             password=self.password,
             described=described,
-            placed=placed(self.providers),
+            placed=self.placed,
         )
 
 

@@ -76,8 +76,11 @@ class Reader:
 
     def job(self) -> Job | None:
         """What there is to read."""
-        spec, lab = self._session.spec, self._session.keyring
-        return None if spec is None else Job(spec, lab, lab.keys, self._session.password_of(spec))
+        spec, keyring = self._session.spec, self._session.keyring
+        if spec is None:
+            return None
+        password = self._session.password_of(spec)
+        return Job(spec, keyring, keyring.keys, password, placed=self._session.remote)
 
     async def read(self) -> None:
         """Read the source in a thread."""

@@ -98,7 +98,9 @@ def test_a_password_is_used_and_not_remembered(
     write_table(tmp_path / "shop", billing(world))
     given: list[str | None] = []
 
-    def open_table(spec: SourceSpec, *, password: str | None = None) -> Source:
+    def open_table(
+        spec: SourceSpec, *, password: str | None = None, placed: bool = False
+    ) -> Source:
         given.append(password)
         return sql.open_table(spec, password=password)
 

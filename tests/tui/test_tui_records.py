@@ -431,7 +431,7 @@ def test_what_opens_a_database_keeps_its_password_from_others(
 ) -> None:
     opened: list[tuple[str, str | None]] = []
 
-    def spy(spec: SourceSpec, *, password: str | None = None) -> None:
+    def spy(spec: SourceSpec, *, password: str | None = None, placed: bool = False) -> None:
         opened.append((spec.location, password))
 
     monkeypatch.setattr("kmslab.records.opening.open_source", spy)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import threading
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from kmslab.clock import Clock
 from kmslab.model import CTYUN
 from kmslab.providers import remote
 from kmslab.providers.ctyun import signing
 from kmslab.providers.remote import Access, Reply
+
+if TYPE_CHECKING:
+    import httpx
 
 _PATH: Final = "/v1/cmkManage/"
 
@@ -31,23 +35,17 @@ class EopLink:
         self._access = access
         self._clock = clock
         self._failed = httpx.HTTPError
-        self._open: Callable[[], httpx.Client] = lambda: httpx.Client(
-            base_url=str(access.endpoint),
-            timeout=remote.SECONDS,
-            limits=httpx.Limits(
-                max_connections=remote.AT_ONCE, max_keepalive_connections=remote.AT_ONCE
-            ),
-        )
-        self._client = self._open()
+        self._lock = threading.Lock()
+        self._client: httpx.Client | None = None
 
     def send(self, action: str, request: Mapping[str, Any]) -> Reply:
         """See `Link.send`. The request id is the one that was sent: CTyun's answers have none."""
         body = json.dumps(dict(request), ensure_ascii=False).encode("utf-8", "surrogatepass")
         request_id = str(uuid.uuid4())
-        headers = self._signed(body, request_id)
+        headers, client = self._signed(body, request_id), self._opened()
         response = None
         with suppress(self._failed, OSError):  # what httpx raises holds the request
-            response = self._client.post(f"{_PATH}{action}", content=body, headers=headers)
+            response = client.post(f"{_PATH}{action}", content=body, headers=headers)
         if response is None:
             raise remote.unreachable(self._access, "could not be reached")
         try:
@@ -62,8 +60,25 @@ class EopLink:
 
     def close(self) -> None:
         """Close the connections; the next request opens others."""
-        self._client.close()
-        self._client = self._open()
+        with self._lock:
+            client, self._client = self._client, None
+        if client is not None:
+            client.close()
+
+    def _opened(self) -> httpx.Client:
+        import httpx
+
+        with self._lock:
+            if self._client is None:
+                endpoint, most = self._access.endpoint, remote.AT_ONCE
+                self._client = httpx.Client(
+                    base_url=str(endpoint),
+                    # Without TLS there is nothing to verify, and certificates take a while to load.
+                    verify=endpoint.scheme == "https",
+                    timeout=remote.SECONDS,
+                    limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
+                )
+            return self._client
 
     def _signed(self, body: bytes, request_id: str) -> dict[str, str]:
         access, date = self._access, signing.eop_date(self._clock.now())

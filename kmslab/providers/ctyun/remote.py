@@ -123,7 +123,7 @@ class CtyunRemote:
         """The key with its versions, as far as they are told; KeyNotFound where there is none of
         this id or alias, Unsupported for a kind of key that kmslab does not know, UnknownAction
         where the cloud has no such call."""
-        return self._with_versions(self._ask("describeKey", {"cmkUuid": key_id}))
+        return self._with_versions(self._look("describeKey", {"cmkUuid": key_id}))
 
     def list_keys(self) -> tuple[Key, ...]:
         """Every key of the region that is not deleted, oldest first; of kinds that kmslab knows."""
@@ -357,6 +357,9 @@ class CtyunRemote:
             plaintext, answer.text_or_none("cmkUuid"), answer.text_or_none("keyVersionId")
         )
 
+    def _look(self, action: str, request: Mapping[str, Any]) -> Fields:
+        return self._line.patiently(lambda: self._ask(action, request))
+
     def _ask(self, action: str, request: Mapping[str, Any]) -> Fields:
         """The fields of an answer; the error that it is, where it is one.
 
@@ -382,7 +385,7 @@ class CtyunRemote:
         found: list[Fields] = []
         while True:
             page = {"pageNumber": len(found) // _PAGE + 1, "pageSize": _PAGE}
-            answer = self._ask(action, {**request, **page})
+            answer = self._look(action, {**request, **page})
             parts = answer.parts(name)
             found += parts
             if len(parts) < _PAGE or len(found) >= answer.number("totalCount"):

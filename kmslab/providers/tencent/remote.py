@@ -117,7 +117,7 @@ class TencentRemote:
     def describe_key(self, key_id: str) -> Key:
         """The key; KeyNotFound where there is none of this id, Unsupported for a kind of key that
         kmslab does not know."""
-        metadata = self._ask("DescribeKey", {"KeyId": key_id}).part("KeyMetadata")
+        metadata = self._look("DescribeKey", {"KeyId": key_id}).part("KeyMetadata")
         return key_of(metadata, self.region)
 
     def list_keys(self) -> tuple[Key, ...]:
@@ -126,7 +126,7 @@ class TencentRemote:
         offset = 0
         while True:
             page = {"Offset": offset, "Limit": _PAGE, "OrderType": 1, "KeyUsage": "ALL"}
-            answer = self._ask("ListKeyDetail", page)
+            answer = self._look("ListKeyDetail", page)
             parts = answer.parts("KeyMetadatas")
             found += [key_of(part, self.region) for part in parts if spec_of(part) is not None]
             offset += len(parts)
@@ -312,6 +312,9 @@ class TencentRemote:
         answer = self._ask("Decrypt", _given(CiphertextBlob=blob, EncryptionContext=text))
         plaintext = Plaintext(answer.data("Plaintext"))
         return OpenedRow(plaintext, answer.text("KeyId"), _version(blob))
+
+    def _look(self, action: str, request: Mapping[str, Any]) -> Fields:
+        return self._line.patiently(lambda: self._ask(action, request))
 
     def _ask(self, action: str, request: Mapping[str, Any]) -> Fields:
         """The fields of an answer; the error that it is, where it is one."""
