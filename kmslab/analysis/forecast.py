@@ -32,7 +32,11 @@ class ProviderForecast:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The calls of a campaign. Providers are called side by side, each at its own rate."""
+    """The calls of a campaign. Providers are called side by side, each at its own rate.
+
+    That is so where their records are mixed; a source that has those of one behind those of the
+    other takes as long as both together.
+    """
 
     providers: tuple[ProviderForecast, ...]
 

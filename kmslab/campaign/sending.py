@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from itertools import repeat
+from dataclasses import dataclass, replace
+from itertools import repeat, zip_longest
 
 from kmslab.analysis import Drop, Target, Verdict
 from kmslab.analysis import Verify as Verify
@@ -67,6 +67,16 @@ _Row = tuple[Record, Verdict, _Slot]
 _Place = _Slot | _Sent
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Rows that go to one provider in one batch; `first` is the number of the first, counted over
+    all that it was sent."""
+
+    provider: str
+    first: int
+    rows: list[_Row]
+
+
 class Sender:
     """Sends records to their providers, and has one answer for each.
 
@@ -76,8 +86,8 @@ class Sender:
     that its Kms keeps by itself, and a lab is not held back. What fails for a while is tried again
     with `patience`, waiting a random part (`jitter`, 0 to 1) of a growing time.
 
-    `in_flight` batches are under way at once, in threads: a cloud that takes longer to answer than
-    the rate leaves between two calls needs more than one.
+    `in_flight` batches of each provider are under way at once, in threads: a cloud that takes longer
+    to answer than the rate leaves between two calls needs more than one.
 
     `stop` is asked before each batch and all the time while waiting. Once it says so nothing more
     is begun, and what has been answered is kept. What goes out in several batches, since a rate
@@ -186,8 +196,7 @@ class Sender:
         for row, (record, verdict) in enumerate(zip(records, verdicts, strict=True)):
             if verdict.outcome.sent:
                 slots[row] = self._slot(record, verdict, batches)
-        for provider, batch in batches.items():
-            self._send(provider, batch)
+        self._send(batches)
         return [None if slot is None else slot.answer for slot in slots]
 
     def _slot(self, record: Record, verdict: Verdict, batches: dict[str, list[_Row]]) -> _Slot:
@@ -211,36 +220,39 @@ class Sender:
             self._recent.change(pair, slot)
         return slot
 
-    def _send(self, provider: str, batch: list[_Row]) -> None:
-        most = self._most(provider)
-        first = self._numbers[provider]
+    def _send(self, batches: Mapping[str, list[_Row]]) -> None:
+        """Send what goes to each provider, as much at a time as its pace allows."""
+        in_parts = [self._parts(provider, batch) for provider, batch in batches.items()]
+        # By turns: while one provider is waited for, what the other allows is not lost.
+        parts = [part for turn in zip_longest(*in_parts) for part in turn if part is not None]
+        told = self._told if len(parts) > len(in_parts) else lambda records: None
+        if self._in_flight == 1 or len(parts) == 1:
+            for part in parts:
+                told(self._send_part(part))
+            return
+        with ThreadPoolExecutor(self._in_flight * len(in_parts), "kmslab-send") as pool:
+            for records in pool.map(self._send_part, parts):
+                told(records)
+
+    def _parts(self, provider: str, batch: list[_Row]) -> list[_Part]:
+        most, first = self._most(provider), self._numbers[provider]
         self._numbers[provider] += len(batch)
-
-        def send_part(start: int) -> int:
-            # A part goes all the way, so that to stop wastes no more than what is under way.
-            part = batch[start : start + most]
-            for opened in (True, False):
-                rows = self._chosen(part, first + start, opened=opened)
-                if rows and not self._stop():
-                    self._ask(provider, rows, opened=opened)
-            return len(part)
-
         starts = range(0, len(batch), most)
-        if len(starts) == 1:
-            send_part(0)
-        elif self._in_flight == 1:
-            for start in starts:
-                self._told(send_part(start))
-        else:
-            with ThreadPoolExecutor(self._in_flight, "kmslab-send") as pool:
-                for records in pool.map(send_part, starts):
-                    self._told(records)
+        return [_Part(provider, first + at, batch[at : at + most]) for at in starts]
 
-    def _chosen(self, part: list[_Row], first: int, *, opened: bool) -> list[_Row]:
+    def _send_part(self, part: _Part) -> int:
+        # A part goes all the way, so that to stop wastes no more than what is under way.
+        for opened in (True, False):
+            rows = self._chosen(part, opened=opened)
+            if rows and not self._stop():
+                self._ask(part.provider, rows, opened=opened)
+        return len(part.rows)
+
+    def _chosen(self, part: _Part, *, opened: bool) -> list[_Row]:
         """The rows whose new blobs are opened, or those whose are not."""
         if self._verify.every <= 1:
-            return part if opened is self._verify.opens(0) else []
-        return [row for n, row in enumerate(part, first) if self._verify.opens(n) is opened]
+            return part.rows if opened is self._verify.opens(0) else []
+        return [r for n, r in enumerate(part.rows, part.first) if self._verify.opens(n) is opened]
 
     def _ask(self, provider: str, rows: list[_Row], *, opened: bool) -> None:
         records = [record for record, _, _ in rows]

@@ -250,6 +250,17 @@ def test_the_target_context_must_be_one(ground: Ground) -> None:
         ground.sender(ground.lab, Target(context="tenant=7"))
 
 
+def test_two_providers_are_called_side_by_side(ground: Ground) -> None:
+    """What one is waited for is not lost for the other, as a forecast says."""
+    rate = COUNT / 2
+    records = [*ground.tencent, *ground.ctyun]
+    sender = ground.sender(ground.lab, rates={TENCENT: rate, CTYUN: rate})
+    begun = ground.clock.time()
+    answers = sender.send(records, ground.verdicts(records, Target()))
+    ground.check(records, answers, Target())
+    assert ground.clock.time() - begun < 2.5, "one after the other it takes twice as long"
+
+
 @pytest.mark.parametrize("crosses", [False, True])
 def test_several_batches_are_under_way_at_once(ground: Ground, crosses: bool) -> None:
     """Each call waits for two others, as long as a cloud that is far away."""
