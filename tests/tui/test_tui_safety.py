@@ -35,14 +35,15 @@ from kmslab import Lab
 from kmslab.errors import StateError
 from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
-from kmslab.tui import saving
+from kmslab.tui import saving, watching
 from kmslab.tui.app import BUG, Explorer
 from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
-from kmslab.tui.screens import journals
+from kmslab.tui.screens import journals, records
 from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.theme import THEMES
@@ -197,6 +198,10 @@ def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
 ) -> None:
     folder = tmp_path / "crashes"
 
+    def raises(*_: object) -> None:
+        secret = CANARY
+        raise RuntimeError(f"holding {secret}")
+
     async def fails() -> None:
         secret = CANARY
         raise RuntimeError(f"holding {secret}")
@@ -214,6 +219,27 @@ def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
         assert "in fails" in log.read_text(encoding="utf-8")
         assert CANARY not in log.read_text(encoding="utf-8")
         log.unlink()
+        places = [
+            (type(session), "names", ["a", "r"]),
+            (type(session), "sources", ["a", "r"]),
+            (type(session.lab), "keys", ["f5"]),
+            (watching.Watched, "look", []),
+            (records, "rows_of", ["r"]),
+        ]
+        for owner, name, keys in places:
+            with monkeypatch.context() as patch:
+                value = property(raises) if name == "sources" else raises
+                patch.setattr(owner, name, value)
+                await pilot.press(*keys)
+                await until(pilot, lambda: isinstance(app.screen, Notice), 5)
+                assert CANARY not in screen_text(app), name
+            while not isinstance(app.screen, Records):
+                await pilot.press("escape")
+                await pilot.pause()
+            for log in folder.glob("*.log"):
+                assert CANARY not in log.read_text(encoding="utf-8")
+                log.unlink()
+        assert app.return_code is None
 
     Stage(folder).play(session, scene)
 

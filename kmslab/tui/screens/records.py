@@ -15,6 +15,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import DescendantFocus
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Footer, Input, Static
 
 from kmslab.campaign.selection import Selection
@@ -96,6 +97,7 @@ class Records(Screen[None]):
         self._twins_wanted = False
         self._twins = 0
         self._looking_at_keys = asyncio.Lock()
+        self._looking: Timer
         self._reader: Reader | None = None
         self._counted_at = 0.0
         self._could: tuple[bool, ...] = ()
@@ -117,9 +119,9 @@ class Records(Screen[None]):
         """Show the records, and begin to read."""
         self.add_class("at-records")
         self.grid.focus()
-        await self._see_keys()
+        self._looking = self.set_interval(LOOK_SECONDS, self._look)
+        await self.explorer.guarded(self._see_keys)
         self.read_again()
-        self.set_interval(LOOK_SECONDS, self._look)
 
     def on_unmount(self) -> None:
         """What is being read is not wanted any more."""
@@ -219,7 +221,7 @@ class Records(Screen[None]):
         self._say_what_is_not_shown()
         if self.reader.notes:
             self.explorer.tell("\n".join(self.reader.notes), severity="warning")
-        await self._look_at_keys()
+        await self.explorer.guarded(self._look_at_keys)
         self._refresh()
         self._marks_changed()
         if self._judge_wanted:
@@ -253,7 +255,12 @@ class Records(Screen[None]):
         """See whether somebody else has changed the lab or the source."""
         if self.explorer.job is not None:
             return
-        seen = await self.explorer.away(self._watched.look)
+        try:
+            seen = await self.explorer.away(self._watched.look)
+        except Exception as error:  # once, and not each second: F5 begins it again
+            self._looking.pause()
+            self.explorer.unforeseen(error)
+            return
         self._tell("lab", "" if seen.error is None else str(seen.error))
         if seen.keys:
             self.explorer.tell("keys were changed: what is said of the records is told anew")
@@ -610,7 +617,11 @@ class Records(Screen[None]):
             self._go_to(Everything)
             self.read_again()
 
-    async def action_reload(self) -> None:
+    def action_reload(self) -> None:
         """Look at everything again."""
+        self._begin("reload", self._reload)
+
+    async def _reload(self) -> None:
+        self._looking.resume()
         await self._look_at_keys()
         self.read_again()
