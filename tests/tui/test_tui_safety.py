@@ -116,6 +116,36 @@ async def markup_is_shown_as_it_is(app: Explorer, pilot: Pilot[None]) -> None:
     await pilot.press("escape")
 
 
+async def what_is_long_or_unseen_keeps_to_its_line(app: Explorer, pilot: Pilot[None]) -> None:
+    file = world_of(app).csv
+    kept = file.read_text(encoding="utf-8")
+    names = {
+        "rec-00": "L" * 200,
+        "rec-02": "c\x1b]0;x\x07\u202e-" + "d" * 40,
+        "rec-03": "账单" * 40,
+    }
+    text = kept
+    for name, other in names.items():
+        text = text.replace(f"{name},", f"{other},")
+    file.write_text(text, encoding="utf-8")
+    await pilot.press("f5")
+    await settled(pilot)
+    await pilot.resize_terminal(40, 10)
+    for other in (names["rec-00"], MARKUP, names["rec-02"], names["rec-03"]):
+        await pilot.press("i")
+        await pilot.pause()
+        assert app.screen._record.record_id.startswith(other)
+        shown = app.export_screenshot()
+        assert not {letter for letter in shown if letter < " " and letter != "\n"}
+        assert "\u202e" not in shown
+        assert screen_text(app).splitlines()[1].endswith("…") == (len(other) > 20)
+        await pilot.press("escape", "down")
+    await pilot.resize_terminal(100, 24)
+    file.write_text(kept, encoding="utf-8")
+    await pilot.press("f5")
+    await settled(pilot)
+
+
 async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilot[None]) -> None:
     world = world_of(app)
     with world.lab() as other:
@@ -401,6 +431,7 @@ def test_what_is_seen_and_kept(session: Session, stage: Stage) -> None:
         in_turn(
             a_plaintext_is_seen_where_it_was_asked_for,
             markup_is_shown_as_it_is,
+            what_is_long_or_unseen_keeps_to_its_line,
             what_is_left_before_it_is_read_is_no_error,
             a_lab_that_cannot_be_read_is_a_message,
             a_filter_that_is_none_says_where,
