@@ -319,7 +319,8 @@ class Records(Screen[None]):
         error = "; ".join(self._errors.values())
         status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
-        said = status_text(self.grid, self._twins, busy, error, self.reader.notes)
+        silent = [name for name, tally in self.tallies.providers.items() if tally.unanswered]
+        said = status_text(self.grid, self._twins, busy, error, silent)
         status.update(said, layout=False)
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
