@@ -86,8 +86,8 @@ class Sender:
     that its Kms keeps by itself, and a lab is not held back. What fails for a while is tried again
     with `patience`, waiting a random part (`jitter`, 0 to 1) of a growing time.
 
-    `in_flight` batches of each provider are under way at once, in threads: a cloud that takes longer
-    to answer than the rate leaves between two calls needs more than one.
+    `in_flight` batches of each provider are under way at once, in threads: a cloud that takes
+    longer to answer than the rate leaves between two calls needs more than one.
 
     `stop` is asked before each batch and all the time while waiting. Once it says so nothing more
     is begun, and what has been answered is kept. What goes out in several batches, since a rate

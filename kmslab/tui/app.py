@@ -80,7 +80,7 @@ class Explorer(App[None]):
 
     def on_mount(self) -> None:
         """Choose a theme that can be read."""
-        self.theme = first_theme(os.environ)
+        self.theme = first_theme(os.environ, coloured=not self.no_color)
         if self.is_web:
             parent = os.getppid()
             self.set_interval(1.0, lambda: self._leave_with(parent))
@@ -256,7 +256,7 @@ class Explorer(App[None]):
 
     def action_theme(self) -> None:
         """The next theme."""
-        self.theme = next_theme(self.theme)
+        self.theme = next_theme(self.theme, coloured=not self.no_color)
         self.tell(f"theme: {self.theme}")
 
     def action_toggle_read_only(self) -> None:

@@ -39,11 +39,11 @@ def counts_text(view: View, twins: int) -> str:
 
 
 def status_text(
-    grid: Grid, twins: int, read: int | None, error: str, notes: Iterable[str] = ()
+    grid: Grid, twins: int, read: int | None, error: str, silent: Iterable[str] = ()
 ) -> Text:
     """The status line; `read` is how many were read so far while a source is read.
 
-    `notes` are what has to be known of the table.
+    `silent` are the providers that do not answer.
     """
     if error:
         return Text(f"! {visible(error)}")
@@ -55,7 +55,7 @@ def status_text(
         parts.append(f"by {sort.by.value}{', reversed' if sort.reverse else ''}")
     if grid.wanted != grid.view.wanted:
         parts.append("arranging")
-    parts += [f"! {visible(note)}" for note in notes]
+    parts += [f"! {visible(name)} does not answer (F5 asks again)" for name in silent]
     return Text("   ".join(parts))
 
 

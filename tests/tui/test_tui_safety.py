@@ -35,7 +35,7 @@ from kmslab import Lab
 from kmslab.errors import StateError
 from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
-from kmslab.tui import saving
+from kmslab.tui import saving, watching
 from kmslab.tui.app import BUG, Explorer
 from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs.decrypt import Preview
@@ -43,6 +43,7 @@ from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
 from kmslab.tui.screens import journals
 from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.theme import THEMES
@@ -113,6 +114,36 @@ async def markup_is_shown_as_it_is(app: Explorer, pilot: Pilot[None]) -> None:
     await pilot.pause()
     assert f"{MARKUP}-01" in screen_text(app)
     await pilot.press("escape")
+
+
+async def what_is_long_or_unseen_keeps_to_its_line(app: Explorer, pilot: Pilot[None]) -> None:
+    file = world_of(app).csv
+    kept = file.read_text(encoding="utf-8")
+    names = {
+        "rec-00": "L" * 200,
+        "rec-02": "c\x1b]0;x\x07\u202e-" + "d" * 40,
+        "rec-03": "账单" * 40,
+    }
+    text = kept
+    for name, other in names.items():
+        text = text.replace(f"{name},", f"{other},")
+    file.write_text(text, encoding="utf-8")
+    await pilot.press("f5")
+    await settled(pilot)
+    await pilot.resize_terminal(40, 10)
+    for other in (names["rec-00"], MARKUP, names["rec-02"], names["rec-03"]):
+        await pilot.press("i")
+        await pilot.pause()
+        assert app.screen._record.record_id.startswith(other)
+        shown = app.export_screenshot()
+        assert not {letter for letter in shown if letter < " " and letter != "\n"}
+        assert "\u202e" not in shown
+        assert screen_text(app).splitlines()[1].endswith("…") == (len(other) > 20)
+        await pilot.press("escape", "down")
+    await pilot.resize_terminal(100, 24)
+    file.write_text(kept, encoding="utf-8")
+    await pilot.press("f5")
+    await settled(pilot)
 
 
 async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilot[None]) -> None:
@@ -188,14 +219,17 @@ async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) ->
     assert "'nonsense' is none of" in status(app)
     assert grid(app).view.shown == RECORDS
     await pilot.press("escape")
-    await settled(pilot)
-    assert not status(app).startswith("!")
+    await until(pilot, lambda: not status(app).startswith("!"))
 
 
 def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "crashes"
+
+    def raises(*_: object) -> None:
+        secret = CANARY
+        raise RuntimeError(f"holding {secret}")
 
     async def fails() -> None:
         secret = CANARY
@@ -214,6 +248,25 @@ def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
         assert "in fails" in log.read_text(encoding="utf-8")
         assert CANARY not in log.read_text(encoding="utf-8")
         log.unlink()
+        places = [
+            (type(session), "sources", ["a", "r"]),
+            (type(session.lab), "keys", ["f5"]),
+            (watching.Watched, "look", []),
+        ]
+        for owner, name, keys in places:
+            with monkeypatch.context() as patch:
+                value = property(raises) if name == "sources" else raises
+                patch.setattr(owner, name, value)
+                await pilot.press(*keys)
+                await until(pilot, lambda: isinstance(app.screen, Notice), 5)
+                assert CANARY not in screen_text(app), name
+            while not isinstance(app.screen, Records):
+                await pilot.press("escape")
+                await pilot.pause()
+            for log in folder.glob("*.log"):
+                assert CANARY not in log.read_text(encoding="utf-8")
+                log.unlink()
+        assert app.return_code is None
 
     Stage(folder).play(session, scene)
 
@@ -316,7 +369,11 @@ def test_themes_without_colour(
     monkeypatch.setenv("NO_COLOR", "1")
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        assert app.theme == "ansi-dark"
+        assert app.theme == "textual-dark", "a terminal's own colours would be black on black"
+        for _ in THEMES:
+            await pilot.press("t")
+            assert not app.theme.startswith("ansi")
+        app.no_color = False
         seen = []
         for _ in THEMES:
             await pilot.press("t")
@@ -376,6 +433,7 @@ def test_what_is_seen_and_kept(session: Session, stage: Stage) -> None:
         in_turn(
             a_plaintext_is_seen_where_it_was_asked_for,
             markup_is_shown_as_it_is,
+            what_is_long_or_unseen_keeps_to_its_line,
             what_is_left_before_it_is_read_is_no_error,
             a_lab_that_cannot_be_read_is_a_message,
             a_filter_that_is_none_says_where,

@@ -16,7 +16,7 @@ from textual.widgets import Button, Input, Static
 
 from kmslab.campaign.plan import SURE
 from kmslab.tui.dialogs.form import see_focused
-from kmslab.tui.sheet import SHORT, Laid, Sheet
+from kmslab.tui.sheet import Laid, Sheet
 
 QUIET: Final = 0.5
 """The seconds without a key after which a dialog that has just come up hears one: what is typed
@@ -35,7 +35,7 @@ class Confirm(ModalScreen[bool]):
     a key, only a no is heard, and what is wanted in the field.
     """
 
-    VERTICAL_BREAKPOINTS = SHORT
+    VERTICAL_BREAKPOINTS = [(0, "-short"), (24, "-tall")]  # noqa: RUF012 - as Textual declares it
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "yes", "Yes"),
         Binding("escape,n", "cancel", "Cancel", key_display="Esc"),
@@ -49,7 +49,7 @@ class Confirm(ModalScreen[bool]):
         border: round $warning; padding: 0 1; background: $surface; overflow-y: auto;
     }
     Confirm .title { text-style: bold; width: 1fr; }
-    Confirm VerticalScroll { height: auto; max-height: 60vh; margin: 1 0 0 0; }
+    Confirm VerticalScroll { height: auto; max-height: 50vh; margin: 1 0 0 0; }
     Confirm Input { margin: 1 0 0 0; }
     Confirm .wrong { color: $error; height: auto; }
     Confirm Horizontal { height: auto; margin: 1 0 0 0; align-horizontal: right; }

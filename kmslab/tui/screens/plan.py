@@ -74,6 +74,7 @@ class PlanScreen(Screen[Plan | None]):
         self._saved: Path | None = None
         self._job: Job | None = None
         self._names = Names({})
+        self._words: list[str] = []
 
     def compose(self) -> ComposeResult:
         """What was asked, the plan, the command that does the same."""
@@ -135,7 +136,7 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _make(self, job: Job) -> None:
         try:
-            self._names = await away_for(self, self._session.names)
+            self._names, self._words = await away_for(self, self._known)
             self._show()
             made = await away_for(self, lambda: self._made(job))
         except (CampaignInterrupted, Stopped):
@@ -154,6 +155,10 @@ class PlanScreen(Screen[Plan | None]):
             self._job = None
             self.plan = made
             self._show()
+
+    def _known(self) -> tuple[Names, list[str]]:
+        """What keys and source are called on a command line."""
+        return self._session.names(), source_words(self._session)
 
     def _made(self, job: Job) -> Plan:
         session, spec = self._session, self._session.spec
@@ -180,7 +185,8 @@ class PlanScreen(Screen[Plan | None]):
         if self.plan is not None:
             self._sheet.show(partial(plan_text, self.plan, self._names))
             self.query_one(VerticalScroll).scroll_home(animate=False)
-        self.query_one("#same", Static).update(f"the same: {visible(self._command())}")
+        same = f"the same: {visible(self._command())}" if self._words else ""
+        self.query_one("#same", Static).update(same)
         self.refresh_bindings()
 
     def _asked(self) -> str:
@@ -202,7 +208,7 @@ class PlanScreen(Screen[Plan | None]):
             file = "FILE" if self._saved is None else str(self._saved)
             line = command_line(["campaign", "run", "--plan", file, "--yes"], options)
             return line if self._saved is not None else f"{line}   (o writes FILE)"
-        words = ["campaign", "run", *source_words(self._session)]
+        words = ["campaign", "run", *self._words]
         if selection.provider is not None:
             words += ["--only-provider", selection.provider]
         if selection.key_id is not None:

@@ -15,6 +15,7 @@ from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import DescendantFocus
 from textual.screen import Screen
+from textual.timer import Timer
 from textual.widgets import Input, Static
 
 from kmslab.campaign.selection import Selection
@@ -41,6 +42,7 @@ from kmslab.tui.screens.layout import LAYOUT, FilterLine
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.status import crumbs, marked_text, status_text, twins_text
+from kmslab.tui.stopping import Stopped
 from kmslab.tui.table import Table
 from kmslab.tui.tree import NO_KEY, Everything, KeyTree, Place
 from kmslab.tui.view import View
@@ -96,6 +98,7 @@ class Records(Screen[None]):
         self._twins_wanted = False
         self._twins = 0
         self._looking_at_keys = asyncio.Lock()
+        self._looking: Timer
         self._reader: Reader | None = None
         self._counted_at = 0.0
         self._could: tuple[bool, ...] = ()
@@ -117,9 +120,9 @@ class Records(Screen[None]):
         """Show the records, and begin to read."""
         self.add_class("at-records")
         self.grid.focus()
-        await self._see_keys()
+        self._looking = self.set_interval(LOOK_SECONDS, self._look)
+        await self.explorer.guarded(self._see_keys)
         self.read_again()
-        self.set_interval(LOOK_SECONDS, self._look)
 
     def on_unmount(self) -> None:
         """What is being read is not wanted any more."""
@@ -219,7 +222,7 @@ class Records(Screen[None]):
         self._say_what_is_not_shown()
         if self.reader.notes:
             self.explorer.tell("\n".join(self.reader.notes), severity="warning")
-        await self._look_at_keys()
+        await self.explorer.guarded(self._look_at_keys)
         self._refresh()
         self._marks_changed()
         if self._judge_wanted:
@@ -253,7 +256,14 @@ class Records(Screen[None]):
         """See whether somebody else has changed the lab or the source."""
         if self.explorer.job is not None:
             return
-        seen = await away_for(self, self._watched.look)
+        try:
+            seen = await away_for(self, self._watched.look)
+        except Stopped:
+            return
+        except Exception as error:  # once, and not each second: F5 begins it again
+            self._looking.pause()
+            self.explorer.unforeseen(error)
+            return
         self._tell("lab", "" if seen.error is None else str(seen.error))
         if seen.keys:
             self.explorer.tell("keys were changed: what is said of the records is told anew")
@@ -312,7 +322,8 @@ class Records(Screen[None]):
         error = "; ".join(self._errors.values())
         status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
-        said = status_text(self.grid, self._twins, busy, error, self.reader.notes)
+        silent = [name for name, tally in self.tallies.providers.items() if tally.unanswered]
+        said = status_text(self.grid, self._twins, busy, error, silent)
         status.update(said, layout=False)
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
@@ -615,7 +626,11 @@ class Records(Screen[None]):
             self._go_to(Everything)
             self.read_again()
 
-    async def action_reload(self) -> None:
+    def action_reload(self) -> None:
         """Look at everything again."""
+        self._begin("reload", self._reload)
+
+    async def _reload(self) -> None:
+        self._looking.resume()
         await self._look_at_keys()
         self.read_again()
