@@ -47,7 +47,6 @@ class Watched:
         epoch = lab.epoch()
         if epoch == self._epoch:
             return False
-        self._epoch = epoch
         keys = tuple(
             (
                 key.key_id,
@@ -60,7 +59,7 @@ class Watched:
             )
             for key in lab.keys()
         )
-        before, self._keys = self._keys, keys
+        before, self._keys, self._epoch = self._keys, keys, epoch
         return before is not None and before != keys
 
     def source_seen(self) -> bool:
