@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Final
 
 import numpy as np
@@ -100,17 +100,25 @@ def _cells(column: pd.Series[Any]) -> list[str | None]:
     return cells
 
 
-def put_back(frame: pd.DataFrame, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """A new frame with these fields in their columns, of the dtype that each had."""
-    new = {}
-    for field, values in columns.items():
-        name = COLUMN_OF[field]
-        new[name] = pd.Series(list(values), index=frame.index, dtype=_dtype(frame[name].dtype))
-    return frame.assign(**new)
+def put_back(frame: pd.DataFrame, new: Mapping[str, Mapping[int, Any]]) -> pd.DataFrame:
+    """A new frame with new cells, given by field and row (counted from 0). All other cells are as
+    they were, whatever they hold, and so are the dtypes."""
+    return frame.assign(
+        **{
+            COLUMN_OF[field]: _changed(frame[COLUMN_OF[field]], cells)
+            for field, cells in new.items()
+            if cells
+        }
+    )
 
 
-def _dtype(before: Any) -> Any:
-    """The dtype of a column that texts were read from: its categories may be others now."""
-    if isinstance(before, pd.CategoricalDtype):
-        return pd.CategoricalDtype()
-    return before if isinstance(before, pd.StringDtype) else "object"
+def _changed(column: pd.Series[Any], cells: Mapping[int, Any]) -> pd.Series[Any]:
+    values = column.to_numpy(dtype=object, copy=True)
+    values[np.fromiter(cells, np.int64, len(cells))] = np.array(list(cells.values()), dtype=object)
+    dtype: Any = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        new = [cell for cell in dict.fromkeys(cells.values()) if cell is not None]
+        dtype = column.cat.add_categories([c for c in new if c not in dtype.categories]).dtype
+    elif not pd.api.types.is_string_dtype(dtype):
+        dtype = "object"  # it was empty: another kind of column holds no texts
+    return pd.Series(values, index=column.index, dtype=dtype, name=column.name)

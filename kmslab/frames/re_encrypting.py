@@ -59,7 +59,7 @@ class _Made:
 
     def __init__(self, records: FrameRecords, target: Target) -> None:
         self._fields = records.fields - {"record_id", "owner"}
-        self._columns = {field: list(records.columns[field]) for field in self._fields}
+        self._new: dict[str, dict[int, str | None]] = {field: {} for field in self._fields}
         self._target = target
         self._result = np.full(len(records), _LEFT)
         self._outcome = np.zeros(len(records), np.int64)
@@ -77,7 +77,7 @@ class _Made:
         self._outcome[start:stop] = [_OUTCOMES.index(verdict.outcome) for verdict in verdicts]
         plain = plain_changes(records, range(start, stop), answers, self._target)
         if plain is not None:
-            self._columns["ciphertext_blob"][start:stop] = plain.new_blobs
+            self._new["ciphertext_blob"].update(enumerate(plain.new_blobs, start))
             self._result[start:stop] = _RE_ENCRYPTED
             return
         for row, (record, verdict, answer) in enumerate(
@@ -96,15 +96,15 @@ class _Made:
         found = change(record, row, answer, self._target, self._fields)
         self._result[row] = _UNCHANGED if found is None else _RE_ENCRYPTED
         if found is not None:
-            self._columns["ciphertext_blob"][row] = found.new_blob
+            self._new["ciphertext_blob"][row] = found.new_blob
             for field, (_, new) in found.others.items():
-                self._columns[field][row] = new
+                self._new[field][row] = new
 
     def frame(self, frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
         """The new frame; what an inspection said of the old blobs is not in it."""
         own = set(COLUMN_OF.values())
         kept = frame.drop(columns=[name for name in ADDED if name in frame and name not in own])
-        new = put_back(kept, self._columns)
+        new = put_back(kept, self._new)
         when = np.where(self._result == _RE_ENCRYPTED, 0, -1)
         at: Any = pd.Series([clock.now()], dtype=TIME).array.take(when, allow_fill=True)
         if "re_encrypted_at" in frame.columns:

@@ -136,6 +136,32 @@ def test_one_bad_record_costs_only_itself(world: World) -> None:
         assert moved["ciphertext_blob"].iloc[row] == frame["ciphertext_blob"].iloc[row]
 
 
+@pytest.mark.parametrize("kind", ["object", "string", "large_string[pyarrow]", "category"])
+def test_what_is_not_re_encrypted_stays_as_it_was(world: World, kind: str) -> None:
+    """Cells that are no texts, empty ones of each kind, and the dtypes."""
+    frame = world.frame().iloc[:6].astype({"ciphertext_blob": "object", "provider": kind})
+    frame["ciphertext_blob"] = [b"bytes", 7, "cut", *frame["ciphertext_blob"].iloc[3:]]
+    frame["provider"] = frame["provider"].mask([True, False, False, True, False, False])
+    frame["key_id"] = pd.Series(["", None, "said", "", None, "said"], frame.index, dtype=kind)
+    frame["encryption_context"] = frame["encryption_context"].fillna("")
+    moved = frame.kms.re_encrypt(world.lab)
+    assert moved["result"].tolist() == ["left"] * 3 + ["re_encrypted"] * 3
+    columns = ["provider", "encryption_context", "key_id", "note", "created_at"]
+    pd.testing.assert_frame_equal(moved[columns], frame[columns])
+    assert moved["ciphertext_blob"].tolist()[:3] == [b"bytes", 7, "cut"]
+
+    to = world.lab.tencent().create_key("vault").key_id
+    moved = frame.kms.re_encrypt(world.lab, to=to, provider="tencent")
+    assert moved[["provider", "key_id"]].dtypes.astype(str).tolist() == [
+        str(dtype) for dtype in frame[["provider", "key_id"]].dtypes
+    ]
+    assert moved["key_id"].tolist()[3:] == [to] * 3
+    assert moved["provider"].tolist()[3:] == ["tencent"] * 3
+    pd.testing.assert_frame_equal(
+        moved[columns].iloc[:3], frame[columns].iloc[:3], check_categorical=False
+    )
+
+
 def test_only_the_blobs_are_needed(world: World) -> None:
     """Without ids, providers or anything else: both providers are told by their blobs."""
     frame = world.frame()[["ciphertext_blob"]]
