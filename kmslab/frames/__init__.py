@@ -112,6 +112,7 @@ class KmsAccessor:
 
         `to` is the id of the key that records go to (without it each stays on its own), `provider`
         that key's, where records cross over to it. `deep` opens every blob. Nothing is changed.
+        CampaignError for another `context` where there is no column `encryption_context` for it.
         """
         return plan_frame(
             self._frame,
@@ -142,7 +143,8 @@ class KmsAccessor:
         Beside them the new frame has `result` (re_encrypted, unchanged, failed, left), `outcome`
         and `reason`, which say why, and `re_encrypted_at`. Of an inventory, what the inspection
         said of the old blobs is left out: inspect the new frame. One bad record costs only itself,
-        and keeps its blob. There is no journal: to write back into a source, run a campaign.
+        and keeps its blob. What `plan` refuses is refused here too, before anything is sent. There
+        is no journal: to write back into a source, run a campaign.
 
         >>> from kmslab import Lab
         >>> with Lab.in_memory() as lab:

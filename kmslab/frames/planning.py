@@ -71,6 +71,12 @@ class FrameSource:
     blob_capacity: int | None = None
 
 
+def frame_source(records: FrameRecords) -> FrameSource:
+    """The source that the records of a frame are. A blob tells its provider, and what became of
+    each record stands beside it, so it has a field for the provider even where no column does."""
+    return FrameSource(NAME, records.fields | {"provider"}, (FramePart(records),))
+
+
 def plan_frame(
     frame: pd.DataFrame,
     providers: Providers,
@@ -81,10 +87,8 @@ def plan_frame(
     clock: Clock | None = None,
 ) -> Plan:
     """What a campaign over a frame would do: see `make_plan`."""
-    records = FrameRecords(frame)
-    source = FrameSource(NAME, records.fields, (FramePart(records),))
     return make_plan(
-        source,
+        frame_source(FrameRecords(frame)),
         SourceSpec(NAME),
         providers,
         target,

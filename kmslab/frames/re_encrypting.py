@@ -15,9 +15,11 @@ from kmslab.analysis.inventory import ADDED
 from kmslab.analysis.verify import Verify
 from kmslab.campaign.changes import change, plain_changes
 from kmslab.campaign.judging import Judging
+from kmslab.campaign.planning import fitting
 from kmslab.campaign.sending import Answer, Sender
 from kmslab.clock import Clock, SystemClock
 from kmslab.frames.columns import COLUMN_OF, FrameRecords, put_back
+from kmslab.frames.planning import frame_source
 from kmslab.model import Record
 from kmslab.providers.base import Providers
 from kmslab.records.source import CHUNK_ROWS
@@ -41,6 +43,7 @@ def re_encrypt_frame(
     """A new frame with new blobs: see `KmsAccessor.re_encrypt`."""
     clock = clock or SystemClock()
     records = FrameRecords(frame)
+    target = fitting(frame_source(records), target)
     sender = Sender(
         providers, target, verify=verify, rates=rates, clock=clock, jitter=random.random
     )

@@ -8,12 +8,14 @@ from frame_data import CONTEXT, World, cloud_blob
 
 import kmslab.frames as frames
 from kmslab import same_plaintext_many
-from kmslab.analysis import Outcome
+from kmslab.analysis import DROP, Drop, Outcome
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.planning import make_plan
+from kmslab.campaign.sending import Sender
 from kmslab.clock import ManualClock
+from kmslab.context import Context
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
-from kmslab.errors import PlanOutdated
+from kmslab.errors import CampaignError, PlanOutdated
 from kmslab.model import Record
 from kmslab.records.opening import open_source
 from kmslab.records.spec import SourceSpec
@@ -59,13 +61,12 @@ def test_a_plan_shows_itself(shared_world: World) -> None:
 def test_a_plan_is_outdated_when_another_frame_is_meant(world: World) -> None:
     from kmslab.campaign.planning import check_current
     from kmslab.frames.columns import FrameRecords
-    from kmslab.frames.planning import FramePart, FrameSource
+    from kmslab.frames.planning import frame_source
 
     frame = world.frame()
     plan = frame.kms.plan(world.lab)
     for changed, fits in ((frame, True), (frame.iloc[1:], False)):
-        records = FrameRecords(changed)
-        source = FrameSource("DataFrame", records.fields, (FramePart(records),))
+        source = frame_source(FrameRecords(changed))
         if fits:
             check_current(plan, source, world.lab)
         else:
@@ -113,6 +114,40 @@ def test_everything_about_a_record_moves_with_its_blob(world: World) -> None:
     assert moved["key_id"].tolist() == [to] * 4
     assert moved["encryption_context"].tolist() == ['{"app":"vault"}'] * 4
     assert same_plaintext_many(world.lab, records_of(frame), records_of(moved)) == [True] * 4
+
+
+def asked_of(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is sent from now on."""
+    asked: list[object] = []
+
+    def send(self: Sender, *columns: object) -> list[None]:
+        asked.append(columns)
+        return []
+
+    monkeypatch.setattr(Sender, "send", send)
+    return asked
+
+
+@pytest.mark.parametrize("context", [{"app": "vault"}, DROP])
+def test_a_context_that_cannot_be_stored_is_refused_before_anything_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, context: Context | Drop
+) -> None:
+    asked = asked_of(monkeypatch)
+    frame = world.frame()[["ciphertext_blob"]]
+    for ask in (frame.kms.plan, frame.kms.re_encrypt):
+        with pytest.raises(CampaignError, match="DataFrame has no context column"):
+            ask(world.lab, context=context)
+    assert not asked
+
+
+def test_records_cross_over_without_a_column_that_says_so(world: World) -> None:
+    """A plan and its frame agree: whose a blob is can be told from the blob."""
+    to = world.lab.tencent().create_key("vault").key_id
+    frame = world.frame()[["ciphertext_blob", "encryption_context"]].iloc[1::2]
+    plan = frame.kms.plan(world.lab, to=to, provider="tencent")
+    moved = frame.kms.re_encrypt(world.lab, to=to, provider="tencent")
+    assert plan.to_send == (moved["result"] == "re_encrypted").sum() == 7
+    assert (moved.kms.inspect(world.lab)["key_id"] == to).all()
 
 
 def test_one_bad_record_costs_only_itself(world: World) -> None:
