@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from kmslab.analysis.classify import Outcome, Target, Verdict
-from kmslab.analysis.frame_columns import TIME, category
+from kmslab.analysis.frame_columns import TIME, category, times
 from kmslab.analysis.inventory import ADDED
 from kmslab.analysis.verify import Verify
 from kmslab.campaign.changes import change, plain_changes
@@ -43,6 +43,7 @@ def re_encrypt_frame(
     """A new frame with new blobs: see `KmsAccessor.re_encrypt`."""
     clock = clock or SystemClock()
     records = FrameRecords(frame)
+    before = _re_encrypted_at(frame)
     target = fitting(frame_source(records), target)
     sender = Sender(
         providers, target, verify=verify, rates=rates, clock=clock, jitter=random.random
@@ -54,7 +55,14 @@ def re_encrypt_frame(
         rows = records.records(start, min(start + CHUNK_ROWS, len(records)))
         verdicts = judging.verdicts(rows)
         made.take(start, rows, verdicts, sender.send(rows, verdicts))
-    return made.frame(frame, clock)
+    return made.frame(frame, before, clock)
+
+
+def _re_encrypted_at(frame: pd.DataFrame) -> pd.Series[Any]:
+    """When each record was re-encrypted before, as far as the frame tells."""
+    if "re_encrypted_at" in frame.columns:
+        return times(frame, "re_encrypted_at")
+    return pd.Series(pd.NaT, index=frame.index, dtype=TIME)
 
 
 class _Made:
@@ -103,18 +111,13 @@ class _Made:
             for field, (_, new) in found.others.items():
                 self._new[field][row] = new
 
-    def frame(self, frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
+    def frame(self, frame: pd.DataFrame, before: pd.Series[Any], clock: Clock) -> pd.DataFrame:
         """The new frame; what an inspection said of the old blobs is not in it."""
         own = set(COLUMN_OF.values())
         kept = frame.drop(columns=[name for name in ADDED if name in frame and name not in own])
         new = put_back(kept, self._new)
-        when = np.where(self._result == _RE_ENCRYPTED, 0, -1)
-        at: Any = pd.Series([clock.now()], dtype=TIME).array.take(when, allow_fill=True)
-        if "re_encrypted_at" in frame.columns:
-            before = frame["re_encrypted_at"].astype(TIME)
-            at = pd.Series(at, index=frame.index).fillna(before)
         return new.assign(
-            re_encrypted_at=at,
+            re_encrypted_at=before.mask(self._result == _RE_ENCRYPTED, pd.Timestamp(clock.now())),
             outcome=category([outcome.value for outcome in _OUTCOMES], self._outcome),
             result=category(RESULTS, self._result),
             reason=pd.array(self._reason, dtype="string"),

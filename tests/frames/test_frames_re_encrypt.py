@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from frame_data import CONTEXT, World, cloud_blob
+from frame_data import CONTEXT, START, World, cloud_blob
 
 import kmslab.frames as frames
 from kmslab import same_plaintext_many
@@ -15,7 +15,7 @@ from kmslab.campaign.sending import Sender
 from kmslab.clock import ManualClock
 from kmslab.context import Context
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
-from kmslab.errors import CampaignError, PlanOutdated
+from kmslab.errors import CampaignError, FrameError, PlanOutdated
 from kmslab.model import Record
 from kmslab.records.opening import open_source
 from kmslab.records.spec import SourceSpec
@@ -29,6 +29,18 @@ def records_of(frame: pd.DataFrame) -> list[Record]:
             frame["provider"], frame["ciphertext_blob"], context, strict=True
         )
     ]
+
+
+def asked_of(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is sent from now on."""
+    asked: list[object] = []
+
+    def send(self: Sender, *columns: object) -> list[None]:
+        asked.append(columns)
+        return []
+
+    monkeypatch.setattr(Sender, "send", send)
+    return asked
 
 
 def test_a_frame_has_the_plan_of_its_file(tmp_path) -> None:
@@ -96,6 +108,28 @@ def test_a_second_time_nothing_is_left_to_do(world: World) -> None:
     assert twice["re_encrypted_at"].equals(once["re_encrypted_at"])
 
 
+@pytest.mark.parametrize(
+    "before",
+    [START, START.replace(tzinfo=None), "2026-01-01T08:00:00+08:00", "1767225600", None],
+    ids=["aware", "naive", "text", "seconds", "none"],
+)
+def test_times_of_re_encryption_are_read_as_any_times(world: World, before: object) -> None:
+    frame = world.frame().iloc[-4:].assign(re_encrypted_at=before)
+    moved = frame.kms.re_encrypt(world.lab, clock=world.clock)
+    assert str(moved["re_encrypted_at"].dtype) == "datetime64[us, UTC]"
+    then = pd.NaT if before is None else pd.Timestamp(START)
+    assert moved["re_encrypted_at"].tolist() == [world.clock.now()] * 2 + [then] * 2
+
+
+def test_a_time_that_is_none_is_refused_before_anything_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of(monkeypatch)
+    with pytest.raises(FrameError, match="'yesterday' is neither an ISO 8601 time"):
+        world.frame().assign(re_encrypted_at="yesterday").kms.re_encrypt(world.lab)
+    assert not asked
+
+
 def test_of_an_inventory_nothing_outdated_is_left(world: World) -> None:
     inventory = world.frame().kms.inspect(world.lab)
     moved = inventory.kms.re_encrypt(world.lab)
@@ -114,18 +148,6 @@ def test_everything_about_a_record_moves_with_its_blob(world: World) -> None:
     assert moved["key_id"].tolist() == [to] * 4
     assert moved["encryption_context"].tolist() == ['{"app":"vault"}'] * 4
     assert same_plaintext_many(world.lab, records_of(frame), records_of(moved)) == [True] * 4
-
-
-def asked_of(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """What is sent from now on."""
-    asked: list[object] = []
-
-    def send(self: Sender, *columns: object) -> list[None]:
-        asked.append(columns)
-        return []
-
-    monkeypatch.setattr(Sender, "send", send)
-    return asked
 
 
 @pytest.mark.parametrize("context", [{"app": "vault"}, DROP])
