@@ -61,7 +61,8 @@ class KmsAccessor:
     ) -> pd.DataFrame:
         """The inventory: a new frame with what the heads of the blobs say of each record.
 
-        See `kmslab.analysis.inventory.inspect` for its columns.
+        See `kmslab.analysis.inventory.inspect` for its columns. What the frame itself has by one
+        of their names, such as `error` or `format`, is replaced: rename it before.
 
         >>> from kmslab import Lab
         >>> with Lab.in_memory() as lab:
@@ -141,10 +142,11 @@ class KmsAccessor:
         some); `rates` are in calls a second by provider, and without one nothing is held back.
 
         Beside them the new frame has `result` (re_encrypted, unchanged, failed, left), `outcome`
-        and `reason`, which say why, and `re_encrypted_at`. Of an inventory, what the inspection
-        said of the old blobs is left out: inspect the new frame. One bad record costs only itself,
-        and keeps its blob. What `plan` refuses is refused here too, before anything is sent. There
-        is no journal: to write back into a source, run a campaign.
+        and `reason`, which say why, and `re_encrypted_at`. Of an inventory, which is a frame with
+        a column such as `key_known_by`, what the inspection said of the old blobs is left out:
+        inspect the new frame. One bad record costs only itself, and keeps its blob. What `plan`
+        refuses is refused here too, before anything is sent. There is no journal: to write back
+        into a source, run a campaign.
 
         >>> from kmslab import Lab
         >>> with Lab.in_memory() as lab:

@@ -29,6 +29,7 @@ RESULTS: Final = ("re_encrypted", "unchanged", "failed", "left")
 
 _RE_ENCRYPTED, _UNCHANGED, _FAILED, _LEFT = range(4)
 _OUTCOMES: Final = list(Outcome)
+_HOW_KNOWN: Final = {"key_known_by", "version_known_by", "context_known_by"}
 
 
 def re_encrypt_frame(
@@ -63,6 +64,15 @@ def _re_encrypted_at(frame: pd.DataFrame) -> pd.Series[Any]:
     if "re_encrypted_at" in frame.columns:
         return times(frame, "re_encrypted_at")
     return pd.Series(pd.NaT, index=frame.index, dtype=TIME)
+
+
+def _not_inspected(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without what an inspection said of its blobs. One that says of nothing how it is
+    known is no inventory: what it has by those names is its own."""
+    if not _HOW_KNOWN & set(frame.columns):
+        return frame
+    own = set(COLUMN_OF.values())
+    return frame.drop(columns=[name for name in ADDED if name in frame and name not in own])
 
 
 class _Made:
@@ -113,10 +123,7 @@ class _Made:
 
     def frame(self, frame: pd.DataFrame, before: pd.Series[Any], clock: Clock) -> pd.DataFrame:
         """The new frame; what an inspection said of the old blobs is not in it."""
-        own = set(COLUMN_OF.values())
-        kept = frame.drop(columns=[name for name in ADDED if name in frame and name not in own])
-        new = put_back(kept, self._new)
-        return new.assign(
+        return put_back(_not_inspected(frame), self._new).assign(
             re_encrypted_at=before.mask(self._result == _RE_ENCRYPTED, pd.Timestamp(clock.now())),
             outcome=category([outcome.value for outcome in _OUTCOMES], self._outcome),
             result=category(RESULTS, self._result),

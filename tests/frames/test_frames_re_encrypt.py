@@ -139,6 +139,14 @@ def test_of_an_inventory_nothing_outdated_is_left(world: World) -> None:
     assert moved["provider"].dtype == "category"
 
 
+def test_a_frame_that_was_not_inspected_keeps_columns_of_such_names(world: World) -> None:
+    frame = world.frame().assign(error="mine", format="json", stale="no")
+    moved = frame.kms.re_encrypt(world.lab)
+    pd.testing.assert_frame_equal(
+        moved[["error", "format", "stale"]], frame[["error", "format", "stale"]]
+    )
+
+
 def test_everything_about_a_record_moves_with_its_blob(world: World) -> None:
     to = world.lab.tencent().create_key("vault").key_id
     frame = world.frame().assign(key_id="what the record said").iloc[:4]
