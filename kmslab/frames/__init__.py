@@ -113,7 +113,8 @@ class KmsAccessor:
 
         `to` is the id of the key that records go to (without it each stays on its own), `provider`
         that key's, where records cross over to it. `deep` opens every blob. Nothing is changed.
-        CampaignError for another `context` where there is no column `encryption_context` for it.
+        CampaignError for another `context` where there is no column `encryption_context` for it;
+        ValueError for a rate of a provider that is not there.
         """
         return plan_frame(
             self._frame,

@@ -19,7 +19,7 @@ from kmslab.campaign.planning import fitting
 from kmslab.campaign.sending import Answer, Sender
 from kmslab.clock import Clock, SystemClock
 from kmslab.frames.columns import COLUMN_OF, FrameRecords, put_back
-from kmslab.frames.planning import frame_source
+from kmslab.frames.planning import check_rates, frame_source
 from kmslab.model import Record
 from kmslab.providers.base import Providers
 from kmslab.records.source import CHUNK_ROWS
@@ -43,6 +43,7 @@ def re_encrypt_frame(
 ) -> pd.DataFrame:
     """A new frame with new blobs: see `KmsAccessor.re_encrypt`."""
     clock = clock or SystemClock()
+    check_rates(providers, rates)
     records = FrameRecords(frame)
     before = _re_encrypted_at(frame)
     target = fitting(frame_source(records), target)

@@ -170,6 +170,13 @@ def test_a_context_that_cannot_be_stored_is_refused_before_anything_is_sent(
     assert not asked
 
 
+def test_a_rate_of_nobody_is_refused(shared_world: World) -> None:
+    frame = shared_world.frame()
+    for ask in (frame.kms.plan, frame.kms.re_encrypt):
+        with pytest.raises(ValueError, match="'tencnet', which is none of tencent, ctyun"):
+            ask(shared_world.lab, rates={"ctyun": 5, "tencnet": 5})
+
+
 def test_records_cross_over_without_a_column_that_says_so(world: World) -> None:
     """A plan and its frame agree: whose a blob is can be told from the blob."""
     to = world.lab.tencent().create_key("vault").key_id
