@@ -121,4 +121,5 @@ def _changed(column: pd.Series[Any], cells: Mapping[int, Any]) -> pd.Series[Any]
         dtype = column.cat.add_categories([c for c in new if c not in dtype.categories]).dtype
     elif not pd.api.types.is_string_dtype(dtype):
         dtype = "object"  # it was empty: another kind of column holds no texts
-    return pd.Series(values, index=column.index, dtype=dtype, name=column.name)
+    found: pd.Series[Any] = pd.Series(values, column.index, dtype, column.name)
+    return found

@@ -22,7 +22,7 @@ from kmslab.frames.columns import COLUMN_OF, FrameRecords, put_back
 from kmslab.frames.planning import check_rates, frame_source
 from kmslab.model import Record
 from kmslab.providers.base import Providers
-from kmslab.records.source import CHUNK_ROWS
+from kmslab.records.source import CHUNK_ROWS, Value
 
 RESULTS: Final = ("re_encrypted", "unchanged", "failed", "left")
 """What became of a record; of one that is `left` the outcome says why it was not sent."""
@@ -81,7 +81,7 @@ class _Made:
 
     def __init__(self, records: FrameRecords, target: Target) -> None:
         self._fields = records.fields - {"record_id", "owner"}
-        self._new: dict[str, dict[int, str | None]] = {field: {} for field in self._fields}
+        self._new: dict[str, dict[int, Value]] = {field: {} for field in self._fields}
         self._target = target
         self._result = np.full(len(records), _LEFT)
         self._outcome = np.zeros(len(records), np.int64)
