@@ -175,6 +175,7 @@ def test_a_result_shows_itself() -> None:
     assert "<td>365,000</td>" in found._repr_html_()
     nothing = simulate(90, Arrivals(per_day=0), years=1)
     assert "0 records" in repr(nothing)
+    assert "<th>age_p99_days</th><td>-</td>" in nothing._repr_html_()
     assert isinstance(nothing, Simulation)
 
 
