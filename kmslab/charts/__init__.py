@@ -209,13 +209,15 @@ def _period(
 def burn_down(progress: pd.DataFrame, *, rate: float | None = None, ax: Axes | None = None) -> Axes:
     """How many records a campaign had left as time went on: `frames.Recording.frame()`.
 
-    With `rate`, in records a second, a thin line shows what it should have been. ValueError
-    for a rate that is none.
+    With `rate`, in records a second, a thin line shows what it should have been. What a recording
+    has of planning before and counting after is left out. ValueError for a rate that is none.
     """
     check_columns(progress, ["at", "left"])
     if rate is not None and not (rate > 0 and math.isfinite(rate)):
         raise ValueError(f"a rate is more than 0 records a second, not {rate}")
     seen = progress[progress["left"].notna()]
+    if "doing" in seen.columns:
+        seen = seen[seen["doing"] == "re-encrypting"]
     with drawing(ax, "Records that a campaign had left") as axes:
         if len(seen):
             seconds = (seen["at"] - seen["at"].iloc[0]).dt.total_seconds().to_numpy()

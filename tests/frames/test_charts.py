@@ -18,6 +18,7 @@ import kmslab.frames as frames
 from kmslab import Lab, ManualClock, charts
 from kmslab.analysis import rotation
 from kmslab.analysis.simulate import Arrivals, simulate
+from kmslab.campaign.watching import Progress
 from kmslab.charts import shared
 from kmslab.errors import FrameError
 
@@ -196,6 +197,23 @@ def test_simulations_of_nothing_have_a_chart() -> None:
     nothing = simulate(90, Arrivals(per_day=0), years=0.1).daily
     for daily in ({}, {"nothing": nothing}, {"nothing": nothing, "as well": nothing}):
         charts.simulation_curves(daily).figure.canvas.draw()
+
+
+def test_a_burn_down_is_of_what_was_re_encrypted() -> None:
+    """A recording has more passes over the same records: planned before, counted after."""
+    clock = ManualClock(START)
+    recording = frames.Recording(clock)
+    for doing, rows, total in [
+        ("planning", 2000, None),
+        ("re-encrypting", 1000, 2000),
+        ("re-encrypting", 2000, 2000),
+        ("counting", 1000, 2000),
+        ("counting", 2000, 2000),
+    ]:
+        recording.watch.progress(Progress(doing, rows, total, {}))
+        clock.advance(timedelta(seconds=10))
+    (line,) = charts.burn_down(recording.frame()).lines
+    assert line.get_xydata().tolist() == [[0.0, 1000.0], [10.0, 0.0]]
 
 
 @pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
