@@ -153,7 +153,8 @@ class Simulation:
         return (
             f"Simulation(rotate every {self.rotate_days} days, {self.campaign.rate:g} calls/s, "
             f"{len(self.daily)} days: {facts['records']:,.0f} records, in the last "
-            f"{len(self.settled)} days 99 % of them never older than {facts['age_p99_days']:g})"
+            f"{len(self.settled)} of which 99 % were never older than "
+            f"{facts['age_p99_days']:g} days)"
         )
 
     def _repr_html_(self) -> str:
