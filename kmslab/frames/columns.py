@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -11,17 +12,10 @@ import pandas as pd
 from kmslab.analysis.frame_columns import blobs, check_columns, strings
 from kmslab.analysis.many_heads import many_heads
 from kmslab.columns import Records
+from kmslab.records.columns import DEFAULT_COLUMNS
 
 COLUMN_OF: Final[Mapping[str, str]] = {
-    "record_id": "record_id",
-    "provider": "provider",
-    "ciphertext_blob": "ciphertext_blob",
-    "context": "encryption_context",
-    "key_id": "key_id",
-    "owner": "owner",
-    "source_key_id": "source_key_id",
-    "source_key_version_id": "source_key_version_id",
-    "source_encryption_algorithm": "source_encryption_algorithm",
+    field: column for field, column in asdict(DEFAULT_COLUMNS).items() if field != "created_at"
 }
 """The column of each field of a `Record` that holds texts."""
 
