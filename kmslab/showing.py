@@ -5,6 +5,7 @@ What strips styles (GitHub does) shows them as they are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from html import escape
 
@@ -31,8 +32,8 @@ def _row(row: Sequence[object], *, named: bool) -> str:
 def shown(value: object) -> str:
     """A value as a cell has it.
 
-    >>> shown(None), shown(True), shown(1234567), shown(0.5), shown(12345.678)
-    ('-', 'yes', '1,234,567', '0.5', '12,345.7')
+    >>> shown(None), shown(True), shown(1234567), shown(0.5), shown(12345.678), shown(math.nan)
+    ('-', 'yes', '1,234,567', '0.5', '12,345.7', '-')
     """
     match value:
         case None:
@@ -41,7 +42,9 @@ def shown(value: object) -> str:
             return "yes" if value else "no"
         case int():
             return f"{value:,}"
-        case float():
+        case float() if math.isnan(value):
+            return "-"
+        case float() if math.isfinite(value):
             return f"{value:,.0f}" if value == round(value) else f"{value:,.6g}"
         case _:
             return str(value)

@@ -26,6 +26,15 @@ from kmslab.showing import html_table
 
 DAYS_IN_YEAR: Final = 365
 
+LONGEST: Final = 100 * DAYS_IN_YEAR
+"""The most days that are played, or that lie between two rotations."""
+
+FASTEST: Final = 1e9
+"""The most calls a second."""
+
+MOST_RECORDS: Final = 1e15
+"""The most records: as floats, so many are still counted exactly."""
+
 _Counts = NDArray[np.float64]
 
 
@@ -58,6 +67,11 @@ class Arrivals:
             made = round(self.per_day * (1 + self.growth) ** (day / DAYS_IN_YEAR))
         return float(made + (self.initial if day == 0 else 0))
 
+    def at_most(self, years: float) -> float:
+        """No fewer records than are made in so many years; infinite where they are too many."""
+        growth: float = max(1.0, (1 + self.growth) ** years)
+        return self.initial + self.per_day * growth * math.ceil(years * DAYS_IN_YEAR)
+
 
 @dataclass(frozen=True, slots=True)
 class Campaign:
@@ -75,7 +89,7 @@ class Campaign:
     delay_days: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.rate >= 0 and math.isfinite(self.rate), "rate is a number from 0")
+        _require(0 <= self.rate <= FASTEST, f"rate is a number from 0 to {FASTEST:.0e}")
         _require(0 <= self.hours <= 24, "hours of a day are from 0 to 24")
         _require(self.delay_days >= 0, "delay_days is a number from 0")
 
@@ -85,7 +99,7 @@ class Campaign:
         return math.floor(self.rate * self.hours * 3600)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Simulation:
     """What a policy comes to. `daily` has one row for each day, counted from 0:
 
@@ -104,13 +118,20 @@ class Simulation:
 
     @property
     def settled(self) -> pd.DataFrame:
-        """The days of the last year; in the years before, the first records still show."""
-        return self.daily.tail(DAYS_IN_YEAR)
+        """The last days: as many whole intervals as a year has, but one at least, so that each
+        day of an interval counts as much as any other. In those before, the first records show.
+        All days, where fewer were played."""
+        return self.daily.tail(_settled_days(self.rotate_days))
 
     def as_dict(self) -> dict[str, Any]:
-        """The policy, and the worst of its last year."""
+        """The policy, and the worst of its `settled` days; `calls` are those of 365 such days.
+
+        What a campaign comes to (`calls`, `busy`, `keeps_up`) is None where no whole interval was
+        played before those days: in the first one nothing is stale.
+        """
         last = self.settled
-        busy = float((last["re_encrypted"] > 0).mean())
+        played = len(self.daily) >= _least_days(self.rotate_days)
+        calls = last["re_encrypted"].mean() * DAYS_IN_YEAR
         return {
             "rotate_days": self.rotate_days,
             "rate": float(self.campaign.rate),
@@ -122,27 +143,45 @@ class Simulation:
                 (last["stale"] / last["records"].where(last["records"] > 0)).max()
             ),
             "stale_max_days": float(last["stale_max_days"].max()),
-            "calls": float(last["re_encrypted"].sum()),
-            "busy": busy,
-            "keeps_up": bool((last["stale"] == 0).any()),
+            "calls": float(round(calls)) if played else None,
+            "busy": float((last["re_encrypted"] > 0).mean()) if played else None,
+            "keeps_up": bool((last["stale"] == 0).any()) if played else None,
         }
 
     def __repr__(self) -> str:
         facts = self.as_dict()
         return (
             f"Simulation(rotate every {self.rotate_days} days, {self.campaign.rate:g} calls/s, "
-            f"{len(self.daily)} days: {facts['records']:,.0f} records, in the last year 99 % of "
-            f"them never older than {facts['age_p99_days']:g} days)"
+            f"{len(self.daily)} days: {facts['records']:,.0f} records, in the last "
+            f"{len(self.settled)} of which 99 % were never older than "
+            f"{facts['age_p99_days']:g} days)"
         )
 
     def _repr_html_(self) -> str:
         return html_table(list(self.as_dict().items()))
 
 
+def _settled_days(rotate_days: int) -> int:
+    """The days of as many whole intervals as a year has, one at least."""
+    return max(1, DAYS_IN_YEAR // rotate_days) * rotate_days
+
+
+def _least_days(rotate_days: int) -> int:
+    """The days after which there are settled ones, and an interval before them.
+
+    >>> _least_days(90), _least_days(365), _least_days(730)
+    (450, 730, 1460)
+    """
+    return _settled_days(rotate_days) + rotate_days
+
+
 def simulate(
     rotate_days: int, arrivals: Arrivals, campaign: Campaign | None = None, years: float = 5
 ) -> Simulation:
-    """Play a policy day by day. ValueError for an interval below 1 day and for no days at all.
+    """Play a policy day by day.
+
+    ValueError for an interval that is no number of days, for no days at all, and for more records
+    than can be counted exactly.
 
     A billion records over five years, rotated each quarter, at half the documented rate:
 
@@ -150,8 +189,12 @@ def simulate(
     >>> round(found.daily["records"].iloc[-1]), found.as_dict()["keeps_up"]
     (1000100000, False)
     """
-    _require(rotate_days >= 1, "rotate_days is a number of days from 1")
-    _require(0 < years <= 100, "years are more than 0, and at most 100")
+    _check_interval(rotate_days)
+    _check_years(years)
+    _require(
+        arrivals.at_most(years) <= MOST_RECORDS,
+        f"per_day, growth and initial make more than {MOST_RECORDS:.0e} records in {years:g} years",
+    )
     state = _State(rotate_days, arrivals, campaign or Campaign(), round(years * DAYS_IN_YEAR))
     daily = pd.DataFrame([state.step(day) for day in range(state.days)], columns=_DAILY)
     return Simulation(rotate_days, arrivals, state.campaign, daily, state.buckets())
@@ -255,17 +298,29 @@ def sweep(
     campaign: Campaign | None = None,
     years: float = 5,
 ) -> pd.DataFrame:
-    """Each interval with each rate: a row each, the worst of its last year.
+    """Each interval with each rate: a row each, the worst of its last year, in whole intervals.
 
     `age_p99_days` is the age that 99 % of the records never exceeded; `stale_share` the greatest
-    share of stale ones; `calls` those of the year; `busy` the share of days with a campaign at
-    work; `keeps_up` whether there was a day on which nothing was stale.
+    share of stale ones; `calls` those of 365 days; `busy` the share of days with a campaign at
+    work; `keeps_up` whether there was a day on which nothing was stale. See `Simulation.settled`.
+
+    ValueError for fewer years than show that: an interval, and the whole ones after it that make a
+    year (two years for an interval of a year, four for one of two).
 
     >>> found = sweep([90], [0, 50], Arrivals(per_day=1000), years=2)
     >>> found["age_p99_days"].tolist()
     [722.0, 89.0]
     """
     campaign = campaign or Campaign()
+    _check_years(years)
+    _require(len(rotate_days) > 0 and len(rates) > 0, "there is a number of days, and a rate")
+    for days in rotate_days:
+        _check_interval(days)
+        least = math.ceil(100 * _least_days(days) / DAYS_IN_YEAR) / 100
+        _require(
+            round(years * DAYS_IN_YEAR) >= _least_days(days),
+            f"an interval of {days} days takes {least:g} years or more to show what it comes to",
+        )
     rows = [
         simulate(
             days, arrivals, Campaign(rate, campaign.hours, campaign.delay_days), years
@@ -273,22 +328,18 @@ def sweep(
         for days in rotate_days
         for rate in rates
     ]
-    return pd.DataFrame(rows, columns=_SWEEP)
+    return pd.DataFrame(rows)
 
 
-_SWEEP: Final = (
-    "rotate_days",
-    "rate",
-    "records",
-    "age_p50_days",
-    "age_p99_days",
-    "age_max_days",
-    "stale_share",
-    "stale_max_days",
-    "calls",
-    "busy",
-    "keeps_up",
-)
+def _check_interval(rotate_days: int) -> None:
+    _require(
+        isinstance(rotate_days, int | np.integer) and 1 <= rotate_days <= LONGEST,
+        f"rotate_days is a whole number of days from 1 to {LONGEST:,}",
+    )
+
+
+def _check_years(years: float) -> None:
+    _require(0 < years <= LONGEST / DAYS_IN_YEAR, "years are more than 0, and at most 100")
 
 
 def _require(true: bool, said: str) -> None:

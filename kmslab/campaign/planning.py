@@ -73,7 +73,7 @@ def make_plan(
     where a file was edited while it was read.
     """
     options = options or Options(verify=str(usual_verify(providers)))
-    target = _fitting(source, target)
+    target = fitting(source, target)
     before = _fingerprints(source)
     judge = _Judge(providers, target, options.selection)
     for rows, records in _chunks(source):
@@ -232,7 +232,7 @@ def _fingerprints(source: Source) -> dict[str, str]:
     return {part.name: part.fingerprint() for part in source.parts}
 
 
-def _fitting(source: Source, target: Target) -> Target:
+def fitting(source: Source, target: Target) -> Target:
     """The target with what the source can hold; CampaignError where it cannot hold the target."""
     if not isinstance(target.context, Keep) and "context" not in source.fields:
         raise CampaignError(

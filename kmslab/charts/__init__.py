@@ -10,6 +10,7 @@ one they are shown as escapes, and one warning says so. matplotlib is in the ext
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -18,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from kmslab.analysis.frame_columns import check_columns, moment
+from kmslab.charts.naming import key_columns, key_names
 from kmslab.charts.shared import FONTS as FONTS
 from kmslab.charts.shared import (
     dates,
@@ -53,7 +55,7 @@ def census_bars(census: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     check_columns(census, ["key_id", "version_number", "is_primary", "records"])
     rows = census.reset_index(drop=True)
     with drawing(ax, "Records on each key version", rows=len(rows)) as axes:
-        labels = [_version_name(row) for row in rows.itertuples()]
+        labels = _version_names(rows)
         places = np.arange(len(rows))
         for name, color, hatch, chosen in _standings(rows["is_primary"]):
             if chosen.any():
@@ -82,15 +84,13 @@ def _standings(is_primary: pd.Series[Any]) -> Iterator[tuple[str, str, str, Any]
     yield "not known", UNKNOWN, _HATCH, known.isna().to_numpy(bool)
 
 
-def _version_name(row: Any) -> str:
-    """What to call a version on an axis: its key's alias, or the start of its id, and number."""
-    alias = getattr(row, "alias", None)
-    key = alias if isinstance(alias, str) else row.key_id
-    if pd.isna(key):
-        provider = getattr(row, "provider", None)
-        return f"{provider}, key not known" if isinstance(provider, str) else "provider not known"
-    short = key if isinstance(alias, str) else str(key)[:8]
-    return f"{short} v{row.version_number}" if not pd.isna(row.version_number) else f"{short} v?"
+def _version_names(rows: pd.DataFrame) -> list[str]:
+    """What to call versions on an axis: by key and number."""
+    known, numbers = rows["key_id"].notna(), rows["version_number"].tolist()
+    return [
+        f"{key} v{'?' if pd.isna(number) else number}" if has_key else key
+        for key, has_key, number in zip(key_names(rows), known, numbers, strict=True)
+    ]
 
 
 def age_histogram(inventory: pd.DataFrame, *, bins: int = 30, ax: Axes | None = None) -> Axes:
@@ -145,30 +145,42 @@ def version_timeline(
 
     With a census the number of records on each version is written into it, where there is room.
     """
-    check_columns(versions, ["key_id", "version_number", "made_at", "primary_until", "is_primary"])
-    records: dict[str, int] = {}
-    if census is not None:
-        check_columns(census, ["key_version_id", "records"])
-        sums = census.groupby("key_version_id", observed=True)["records"].sum()
-        records = {str(version): int(count) for version, count in sums.items()}
+    check_columns(
+        versions,
+        ["key_id", "key_version_id", "version_number", "made_at", "primary_until", "is_primary"],
+    )
     end = moment(now)
     rows = versions[versions["is_primary"].notna()]
-    keys = list(dict.fromkeys(rows["key_id"].astype(str)))
-    whole = end - rows["made_at"].min() if len(rows) else pd.Timedelta(days=1)
-    with drawing(ax, "When each version was primary", rows=len(keys)) as axes:
+    places = rows.groupby(key_columns(rows), observed=True, sort=False).ngroup()
+    names = dict(zip(places, key_names(rows), strict=True))
+    held = None if census is None else _held(rows, census)
+    first = rows["made_at"].min() if len(rows) else end
+    end = max(
+        end, first + pd.Timedelta(minutes=1)
+    )  # of a lab that was just made there is a bar too
+    whole = end - first
+    with drawing(ax, "When each version was primary", rows=len(names)) as axes:
         row: Any
-        for row in rows.itertuples():
+        for at, row in enumerate(rows.itertuples()):
             number = "?" if pd.isna(row.version_number) else row.version_number
-            held = records.get(str(row.key_version_id), 0)
-            said = f"v{number}" if census is None else f"v{number}: {held:,}"
-            _period(axes, row, keys.index(str(row.key_id)), end, whole, said)
-        names = [_key_name(rows[rows["key_id"].astype(str) == key].iloc[0]) for key in keys]
-        axes.set_yticks(range(len(keys)), names)
-        axes.set_ylim(len(keys) - 0.4, -0.6)
+            said = f"v{number}" if held is None else f"v{number}: {held[at]:,}"
+            _period(axes, row, int(places.iloc[at]), end, whole, said)
+        axes.set_yticks(list(names), list(names.values()))
+        axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("time (UTC); a light version is primary now")
         dates(axes)
     return axes
+
+
+def _held(versions: pd.DataFrame, census: pd.DataFrame) -> list[int]:
+    """How many records are on each version."""
+    check_columns(census, ["key_version_id", "records"])
+    by = [*key_columns(versions, census), "key_version_id"]
+    counts = census[[*by, "records"]].astype(dict.fromkeys(by, "string"))
+    sums = counts.groupby(by, as_index=False)["records"].sum()
+    found = versions[by].astype("string").merge(sums, on=by, how="left")
+    return [int(count) for count in found["records"].fillna(0)]
 
 
 def _period(
@@ -194,18 +206,18 @@ def _period(
     )
 
 
-def _key_name(row: Any) -> str:
-    alias = row.get("alias")
-    return alias if isinstance(alias, str) and alias else str(row["key_id"])[:8]
-
-
 def burn_down(progress: pd.DataFrame, *, rate: float | None = None, ax: Axes | None = None) -> Axes:
     """How many records a campaign had left as time went on: `frames.Recording.frame()`.
 
-    With `rate`, in records a second, a thin line shows what it should have been.
+    With `rate`, in records a second, a thin line shows what it should have been. What a recording
+    has of planning before and counting after is left out. ValueError for a rate that is none.
     """
     check_columns(progress, ["at", "left"])
+    if rate is not None and not (rate > 0 and math.isfinite(rate)):
+        raise ValueError(f"a rate is more than 0 records a second, not {rate}")
     seen = progress[progress["left"].notna()]
+    if "doing" in seen.columns:
+        seen = seen[seen["doing"] == "re-encrypting"]
     with drawing(ax, "Records that a campaign had left") as axes:
         if len(seen):
             seconds = (seen["at"] - seen["at"].iloc[0]).dt.total_seconds().to_numpy()
@@ -233,20 +245,20 @@ def exposure_map(
 
     `values` is the column that is shown. The `most` owners and keys with the most of it have a line
     each, all others one together; those without any have none. With a column `alias` keys are
-    named by it.
+    named by it. Keys of one name are told apart by their provider, or their id.
     """
     check_columns(exposure, ["owner", "key_id", values])
     named = exposure[exposure[values] > 0]
     table = pd.DataFrame()
     if len(named):
-        named = named.assign(
-            key=[_key_name(row) for _, row in named.iterrows()],
-            owner=named["owner"].astype("string").fillna("no owner"),
-        )
-        table = named.pivot_table(
+        by = named.groupby(key_columns(named), dropna=False, observed=True)
+        owners = named["owner"].astype("string").fillna("no owner")
+        table = named.assign(key=by.ngroup(), owner=owners).pivot_table(
             values, "owner", "key", aggfunc="sum", fill_value=0, observed=True
         )
         table = _most(_most(table, most).T, most).T
+        names: dict[Any, str] = dict(zip(by.ngroup(), key_names(named), strict=True))
+        table.columns = pd.Index([names.get(key, key) for key in table.columns])
     unit = {"record_days": "record-days"}.get(values, values.replace("_", " "))
     with drawing(ax, "Stale records by owner and key", rows=len(table) + 3) as axes:
         if table.size:
@@ -351,8 +363,9 @@ def simulation_curves(
             axes.text(
                 0, limit_days, f" limit: {limit_days:g} days", va="bottom", fontsize="x-small"
             )
-        highest = max([limit_days or 0, *(days["age_p99_days"].max() for days in daily.values())])
-        axes.set_ylim(0, 1.4 * highest)  # with room for the legend
+        ages = [days["age_p99_days"].max() for days in daily.values()]
+        highest = max([limit_days or 0.0, *(age for age in ages if not pd.isna(age))])
+        axes.set_ylim(0, 1.4 * highest or 1)  # with room for the legend
         axes.set_xlim(left=0)
         axes.set_xlabel("years")
         axes.set_ylabel("age (days)")

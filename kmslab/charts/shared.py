@@ -144,13 +144,21 @@ def _usual_font() -> FT2Font:
     return font_manager.get_font(font_manager.findfont("DejaVu Sans"))
 
 
+def _escaped(text: str, fonts: Sequence[FT2Font]) -> str:
+    """The text with escapes for letters that none of the fonts has."""
+    return "".join(c if _drawable(c, fonts) else ascii(c)[1:-1] for c in text)
+
+
 def _drawable(letter: str, fonts: Sequence[FT2Font]) -> bool:
     return letter.isspace() or any(font.get_char_index(ord(letter)) for font in fonts)
 
 
 def _letters(axes: Axes) -> None:
     """Have every text in the axes use a font that has its letters, or escapes in their place."""
-    texts: list[Any] = [text for text in axes.findobj(Text) if not text.get_text().isascii()]
+    texts: list[Any] = axes.findobj(Text)
+    for text in texts:
+        text.set_parse_math(False)  # $ is a letter of somebody's name
+    texts = [text for text in texts if not text.get_text().isascii()]
     if not texts:
         return
     found = _cjk_font()
@@ -158,7 +166,7 @@ def _letters(axes: Axes) -> None:
     missing = False
     for text in texts:
         words = text.get_text()
-        shown = "".join(c if _drawable(c, fonts) else ascii(c)[1:-1] for c in words)
+        shown = _escaped(words, fonts)
         missing = missing or shown != words
         if found:
             text.set_fontfamily(["DejaVu Sans", found[0]])
@@ -179,7 +187,4 @@ def _fix_ticks(axes: Axes, fonts: Sequence[FT2Font]) -> None:
     for axis in (axes.xaxis, axes.yaxis):
         labels = [label.get_text() for label in axis.get_ticklabels()]
         if any(not label.isascii() or "\\u" in label for label in labels):
-            safe = [
-                "".join(c if _drawable(c, fonts) else ascii(c)[1:-1] for c in x) for x in labels
-            ]
-            axis.set_ticks(axis.get_ticklocs(), safe)
+            axis.set_ticks(axis.get_ticklocs(), [_escaped(label, fonts) for label in labels])

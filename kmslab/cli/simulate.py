@@ -95,10 +95,11 @@ def simulate(
 
     Each interval is played with each rate; nothing is read or re-encrypted. This is a model over
     the days, in which a billion records take no longer than ten. Each line is the worst of the last
-    year. Ages are those of blobs: a record that is re-encrypted has a new one. 99 % UP TO is the
-    age that 99 % of the records never passed, STALE AT MOST the greatest share of those that were
-    not on the primary version, FOR AT MOST how long one of them was. A policy keeps up where on
-    some day nothing was stale.
+    year, in whole intervals, or of the last interval where that is longer. Ages are those of blobs:
+    a record that is re-encrypted has a new one. 99 % UP TO is the age that 99 % of the records
+    never passed, STALE AT MOST the greatest share of those that were not on the primary version,
+    FOR AT MOST how long one of them was. A policy keeps up where on some day nothing was stale; one
+    that does not is never ENOUGH, since its records grow older from year to year.
     """
     from kmslab.analysis.simulate import Arrivals, Campaign, sweep
 
@@ -128,9 +129,12 @@ def _plain(row: Mapping[Any, Any], younger_than: float | None) -> dict[str, Any]
         whole = isinstance(known, float) and known.is_integer() and name != "rate"
         plain[str(name)] = int(known) if whole and known is not None else known
     if younger_than is not None:
-        age = plain["age_p99_days"]
-        plain["enough"] = age is not None and age < younger_than
+        plain["enough"] = plain["keeps_up"] and _young(plain, younger_than)
     return plain
+
+
+def _young(row: Mapping[str, Any], younger_than: float) -> bool:
+    return row["age_p99_days"] is not None and row["age_p99_days"] < younger_than
 
 
 def _cells(row: Mapping[str, Any]) -> list[Any]:
@@ -156,11 +160,13 @@ def _answer(rows: Sequence[Mapping[str, Any]], younger_than: float) -> str:
     """Which of the policies are enough, the one with the fewest calls first."""
     enough = sorted((row for row in rows if row["enough"]), key=lambda row: row["calls"])
     asked = f"99 % of the records younger than {younger_than:g} days"
+    behind = sum(_young(row, younger_than) and not row["keeps_up"] for row in rows)
+    but = f" {behind} more would for now, but did not keep up." if behind else ""
     if not enough:
-        return f"None of these keeps {asked}."
+        return f"None of these keeps {asked}.{but}"
     best = enough[0]
     return (
         f"{len(enough)} of {len(rows)} keep {asked}; the fewest calls a year, {best['calls']:,}, "
         f"takes rotating every {best['rotate_days']} days, re-encrypting at {best['rate']:g} "
-        "calls/s."
+        f"calls/s.{but}"
     )

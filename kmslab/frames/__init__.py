@@ -62,7 +62,8 @@ class KmsAccessor:
     ) -> pd.DataFrame:
         """The inventory: a new frame with what the heads of the blobs say of each record.
 
-        See `kmslab.analysis.inventory.inspect` for its columns.
+        See `kmslab.analysis.inventory.inspect` for its columns. What the frame itself has by one
+        of their names, such as `error` or `format`, is replaced: rename it before.
 
         >>> from kmslab import Lab
         >>> with Lab.in_memory() as lab:
@@ -113,7 +114,9 @@ class KmsAccessor:
 
         `to` is the id of the key that records go to (without it each stays on its own), `provider`
         that key's, where records cross over to it. `deep` opens every blob. Nothing is changed.
-        `verify` and `rates` are as for `re_encrypt`.
+        `verify` and `rates` are as for `re_encrypt`. CampaignError for another
+        `context` where there is no column `encryption_context` for it; ValueError for a rate of a
+        provider that is not there.
         """
         return plan_frame(
             self._frame,
@@ -144,9 +147,11 @@ class KmsAccessor:
         keeps its own.
 
         Beside them the new frame has `result` (re_encrypted, unchanged, failed, left), `outcome`
-        and `reason`, which say why, and `re_encrypted_at`. Of an inventory, what the inspection
-        said of the old blobs is left out: inspect the new frame. One bad record costs only itself,
-        and keeps its blob. There is no journal: to write back into a source, run a campaign.
+        and `reason`, which say why, and `re_encrypted_at`. Of an inventory, which is a frame with
+        a column such as `key_known_by`, what the inspection said of the old blobs is left out:
+        inspect the new frame. One bad record costs only itself, and keeps its blob. What `plan`
+        refuses is refused here too, before anything is sent. There is no journal: to write back
+        into a source, run a campaign.
 
         >>> from kmslab import Lab
         >>> with Lab.in_memory() as lab:

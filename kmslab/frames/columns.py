@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, Final
 
 import numpy as np
@@ -11,19 +12,10 @@ import pandas as pd
 from kmslab.analysis.frame_columns import blobs, check_columns, strings
 from kmslab.analysis.many_heads import many_heads
 from kmslab.columns import Records
+from kmslab.records.columns import DEFAULT_COLUMNS
 
 COLUMN_OF: Final[Mapping[str, str]] = {
-    "record_id": "record_id",
-    "provider": "provider",
-    "ciphertext_blob": "ciphertext_blob",
-    "context": "encryption_context",
-    "key_id": "key_id",
-    "owner": "owner",
-    "source_key_id": "source_key_id",
-    "source_key_version_id": "source_key_version_id",
-    "source_encryption_algorithm": "source_encryption_algorithm",
-    "region": "region",
-    "account": "account",
+    field: column for field, column in asdict(DEFAULT_COLUMNS).items() if field != "created_at"
 }
 """The column of each field of a `Record` that holds texts."""
 
@@ -110,17 +102,26 @@ def _cells(column: pd.Series[Any]) -> list[str | None]:
     return cells
 
 
-def put_back(frame: pd.DataFrame, columns: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
-    """A new frame with these fields in their columns, of the dtype that each had."""
-    new = {}
-    for field, values in columns.items():
-        name = COLUMN_OF[field]
-        new[name] = pd.Series(list(values), index=frame.index, dtype=_dtype(frame[name].dtype))
-    return frame.assign(**new)
+def put_back(frame: pd.DataFrame, new: Mapping[str, Mapping[int, Any]]) -> pd.DataFrame:
+    """A new frame with new cells, given by field and row (counted from 0). All other cells are as
+    they were, whatever they hold, and so are the dtypes."""
+    return frame.assign(
+        **{
+            COLUMN_OF[field]: _changed(frame[COLUMN_OF[field]], cells)
+            for field, cells in new.items()
+            if cells
+        }
+    )
 
 
-def _dtype(before: Any) -> Any:
-    """The dtype of a column that texts were read from: its categories may be others now."""
-    if isinstance(before, pd.CategoricalDtype):
-        return pd.CategoricalDtype()
-    return before if isinstance(before, pd.StringDtype) else "object"
+def _changed(column: pd.Series[Any], cells: Mapping[int, Any]) -> pd.Series[Any]:
+    values = column.to_numpy(dtype=object, copy=True)
+    values[np.fromiter(cells, np.int64, len(cells))] = np.array(list(cells.values()), dtype=object)
+    dtype: Any = column.dtype
+    if isinstance(dtype, pd.CategoricalDtype):
+        new = [cell for cell in dict.fromkeys(cells.values()) if cell is not None]
+        dtype = column.cat.add_categories([c for c in new if c not in dtype.categories]).dtype
+    elif not pd.api.types.is_string_dtype(dtype):
+        dtype = "object"  # it was empty: another kind of column holds no texts
+    found: pd.Series[Any] = pd.Series(values, column.index, dtype, column.name)
+    return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -71,6 +71,20 @@ class FrameSource:
     blob_capacity: int | None = None
 
 
+def check_rates(providers: Providers, rates: Mapping[str, float]) -> None:
+    """ValueError for a rate of nobody who is there: it would hold nothing back."""
+    there = providers.providers()
+    for name in rates:
+        if name not in there:
+            raise ValueError(f"a rate for {name[:40]!r}, which is none of {', '.join(there)}")
+
+
+def frame_source(records: FrameRecords) -> FrameSource:
+    """The source that the records of a frame are. A blob tells its provider, and what became of
+    each record stands beside it, so it has a field for the provider even where no column does."""
+    return FrameSource(NAME, records.fields | {"provider"}, (FramePart(records),))
+
+
 def plan_frame(
     frame: pd.DataFrame,
     providers: Providers,
@@ -81,10 +95,9 @@ def plan_frame(
     clock: Clock | None = None,
 ) -> Plan:
     """What a campaign over a frame would do: see `make_plan`."""
-    records = FrameRecords(frame, placed=placed(providers))
-    source = FrameSource(NAME, records.fields, (FramePart(records),))
+    check_rates(providers, options.rates)
     return make_plan(
-        source,
+        frame_source(FrameRecords(frame, placed=placed(providers))),
         SourceSpec(NAME),
         providers,
         target,

@@ -10,23 +10,26 @@ import numpy as np
 import pandas as pd
 
 from kmslab.analysis.classify import Outcome, Target, Verdict
-from kmslab.analysis.frame_columns import TIME, category
+from kmslab.analysis.frame_columns import TIME, category, times
 from kmslab.analysis.inventory import ADDED
 from kmslab.analysis.verify import Verify
 from kmslab.campaign.changes import change, plain_changes
 from kmslab.campaign.judging import Judging
+from kmslab.campaign.planning import fitting
 from kmslab.campaign.sending import Answer, Sender
 from kmslab.clock import Clock, SystemClock
 from kmslab.frames.columns import COLUMN_OF, FrameRecords, put_back
+from kmslab.frames.planning import check_rates, frame_source
 from kmslab.model import Record
 from kmslab.providers.base import Providers, placed
-from kmslab.records.source import CHUNK_ROWS
+from kmslab.records.source import CHUNK_ROWS, Value
 
 RESULTS: Final = ("re_encrypted", "unchanged", "failed", "left")
 """What became of a record; of one that is `left` the outcome says why it was not sent."""
 
 _RE_ENCRYPTED, _UNCHANGED, _FAILED, _LEFT = range(4)
 _OUTCOMES: Final = list(Outcome)
+_HOW_KNOWN: Final = {"key_known_by", "version_known_by", "context_known_by"}
 
 
 def re_encrypt_frame(
@@ -40,7 +43,10 @@ def re_encrypt_frame(
 ) -> pd.DataFrame:
     """A new frame with new blobs: see `KmsAccessor.re_encrypt`."""
     clock = clock or SystemClock()
+    check_rates(providers, rates)
     records = FrameRecords(frame, placed=placed(providers))
+    before = _re_encrypted_at(frame)
+    target = fitting(frame_source(records), target)
     sender = Sender(
         providers, target, verify=verify, rates=rates, clock=clock, jitter=random.random
     )
@@ -51,7 +57,23 @@ def re_encrypt_frame(
         rows = records.records(start, min(start + CHUNK_ROWS, len(records)))
         verdicts = judging.verdicts(rows)
         made.take(start, rows, verdicts, sender.send(rows, verdicts))
-    return made.frame(frame, clock)
+    return made.frame(frame, before, clock)
+
+
+def _re_encrypted_at(frame: pd.DataFrame) -> pd.Series[Any]:
+    """When each record was re-encrypted before, as far as the frame tells."""
+    if "re_encrypted_at" in frame.columns:
+        return times(frame, "re_encrypted_at")
+    return pd.Series(pd.NaT, index=frame.index, dtype=TIME)
+
+
+def _not_inspected(frame: pd.DataFrame) -> pd.DataFrame:
+    """The frame without what an inspection said of its blobs. One that says of nothing how it is
+    known is no inventory: what it has by those names is its own."""
+    if not _HOW_KNOWN & set(frame.columns):
+        return frame
+    own = set(COLUMN_OF.values())
+    return frame.drop(columns=[name for name in ADDED if name in frame and name not in own])
 
 
 class _Made:
@@ -59,7 +81,7 @@ class _Made:
 
     def __init__(self, records: FrameRecords, target: Target) -> None:
         self._fields = records.fields - {"record_id", "owner"}
-        self._columns = {field: list(records.columns[field]) for field in self._fields}
+        self._new: dict[str, dict[int, Value]] = {field: {} for field in self._fields}
         self._target = target
         self._result = np.full(len(records), _LEFT)
         self._outcome = np.zeros(len(records), np.int64)
@@ -77,7 +99,7 @@ class _Made:
         self._outcome[start:stop] = [_OUTCOMES.index(verdict.outcome) for verdict in verdicts]
         plain = plain_changes(records, range(start, stop), answers, self._target)
         if plain is not None:
-            self._columns["ciphertext_blob"][start:stop] = plain.new_blobs
+            self._new["ciphertext_blob"].update(enumerate(plain.new_blobs, start))
             self._result[start:stop] = _RE_ENCRYPTED
             return
         for row, (record, verdict, answer) in enumerate(
@@ -96,22 +118,14 @@ class _Made:
         found = change(record, row, answer, self._target, self._fields)
         self._result[row] = _UNCHANGED if found is None else _RE_ENCRYPTED
         if found is not None:
-            self._columns["ciphertext_blob"][row] = found.new_blob
+            self._new["ciphertext_blob"][row] = found.new_blob
             for field, (_, new) in found.others.items():
-                self._columns[field][row] = new
+                self._new[field][row] = new
 
-    def frame(self, frame: pd.DataFrame, clock: Clock) -> pd.DataFrame:
+    def frame(self, frame: pd.DataFrame, before: pd.Series[Any], clock: Clock) -> pd.DataFrame:
         """The new frame; what an inspection said of the old blobs is not in it."""
-        own = set(COLUMN_OF.values())
-        kept = frame.drop(columns=[name for name in ADDED if name in frame and name not in own])
-        new = put_back(kept, self._columns)
-        when = np.where(self._result == _RE_ENCRYPTED, 0, -1)
-        at: Any = pd.Series([clock.now()], dtype=TIME).array.take(when, allow_fill=True)
-        if "re_encrypted_at" in frame.columns:
-            before = frame["re_encrypted_at"].astype(TIME)
-            at = pd.Series(at, index=frame.index).fillna(before)
-        return new.assign(
-            re_encrypted_at=at,
+        return put_back(_not_inspected(frame), self._new).assign(
+            re_encrypted_at=before.mask(self._result == _RE_ENCRYPTED, pd.Timestamp(clock.now())),
             outcome=category([outcome.value for outcome in _OUTCOMES], self._outcome),
             result=category(RESULTS, self._result),
             reason=pd.array(self._reason, dtype="string"),

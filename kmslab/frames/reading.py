@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from dataclasses import asdict
 from typing import Any, Final
 
 import pandas as pd
@@ -17,19 +18,19 @@ from kmslab.records.opening import is_url, split_location
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
-_COLUMNS: Final[dict[str, tuple[str, Any]]] = {
-    "record_id": ("record_id", "string"),
-    "provider": ("provider", "category"),
-    "ciphertext_blob": ("ciphertext_blob", "string"),
-    "context": ("encryption_context", "string"),
-    "key_id": ("key_id", "string"),
-    "created_at": ("created_at", TIME),
-    "owner": ("owner", "category"),
-    "source_key_id": ("source_key_id", "string"),
-    "source_key_version_id": ("source_key_version_id", "string"),
-    "source_encryption_algorithm": ("source_encryption_algorithm", "category"),
+_DTYPES: Final[dict[str, Any]] = {
+    "record_id": "string",
+    "provider": "category",
+    "ciphertext_blob": "string",
+    "context": "string",
+    "key_id": "string",
+    "created_at": TIME,
+    "owner": "category",
+    "source_key_id": "string",
+    "source_key_version_id": "string",
+    "source_encryption_algorithm": "category",
 }
-"""For each field the column and its dtype."""
+_COLUMN_OF: Final[dict[str, str]] = asdict(DEFAULT_COLUMNS)
 
 
 def read(
@@ -59,10 +60,10 @@ def read(
     named = source.fields | {field for field, value in given.items() if value is not None}
     return pd.DataFrame(
         {
-            name: pd.Series(
+            _COLUMN_OF[field]: pd.Series(
                 [cell or None for chunk in chunks for cell in column_of(chunk, field)], dtype=dtype
             )
-            for field, (name, dtype) in _COLUMNS.items()
+            for field, dtype in _DTYPES.items()
             if field in named
         }
     )
@@ -88,8 +89,8 @@ def from_records(records: Iterable[Record]) -> pd.DataFrame:
     rows = list(records)
     return pd.DataFrame(
         {
-            name: pd.Series([getattr(row, field) for row in rows], dtype=dtype)
-            for field, (name, dtype) in _COLUMNS.items()
+            _COLUMN_OF[field]: pd.Series([getattr(row, field) for row in rows], dtype=dtype)
+            for field, dtype in _DTYPES.items()
         }
     )
 

@@ -38,6 +38,23 @@ def test_no_policy_is_enough(bare_run: Run) -> None:
     assert "None of these keeps 99 % of the records younger than 2 days." in result.stderr
 
 
+def test_a_policy_that_does_not_keep_up_is_not_enough(bare_run: Run) -> None:
+    """At 25 calls/s the age that 99 % do not exceed is 376 days after 5 years, and grows."""
+    backlog = ("simulate", "--per-day", "5e5", "--initial", "1e8", "--younger-than", "400")
+    result = bare_run(*backlog, "--rotate-days", "30,365", "--rate", "25,50", "--json")
+    rows = json.loads(result.stdout)
+    assert [(row["age_p99_days"] < 400, row["keeps_up"], row["enough"]) for row in rows] == [
+        (True, False, False),
+        (True, False, False),
+        (False, False, False),
+        (True, True, True),
+    ]
+    result = bare_run(*backlog, "--rotate-days", "30,365", "--rate", "25,50")
+    assert "1 of 4 keep 99 %" in result.stderr
+    assert "rotating every 365 days, re-encrypting at 50 calls/s" in result.stderr
+    assert "2 more would for now, but did not keep up." in result.stderr
+
+
 def test_no_records_have_no_age(bare_run: Run) -> None:
     result = bare_run("simulate", "--per-day", "0", "--rotate-days", "30", "--rate", "1", "--json")
     (row,) = json.loads(result.stdout)
@@ -52,7 +69,11 @@ def test_no_records_have_no_age(bare_run: Run) -> None:
         ("--rate", "-1", "calls a second from 0"),
         ("--rate", "inf", "calls a second from 0"),
         ("--deleted", "1", "deleted is a share"),
+        ("--rate", "1e307", "rate is a number from 0 to 1e+09"),
+        ("--growth", "1e3", "growth is a share"),
+        ("--initial", "1e300", "more than 1e+15 records in 5 years"),
         ("--years", "0", "years are more than 0"),
+        ("--years", "1", "an interval of 90 days takes 1.24 years or more"),
         ("--hours", "25", "less than or equal to 24"),
     ],
 )

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from datetime import timedelta
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
-from frame_data import World
+from frame_data import START, World
 from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 
 import kmslab.frames as frames
-from kmslab import charts
+from kmslab import Lab, ManualClock, charts
 from kmslab.analysis import rotation
 from kmslab.analysis.simulate import Arrivals, simulate
+from kmslab.campaign.watching import Progress
 from kmslab.charts import shared
 from kmslab.errors import FrameError
 
@@ -125,6 +127,106 @@ def test_chinese_names_with_a_font_are_as_they_are(inventory: pd.DataFrame) -> N
         axes = charts.exposure_map(inventory.kms.exposure().assign(owner="支付平台组"))
         axes.figure.canvas.draw()
     assert [label.get_text() for label in axes.get_yticklabels()] == ["支付平台组"]
+
+
+def exposure(**columns: object) -> pd.DataFrame:
+    found = {"owner": "shop", "provider": ["tencent", "ctyun"], "key_id": ["k-1", "k-2"]}
+    return pd.DataFrame(found | {"record_days": [3.0, 4.0]} | columns)
+
+
+@pytest.mark.parametrize(
+    ("columns", "names"),
+    [
+        ({}, ["k-1", "k-2"]),
+        ({"alias": ["orders", None]}, ["orders", "k-2"]),
+        ({"alias": "orders"}, ["orders (tencent)", "orders (ctyun)"]),
+        ({"alias": "orders", "provider": "ctyun"}, ["orders k-1", "orders k-2"]),
+        ({"key_id": ["3f6c1111-1", "3f6c1111-2"]}, ["3f6c1111-1", "3f6c1111-2"]),
+        ({"key_id": "k-1"}, ["k-1 (tencent)", "k-1 (ctyun)"]),
+        ({"key_id": ["k-1", None]}, ["k-1", "ctyun, key not known"]),
+    ],
+)
+def test_each_key_has_a_column_and_a_name_of_its_own(
+    columns: dict[str, object], names: list[str]
+) -> None:
+    axes = charts.exposure_map(exposure(**columns))
+    shown = dict(zip((each.get_text() for each in axes.get_xticklabels()), [4.0, 3.0], strict=True))
+    assert axes.images[0].get_array().tolist() == [[4.0, 3.0]]
+    assert shown == dict(zip(names, [3.0, 4.0], strict=True))
+
+
+def test_versions_of_two_keys_of_one_id_have_lines_and_counts_of_their_own(
+    shared_world: World,
+) -> None:
+    versions = frames.versions(shared_world.lab).assign(key_id="k-1")
+    versions["key_version_id"] = versions["version_number"].astype("string")
+    census = versions.assign(records=range(len(versions)))
+    now = shared_world.clock.now() + timedelta(days=30)
+    axes = charts.version_timeline(versions, census, now=now)
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert names == ["orders", "k-1"]
+    assert [text.get_text() for text in axes.texts] == [
+        f"v{n}: {records}" for records, n in enumerate([1, 2, 3, 4, 1, 2, 3, 4])
+    ]
+    bars = charts.census_bars(census)
+    assert [label.get_text() for label in bars.get_yticklabels()] == [
+        f"{name} v{n}" for name in names for n in (1, 2, 3, 4)
+    ]
+
+
+def test_a_lab_that_was_just_made_has_a_timeline() -> None:
+    with Lab.in_memory(clock=ManualClock(START)) as lab:
+        lab.tencent().create_key("orders")
+        axes = charts.version_timeline(frames.versions(lab), now=START)
+    axes.figure.canvas.draw()
+    assert [text.get_text() for text in axes.texts] == ["v1"]
+
+
+def test_signs_of_formulas_are_letters(inventory: pd.DataFrame) -> None:
+    named = inventory.kms.exposure().assign(owner=r"a$_$b \$ 5", alias="$x^2$")
+    axes = charts.exposure_map(named)
+    axes.figure.canvas.draw()
+    days = simulate(90, Arrivals(per_day=1), years=0.1).daily
+    curves = charts.simulation_curves({"$_$": days, "$x$": days})
+    curves.figure.canvas.draw()
+    texts = [*axes.get_yticklabels(), *axes.get_xticklabels(), *curves.get_legend().get_texts()]
+    assert [text.get_text() for text in texts][:2] == [r"a$_$b \$ 5", "$x^2$ (tencent)"]
+    assert not any(text.get_parse_math() for text in texts)
+
+
+def test_simulations_of_nothing_have_a_chart() -> None:
+    nothing = simulate(90, Arrivals(per_day=0), years=0.1).daily
+    for daily in ({}, {"nothing": nothing}, {"nothing": nothing, "as well": nothing}):
+        charts.simulation_curves(daily).figure.canvas.draw()
+
+
+def test_a_burn_down_is_of_what_was_re_encrypted() -> None:
+    """A recording has more passes over the same records: planned before, counted after."""
+    clock = ManualClock(START)
+    recording = frames.Recording(clock)
+    for doing, rows, total in [
+        ("planning", 2000, None),
+        ("re-encrypting", 1000, 2000),
+        ("re-encrypting", 2000, 2000),
+        ("counting", 1000, 2000),
+        ("counting", 2000, 2000),
+    ]:
+        recording.watch.progress(Progress(doing, rows, total, {}))
+        clock.advance(timedelta(seconds=10))
+    (line,) = charts.burn_down(recording.frame()).lines
+    assert line.get_xydata().tolist() == [[0.0, 1000.0], [10.0, 0.0]]
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("inf"), float("nan")])
+def test_a_burn_down_needs_a_rate_above_nothing(rate: float) -> None:
+    progress = pd.DataFrame({"at": pd.to_datetime(["2026-01-01"]), "left": [2]})
+    with pytest.raises(ValueError, match="a rate is more than 0 records a second"):
+        charts.burn_down(progress, rate=rate)
+
+
+def test_a_timeline_needs_the_ids_of_versions(shared_world: World) -> None:
+    with pytest.raises(FrameError, match="no column 'key_version_id'"):
+        charts.version_timeline(frames.versions(shared_world.lab).drop(columns="key_version_id"))
 
 
 def test_a_chart_says_which_column_it_needs(inventory: pd.DataFrame) -> None:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
-from frame_data import CONTEXT, World, cloud_blob
+from frame_data import CONTEXT, START, World, cloud_blob
 
 import kmslab.frames as frames
 from kmslab import same_plaintext_many
-from kmslab.analysis import Outcome
+from kmslab.analysis import DROP, Drop, Outcome
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.planning import make_plan
+from kmslab.campaign.sending import Sender
 from kmslab.clock import ManualClock
+from kmslab.context import Context
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
-from kmslab.errors import PlanOutdated
+from kmslab.errors import CampaignError, FrameError, PlanOutdated
 from kmslab.model import Record
 from kmslab.records.opening import open_source
 from kmslab.records.spec import SourceSpec
@@ -27,6 +29,18 @@ def records_of(frame: pd.DataFrame) -> list[Record]:
             frame["provider"], frame["ciphertext_blob"], context, strict=True
         )
     ]
+
+
+def asked_of(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """What is sent from now on."""
+    asked: list[object] = []
+
+    def send(self: Sender, *columns: object) -> list[None]:
+        asked.append(columns)
+        return []
+
+    monkeypatch.setattr(Sender, "send", send)
+    return asked
 
 
 def test_a_frame_has_the_plan_of_its_file(tmp_path) -> None:
@@ -59,13 +73,12 @@ def test_a_plan_shows_itself(shared_world: World) -> None:
 def test_a_plan_is_outdated_when_another_frame_is_meant(world: World) -> None:
     from kmslab.campaign.planning import check_current
     from kmslab.frames.columns import FrameRecords
-    from kmslab.frames.planning import FramePart, FrameSource
+    from kmslab.frames.planning import frame_source
 
     frame = world.frame()
     plan = frame.kms.plan(world.lab)
     for changed, fits in ((frame, True), (frame.iloc[1:], False)):
-        records = FrameRecords(changed)
-        source = FrameSource("DataFrame", records.fields, (FramePart(records),))
+        source = frame_source(FrameRecords(changed))
         if fits:
             check_current(plan, source, world.lab)
         else:
@@ -95,6 +108,28 @@ def test_a_second_time_nothing_is_left_to_do(world: World) -> None:
     assert twice["re_encrypted_at"].equals(once["re_encrypted_at"])
 
 
+@pytest.mark.parametrize(
+    "before",
+    [START, START.replace(tzinfo=None), "2026-01-01T08:00:00+08:00", "1767225600", None],
+    ids=["aware", "naive", "text", "seconds", "none"],
+)
+def test_times_of_re_encryption_are_read_as_any_times(world: World, before: object) -> None:
+    frame = world.frame().iloc[-4:].assign(re_encrypted_at=before)
+    moved = frame.kms.re_encrypt(world.lab, clock=world.clock)
+    assert str(moved["re_encrypted_at"].dtype) == "datetime64[us, UTC]"
+    then = pd.NaT if before is None else pd.Timestamp(START)
+    assert moved["re_encrypted_at"].tolist() == [world.clock.now()] * 2 + [then] * 2
+
+
+def test_a_time_that_is_none_is_refused_before_anything_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asked_of(monkeypatch)
+    with pytest.raises(FrameError, match="'yesterday' is neither an ISO 8601 time"):
+        world.frame().assign(re_encrypted_at="yesterday").kms.re_encrypt(world.lab)
+    assert not asked
+
+
 def test_of_an_inventory_nothing_outdated_is_left(world: World) -> None:
     inventory = world.frame().kms.inspect(world.lab)
     moved = inventory.kms.re_encrypt(world.lab)
@@ -102,6 +137,14 @@ def test_of_an_inventory_nothing_outdated_is_left(world: World) -> None:
     assert "key_version_id" not in moved
     assert moved["key_id"].tolist() == inventory["key_id"].tolist()
     assert moved["provider"].dtype == "category"
+
+
+def test_a_frame_that_was_not_inspected_keeps_columns_of_such_names(world: World) -> None:
+    frame = world.frame().assign(error="mine", format="json", stale="no")
+    moved = frame.kms.re_encrypt(world.lab)
+    pd.testing.assert_frame_equal(
+        moved[["error", "format", "stale"]], frame[["error", "format", "stale"]]
+    )
 
 
 def test_everything_about_a_record_moves_with_its_blob(world: World) -> None:
@@ -113,6 +156,35 @@ def test_everything_about_a_record_moves_with_its_blob(world: World) -> None:
     assert moved["key_id"].tolist() == [to] * 4
     assert moved["encryption_context"].tolist() == ['{"app":"vault"}'] * 4
     assert same_plaintext_many(world.lab, records_of(frame), records_of(moved)) == [True] * 4
+
+
+@pytest.mark.parametrize("context", [{"app": "vault"}, DROP])
+def test_a_context_that_cannot_be_stored_is_refused_before_anything_is_sent(
+    world: World, monkeypatch: pytest.MonkeyPatch, context: Context | Drop
+) -> None:
+    asked = asked_of(monkeypatch)
+    frame = world.frame()[["ciphertext_blob"]]
+    for ask in (frame.kms.plan, frame.kms.re_encrypt):
+        with pytest.raises(CampaignError, match="DataFrame has no context column"):
+            ask(world.lab, context=context)
+    assert not asked
+
+
+def test_a_rate_of_nobody_is_refused(shared_world: World) -> None:
+    frame = shared_world.frame()
+    for ask in (frame.kms.plan, frame.kms.re_encrypt):
+        with pytest.raises(ValueError, match="'tencnet', which is none of tencent, ctyun"):
+            ask(shared_world.lab, rates={"ctyun": 5, "tencnet": 5})
+
+
+def test_records_cross_over_without_a_column_that_says_so(world: World) -> None:
+    """A plan and its frame agree: whose a blob is can be told from the blob."""
+    to = world.lab.tencent().create_key("vault").key_id
+    frame = world.frame()[["ciphertext_blob", "encryption_context"]].iloc[1::2]
+    plan = frame.kms.plan(world.lab, to=to, provider="tencent")
+    moved = frame.kms.re_encrypt(world.lab, to=to, provider="tencent")
+    assert plan.to_send == (moved["result"] == "re_encrypted").sum() == 7
+    assert (moved.kms.inspect(world.lab)["key_id"] == to).all()
 
 
 def test_one_bad_record_costs_only_itself(world: World) -> None:
@@ -134,6 +206,32 @@ def test_one_bad_record_costs_only_itself(world: World) -> None:
     assert moved["reason"].iloc[2].startswith("InvalidParameterValue.InvalidCiphertext")
     for row in (0, 2, 4):
         assert moved["ciphertext_blob"].iloc[row] == frame["ciphertext_blob"].iloc[row]
+
+
+@pytest.mark.parametrize("kind", ["object", "string", "large_string[pyarrow]", "category"])
+def test_what_is_not_re_encrypted_stays_as_it_was(world: World, kind: str) -> None:
+    """Cells that are no texts, empty ones of each kind, and the dtypes."""
+    frame = world.frame().iloc[:6].astype({"ciphertext_blob": "object", "provider": kind})
+    frame["ciphertext_blob"] = [b"bytes", 7, "cut", *frame["ciphertext_blob"].iloc[3:]]
+    frame["provider"] = frame["provider"].mask([True, False, False, True, False, False])
+    frame["key_id"] = pd.Series(["", None, "said", "", None, "said"], frame.index, dtype=kind)
+    frame["encryption_context"] = frame["encryption_context"].fillna("")
+    moved = frame.kms.re_encrypt(world.lab)
+    assert moved["result"].tolist() == ["left"] * 3 + ["re_encrypted"] * 3
+    columns = ["provider", "encryption_context", "key_id", "note", "created_at"]
+    pd.testing.assert_frame_equal(moved[columns], frame[columns])
+    assert moved["ciphertext_blob"].tolist()[:3] == [b"bytes", 7, "cut"]
+
+    to = world.lab.tencent().create_key("vault").key_id
+    moved = frame.kms.re_encrypt(world.lab, to=to, provider="tencent")
+    assert moved[["provider", "key_id"]].dtypes.astype(str).tolist() == [
+        str(dtype) for dtype in frame[["provider", "key_id"]].dtypes
+    ]
+    assert moved["key_id"].tolist()[3:] == [to] * 3
+    assert moved["provider"].tolist()[3:] == ["tencent"] * 3
+    pd.testing.assert_frame_equal(
+        moved[columns].iloc[:3], frame[columns].iloc[:3], check_categorical=False
+    )
 
 
 def test_only_the_blobs_are_needed(world: World) -> None:

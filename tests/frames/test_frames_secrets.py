@@ -20,6 +20,7 @@ def test_no_plaintext_anywhere(world: World) -> None:
     frame = pd.DataFrame({"ciphertext_blob": [*blobs, blobs[0][:-2] + "AA"], "owner": "me"})
     inventory = frame.kms.inspect(world.lab)
     moved = frame.kms.re_encrypt(world.lab)
+    assert moved["result"].tolist() == ["re_encrypted"] * 3 + ["failed"]  # with the reason
     plan = frame.kms.plan(world.lab, deep=True)
     shown = [inventory, moved, frames.versions(world.lab), rotation.forecast(inventory)]
     shown += [inventory.kms.exposure(), rotation.blast_radius(inventory)]

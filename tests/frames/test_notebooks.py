@@ -9,6 +9,7 @@ import json
 import re
 from collections import Counter
 from datetime import timedelta
+from importlib.util import module_from_spec, spec_from_file_location
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,57 @@ def test_a_notebook_shows_no_plaintext_and_no_style(path: Path) -> None:
     ]
     # pandas puts one <style scoped> of its own before each table; what strips it loses nothing.
     assert all("".join(part).count("<style") <= 1 for part in html)
+
+
+@pytest.fixture
+def build(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """`notebooks/build.py` over two notebooks, with a kernel that knows `raise` and `warn`."""
+    spec = spec_from_file_location("notebooks_build", NOTEBOOKS[0].parent / "build.py")
+    build: Any = module_from_spec(spec)
+    spec.loader.exec_module(build)
+    for name, source in (("01_one", "raise"), ("02_two", "warn"), ("03_three", "fine")):
+        book = build.nbformat.v4.new_notebook(
+            cells=[build.nbformat.v4.new_code_cell(source) for _ in range(2)]
+        )
+        (tmp_path / f"{name}.ipynb").write_text(build.nbformat.writes(book), "utf-8")
+
+    class Client:
+        def __init__(self, notebook: Any, **options: object) -> None:
+            self._cells = notebook.cells
+
+        def execute(self) -> None:
+            new_output = build.nbformat.v4.new_output
+            for cell in self._cells:
+                if cell.source == "raise":
+                    cell.outputs = [new_output("error", ename="KeyError", evalue="'that'")]
+                    raise build.CellExecutionError("", "KeyError", "'that'")
+                kind = "stderr" if cell.source == "warn" else "stdout"
+                cell.outputs = [new_output("stream", name=kind, text="it says so")]
+
+    monkeypatch.setattr(build, "HERE", tmp_path)
+    monkeypatch.setattr(build, "NotebookClient", Client)
+    for name in ("PYTHONPATH", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR"):
+        monkeypatch.setenv(name, "")
+    return build
+
+
+def test_a_notebook_that_is_not_there_is_not_built(build: Any, capsys: Any) -> None:
+    assert build.main(["03", "99"]) == 2
+    assert capsys.readouterr().err == "no notebook begins with 99\n"
+
+
+def test_a_notebook_that_fails_is_told_of_and_not_written(build: Any, capsys: Any) -> None:
+    before = {path.name: path.read_text("utf-8") for path in build.HERE.iterdir()}
+    assert build.main([]) == 1
+    said = re.sub(r": [0-9.]+ s\n", "\n", capsys.readouterr().out)
+    assert said == (
+        "01_one.ipynb\n  c00: KeyError: 'that'\n"
+        "02_two.ipynb\n  c00: it says so\n  c01: it says so\n"
+        "03_three.ipynb\n"
+    )
+    after = {path.name: path.read_text("utf-8") for path in build.HERE.iterdir()}
+    assert [name for name in before if after[name] != before[name]] == ["03_three.ipynb"]
+    assert build.main(["03", "--check"]) == 0
 
 
 @pytest.fixture(scope="module")

@@ -175,6 +175,7 @@ def test_a_result_shows_itself() -> None:
     assert "<td>365,000</td>" in found._repr_html_()
     nothing = simulate(90, Arrivals(per_day=0), years=1)
     assert "0 records" in repr(nothing)
+    assert "<th>age_p99_days</th><td>-</td>" in nothing._repr_html_()
     assert isinstance(nothing, Simulation)
 
 
@@ -186,7 +187,15 @@ def test_a_result_shows_itself() -> None:
         lambda: Arrivals(per_day=1, deleted=1),
         lambda: Campaign(rate=-1),
         lambda: Campaign(hours=25),
+        lambda: Campaign(rate=1e307),
         lambda: simulate(0, Arrivals(1)),
+        lambda: simulate(90.0, Arrivals(1)),
+        lambda: simulate(float("inf"), Arrivals(1)),
+        lambda: simulate(10**30, Arrivals(1)),
+        lambda: simulate(90, Arrivals(per_day=1e10, growth=999), years=100),
+        lambda: simulate(90, Arrivals(per_day=1, initial=1e16)),
+        lambda: sweep([], [1], Arrivals(1)),
+        lambda: sweep([90], [1], Arrivals(1), years=1e308),
         lambda: simulate(90, Arrivals(1), years=0),
         lambda: simulate(90, Arrivals(1), years=float("nan")),
         lambda: simulate(90, Arrivals(1), years=0.001),
@@ -197,8 +206,34 @@ def test_what_makes_no_sense_is_refused(make) -> None:
         make()
 
 
+def test_simulations_are_compared_as_the_objects_that_they_are() -> None:
+    one, other = (simulate(90, Arrivals(1), years=0.1) for _ in range(2))
+    assert one == one
+    assert one != other
+
+
+@pytest.mark.parametrize(
+    ("rotate_days", "days", "least"),
+    [(30, 360, 390), (90, 360, 450), (270, 270, 540), (365, 365, 730), (500, 500, 1000)],
+)
+def test_what_is_judged_are_whole_intervals_after_the_first(
+    rotate_days: int, days: int, least: int
+) -> None:
+    """1,000 records, each re-encrypted after each rotation: so many calls a year."""
+    arrivals = Arrivals(per_day=0, initial=1000)
+    for more in (0, 17, rotate_days - 1):
+        found = simulate(rotate_days, arrivals, years=(least + more) / 365)
+        assert len(found.settled) == days
+        assert found.as_dict()["calls"] == round(1000 * 365 / rotate_days)
+        assert found.as_dict()["keeps_up"]
+    short = simulate(rotate_days, arrivals, years=(least - 1) / 365).as_dict()
+    assert (short["calls"], short["busy"], short["keeps_up"]) == (None, None, None)
+    with pytest.raises(ValueError, match=f"an interval of {rotate_days} days takes"):
+        sweep([rotate_days], [1], arrivals, years=(least - 1) / 365)
+
+
 def test_a_sweep_has_a_row_for_each_pair() -> None:
-    found = sweep([30, 60], [0, 1], Arrivals(per_day=10), years=1)
+    found = sweep([30, 60], [0, 1], Arrivals(per_day=10), years=2)
     assert list(zip(found["rotate_days"], found["rate"], strict=True)) == [
         (30, 0.0),
         (30, 1.0),
