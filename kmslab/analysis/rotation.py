@@ -7,6 +7,7 @@ the heads of blobs, and on `created_at` being the time at which each blob was ma
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -16,13 +17,18 @@ import numpy as np
 import pandas as pd
 
 from kmslab.analysis.forecast import DOCUMENTED_RATE
-from kmslab.analysis.frame_columns import TIME, check_columns, days, moment
+from kmslab.analysis.frame_columns import TIME, blobs, check_columns, days, moment
+from kmslab.analysis.heads import FORMATS
+from kmslab.analysis.many_heads import many_heads
 from kmslab.errors import FrameError
 
 VERSION: Final = ["provider", "key_id", "key_version_id", "version_number"]
 """What key versions are told apart by."""
 
 KEY: Final = ["provider", "key_id"]
+
+_IDS: Final = [*KEY, "key_version_id"]
+_Id = tuple[str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,28 +239,51 @@ def _rotation_due(
 def retirable(inventory: pd.DataFrame, versions: pd.DataFrame) -> pd.DataFrame:
     """The versions that are not primary, and how many records of the inventory are on each.
 
-    `retirable` ones have none. `maybe` counts the records that may be on it, since their key or
-    version is not known: while there are any, the version is not retirable. Only this frame was
-    looked at: `kmslab retire` asks every registered source and journal before it lets a key go.
+    `retirable` ones have none. `maybe` counts the records that may be on it, and while there are
+    any, the version is not retirable:
+
+    * those on its key whose version is not known, or not in `versions`;
+    * those of its provider whose key is not known;
+    * those with an `error`, of its provider. Where the record names no provider, or another one
+      than the head of its blob, it may be on any version.
+
+    Only this frame was looked at: `kmslab retire` asks every registered source and journal before
+    it lets a key go.
     """
-    _check(inventory, [*VERSION, "error"])
+    _check(inventory, [*VERSION, "error", "ciphertext_blob"])
     _check(versions, [*VERSION, "is_primary", "primary_until"], "frames.versions(lab) has it")
+    known = set(_ids(versions[_IDS].dropna()))
+    there: Counter[_Id] = Counter()
+    readable = inventory[inventory["error"].isna()].groupby(_IDS, dropna=False, observed=True)
+    sizes = readable.size().rename("records").reset_index()
+    for each, records in zip(_ids(sizes[_IDS]), sizes["records"].tolist(), strict=True):
+        provider, key_id, _ = each
+        there[each if each in known else (provider, key_id, None)] += records
+    there += _unreadable(inventory[inventory["error"].notna()])
     old = versions[~versions["is_primary"].fillna(value=True)]
-    blobs = inventory[inventory["error"].isna()]
-    unnamed = blobs[blobs["key_version_id"].isna()]
-    nobody = unnamed[unnamed["key_id"].isna()].groupby("provider", observed=True).size()
-    by_key = unnamed.groupby("key_id", observed=True).size()
-    there = blobs.groupby("key_version_id", observed=True).size()
     found = old[[*VERSION, "primary_until"]].reset_index(drop=True)
-    found["records"] = _looked_up(found["key_version_id"], there)
-    found["maybe"] = _looked_up(found["provider"], nobody) + _looked_up(found["key_id"], by_key)
+    rows = _ids(found[_IDS])
+    doubts = [{(p, k, None), (p, None, None), (None, None, None)} for p, k, _ in rows]
+    found["records"] = np.array([there[each] if each in known else 0 for each in rows], np.int64)
+    found["maybe"] = np.array([sum(there[doubt] for doubt in each) for each in doubts], np.int64)
     found["retirable"] = (found["records"] == 0) & (found["maybe"] == 0)
     return found
 
 
-def _looked_up(names: pd.Series[Any], counts: pd.Series[Any]) -> Any:
-    by_name = {str(name): int(count) for name, count in counts.items()}
-    return np.array([by_name.get(str(name), 0) for name in names], np.int64)
+def _ids(rows: pd.DataFrame) -> list[_Id]:
+    """Provider, key and version of each row; None for what is not known."""
+    columns = [[None if pd.isna(c) else str(c) for c in rows[name].tolist()] for name in _IDS]
+    return list(zip(*columns, strict=True))
+
+
+def _unreadable(rows: pd.DataFrame) -> Counter[_Id]:
+    """How many records with an error may be on any version of a provider, or of all."""
+    heads = many_heads(blobs(rows), strict=False)
+    found: Counter[_Id] = Counter()
+    for (said, _, _), code in zip(_ids(rows[_IDS]), heads.codes.tolist(), strict=True):
+        sure = said in FORMATS and heads.headers[code].provider in ("", said)
+        found[said if sure else None, None, None] += 1
+    return found
 
 
 def forecast(

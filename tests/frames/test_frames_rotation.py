@@ -13,6 +13,8 @@ import kmslab.frames as frames
 from kmslab.analysis import census as plain_census
 from kmslab.analysis import rotation
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
+from kmslab.model import Key, UnverifiedHeader
+from kmslab.providers.base import UNKNOWN, Unknown
 from kmslab.records import read_csv
 
 
@@ -156,6 +158,89 @@ def test_retirable_versions(world: World) -> None:
     doubt = rotation.retirable(pd.concat([moved, unnamed.kms.inspect(lab)]), versions)
     assert dict(zip(doubt["provider"], doubt["maybe"], strict=True)) == {"tencent": 1, "ctyun": 0}
     assert doubt[doubt["retirable"]]["provider"].unique().tolist() == ["ctyun"]
+
+
+BOTH = {"tencent", "ctyun"}
+
+
+@pytest.mark.parametrize(
+    ("blob_of", "provider", "cell", "in_doubt"),
+    [
+        ("tencent", "tencent", lambda blob: blob[:-4], {"tencent"}),
+        ("ctyun", "ctyun", lambda blob: blob[:-1], {"ctyun"}),
+        ("tencent", None, lambda blob: blob[:-4], BOTH),  # cut: no provider is told
+        ("tencent", "ctyun", lambda blob: blob, BOTH),  # one of the two is wrong
+        ("tencent", "aws", lambda blob: blob, BOTH),
+        ("tencent", "tencent", lambda blob: blob.encode(), {"tencent"}),
+        ("tencent", None, lambda blob: blob.encode(), BOTH),
+        ("ctyun", "ctyun", lambda _: None, {"ctyun"}),
+    ],
+)
+def test_what_cannot_be_read_may_be_on_any_version(
+    shared_world: World, blob_of: str, provider: str | None, cell, in_doubt: set[str]
+) -> None:
+    blob = cell(shared_world.rows[["tencent", "ctyun"].index(blob_of)]["ciphertext_blob"])
+    frame = pd.DataFrame({"ciphertext_blob": [blob], "provider": [provider]})
+    inventory = frame.kms.inspect(shared_world.lab)
+    assert inventory["error"].notna().all()
+    found = rotation.retirable(inventory, frames.versions(shared_world.lab))
+    assert found["retirable"].equals(~found["provider"].isin(in_doubt))
+    assert set(found["maybe"][~found["retirable"]]) == {1}
+    assert set(found["records"]) == {0}
+
+
+def test_records_that_contradict_each_other_may_be_on_any_version(shared_world: World) -> None:
+    blobs = [cloud_blob(1, n) for n in range(3)]
+    inventory = pd.DataFrame({"ciphertext_blob": blobs, "key_id": ["a", "b", None]}).kms.inspect()
+    found = rotation.retirable(inventory, frames.versions(shared_world.lab))
+    assert dict(zip(found["provider"], found["maybe"], strict=True)) == {"tencent": 3, "ctyun": 0}
+
+
+class _Untold:
+    """The CTyun of a lab as a cloud that does not tell versions."""
+
+    def __init__(self, world: World) -> None:
+        self._kms = world.lab.ctyun()
+        self._key = world.ctyun.key_id
+
+    def providers(self) -> tuple[str, ...]:
+        return ("ctyun",)
+
+    def kms(self, name: str) -> _Untold:
+        return self
+
+    def list_keys(self) -> list[Key]:
+        return [self.describe_key(self._key)]
+
+    def describe_key(self, key_id: str) -> Key:
+        return self._kms.describe_key(key_id)
+
+    def versions(self, key_id: str) -> Unknown:
+        return UNKNOWN
+
+    def version_of(self, header: UnverifiedHeader) -> Unknown:
+        return UNKNOWN
+
+
+def test_no_version_may_go_where_the_cloud_does_not_tell_them(shared_world: World) -> None:
+    cloud = _Untold(shared_world)
+    frame = shared_world.frame().query("provider == 'ctyun'")
+    found = rotation.retirable(frame.kms.inspect(cloud), frames.versions(cloud))
+    assert rows_of(found, "key_version_id", "records", "maybe", "retirable") == [
+        (None, 0, 7, False)
+    ]
+
+
+def test_versions_of_one_id_are_told_apart_by_key_and_provider(shared_world: World) -> None:
+    inventory = shared_world.frame().iloc[:1].kms.inspect(shared_world.lab)
+    mine = frames.versions(shared_world.lab).query("provider == 'tencent'").iloc[:1]
+    others = [mine.assign(key_id="another"), mine.assign(provider="ctyun")]
+    found = rotation.retirable(inventory, pd.concat([mine, *others]))
+    assert found["records"].tolist() == [1, 0, 0]
+    assert found["retirable"].tolist() == [False, True, True]
+    # A version that is not among them: what is on it may be on any of its key.
+    other = mine.assign(key_version_id="another")
+    assert rows_of(rotation.retirable(inventory, other), "records", "maybe") == [(0, 1)]
 
 
 def test_forecast_counts_equal_pairs_once(shared_world: World) -> None:
