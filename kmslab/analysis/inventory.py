@@ -42,6 +42,7 @@ COLUMNS: Final = (
     "format",
     "key_id",
     "key_known_by",
+    "claimed_key_id",
     "key_version_id",
     "version_number",
     "version_known_by",
@@ -54,6 +55,8 @@ COLUMNS: Final = (
 )
 ADDED: Final = (*COLUMNS, "age_days", "stale_days", "error")
 """What `inspect` adds to a frame."""
+
+_HOW_KNOWN: Final = {"key_known_by", "version_known_by", "context_known_by"}
 
 _TEXTS: Final = (
     "provider",
@@ -147,6 +150,7 @@ def inspect(
     format             category                lab, cloud, public-key, unknown
     key_id             string                  of the blob, as far as it is known
     key_known_by       category                header, record, fingerprint, unknown
+    claimed_key_id     string                  what the record itself says in `key_id`
     key_version_id     string
     version_number     Int64
     version_known_by   category                header, record, created_at, unknown
@@ -167,6 +171,10 @@ def inspect(
     primary when the blob was made: at `re_encrypted_at`, where the frame has it, else at
     `created_at`. After a campaign, which leaves `created_at` as it is, the versions of such blobs
     are those of before.
+
+    Columns of these names that the frame has already are replaced. An inventory can be inspected
+    again, alone or together with records that never were: `claimed_key_id` keeps what each record
+    said, so that nothing that was inferred is taken for it.
     """
     check_columns(frame, ["ciphertext_blob"])
     ages_to = moment(now)
@@ -186,6 +194,35 @@ def inspect(
     added["stale_days"] = stale_days
     added["error"] = columns["error"]
     return frame.assign(**added)
+
+
+def as_recorded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The records of an inventory without what an inspection said of their blobs: `key_id` is what
+    each record says. Another frame is given back as it is.
+
+    >>> raw = pd.DataFrame({"ciphertext_blob": ["cut"], "key_id": ["mine"], "error": ["none"]})
+    >>> as_recorded(inspect(raw)).to_dict("list")
+    {'ciphertext_blob': ['cut'], 'key_id': ['mine'], 'provider': [nan]}
+    >>> as_recorded(raw) is raw
+    True
+    """
+    if not _HOW_KNOWN & set(frame.columns):
+        return frame
+    said = [name for name in ADDED if name in frame.columns and name not in ("provider", "key_id")]
+    return frame.assign(key_id=_claimed_keys(frame)).drop(columns=said)
+
+
+def _claimed_keys(frame: pd.DataFrame) -> pd.Series[Any]:
+    """The keys that the records themselves name, whether they were inspected before or not."""
+    key_ids, claimed = (
+        strings(frame, name).astype("string")
+        if name in frame.columns
+        else pd.Series(pd.NA, index=frame.index, dtype="string")
+        for name in ("key_id", "claimed_key_id")
+    )
+    if "key_known_by" not in frame.columns:
+        return key_ids
+    return key_ids.mask(frame["key_known_by"].notna(), claimed)
 
 
 def _made_at(frame: pd.DataFrame) -> pd.Series[Any]:
@@ -211,6 +248,7 @@ class _Rows:
         self._keys = keys
         self._facts = _Facts()
         self.made_at = _made_at(frame)
+        self._claimed_keys = _claimed_keys(frame)
         claims, names = self._factorized("provider")
         self._case, cases = pd.factorize(heads.codes * (len(names) + 1) + claims + 1)
         heads_of, claims_of = np.divmod(cases, len(names) + 1)
@@ -224,9 +262,7 @@ class _Rows:
         """The distinct texts of a column that may not be there, and their numbers; -1 for none."""
         if name not in self._frame.columns:
             return np.full(len(self._frame), -1), []
-        column = strings(self._frame, name)
-        codes, values = pd.factorize(column.mask(column == ""))
-        return codes.astype(np.int64), [str(value) for value in values]
+        return _numbered(strings(self._frame, name))
 
     def _judge(self, header: UnverifiedHeader, claim: str | None) -> None:
         """A head, in a record that says it is of a provider."""
@@ -254,6 +290,7 @@ class _Rows:
             "provider": category(providers, np.array(numbers, np.int64)[self._case]),
             "format": category(list(BlobFormat), np.array(formats, np.int64)[self._case]),
             "key_known_by": category(KNOWN_BY, key_by),
+            "claimed_key_id": self._claimed_keys.array,
             "version_known_by": category(KNOWN_BY, version_by),
             "has_context": context,
             "context_known_by": category(KNOWN_BY, context_by),
@@ -282,10 +319,8 @@ class _Rows:
         numbers = np.array([distinct.index(p) if p else -1 for p in prints], np.int64)[self._case]
         rows = np.flatnonzero(numbers >= 0)
         numbers = numbers[rows]
-        claims, names = self._factorized("key_id")
+        claims, names = _numbered(self._claimed_keys)
         own = claims[rows]
-        if "key_known_by" in self._frame.columns:  # inspected before: only what the record said
-            own = np.where(self._frame["key_known_by"].iloc[rows] == "record", own, -1)
         keys, errors = _keys_of_prints(numbers, own, len(distinct), names)
         known = keys[numbers] >= 0
         key_by[rows[known]] = np.where(own[known] >= 0, _RECORD, _FINGERPRINT)
@@ -354,6 +389,11 @@ class _Rows:
                 faults.append(error)
                 codes[row] = len(faults) - 1
         return taken(faults, codes, "string")
+
+
+def _numbered(texts: pd.Series[Any]) -> tuple[_Ints, list[str]]:
+    codes, values = pd.factorize(texts.mask(texts == ""))
+    return codes.astype(np.int64), [str(value) for value in values]
 
 
 def _context_of(header: UnverifiedHeader) -> bool | None:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from kmslab.analysis.classify import Outcome, Target, Verdict
 from kmslab.analysis.frame_columns import TIME, category
-from kmslab.analysis.inventory import ADDED
+from kmslab.analysis.inventory import ADDED, as_recorded
 from kmslab.analysis.verify import Verify
 from kmslab.campaign.changes import change, plain_changes
 from kmslab.campaign.judging import Judging
@@ -39,6 +39,7 @@ def re_encrypt_frame(
     clock: Clock | None = None,
 ) -> pd.DataFrame:
     """A new frame with new blobs: see `KmsAccessor.re_encrypt`."""
+    frame = as_recorded(frame)
     clock = clock or SystemClock()
     records = FrameRecords(frame)
     sender = Sender(

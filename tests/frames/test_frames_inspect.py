@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kmslab.frames as frames
-from kmslab.analysis.inventory import ADDED
+from kmslab.analysis.inventory import ADDED, as_recorded
 from kmslab.analysis.many_heads import many_heads
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
 from kmslab.inspection import inspect_many, read_headers
@@ -25,6 +25,7 @@ DTYPES = {
     "format": "category",
     "key_id": "string",
     "key_known_by": "category",
+    "claimed_key_id": "string",
     "key_version_id": "string",
     "version_number": "Int64",
     "version_known_by": "category",
@@ -98,10 +99,35 @@ def test_an_inventory_inspected_again_is_the_same(shared_world: World) -> None:
     blobs = [cloud_blob(1, n) for n in range(3)]
     keys = [shared_world.tencent.key_id, None, None]
     cloud = pd.DataFrame({"ciphertext_blob": blobs, "key_id": keys, "created_at": START})
-    for frame in (shared_world.frame(), cloud):
+    contradicting = cloud.assign(key_id=["key-a", "key-b", None])
+    overruled = shared_world.frame().assign(key_id="what the record said")
+    for frame in (shared_world.frame(), cloud, contradicting, overruled):
         once = frame.kms.inspect(shared_world.lab, now=START)
         again = once.kms.inspect(shared_world.lab, now=START)
         pd.testing.assert_frame_equal(once, again)
+
+
+def test_what_a_record_says_is_kept_beside_what_is_inferred(shared_world: World) -> None:
+    blobs = [cloud_blob(1), cloud_blob(1, 1), "cut", shared_world.rows[0]["ciphertext_blob"]]
+    raw = pd.DataFrame({"ciphertext_blob": blobs, "key_id": ["mine", None, "cut's", "wrong"]})
+    inventory = raw.kms.inspect(shared_world.lab)
+    assert inventory["key_id"].tolist() == ["mine", "mine", pd.NA, shared_world.tencent.key_id]
+    assert inventory["claimed_key_id"].tolist() == ["mine", pd.NA, "cut's", "wrong"]
+    assert as_recorded(inventory)["key_id"].tolist() == inventory["claimed_key_id"].tolist()
+    # Beside records that were never inspected: those say it in key_id.
+    new = pd.DataFrame({"ciphertext_blob": [cloud_blob(2)], "key_id": ["other"]})
+    both = pd.concat([inventory, new]).kms.inspect(shared_world.lab)
+    assert both["key_known_by"].tolist() == ["record", "fingerprint", "unknown", "header", "record"]
+    assert both["claimed_key_id"].tolist() == [*inventory["claimed_key_id"], "other"]
+
+
+def test_a_re_encrypted_inventory_has_the_keys_of_its_records(world: World) -> None:
+    blobs = [cloud_blob(1), cloud_blob(1, 1), "cut", world.rows[1]["ciphertext_blob"]]
+    raw = pd.DataFrame({"ciphertext_blob": blobs, "key_id": ["mine", None, "cut's", None]})
+    moved = raw.kms.inspect(world.lab).kms.re_encrypt(world.lab)
+    assert moved["result"].tolist() == ["left"] * 3 + ["re_encrypted"]
+    assert moved["key_id"].tolist() == ["mine", pd.NA, "cut's", pd.NA]
+    assert "claimed_key_id" not in moved
 
 
 def test_a_key_by_fingerprint_and_a_version_by_time(shared_world: World) -> None:
