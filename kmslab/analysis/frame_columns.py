@@ -77,7 +77,7 @@ def strings(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype("string")
     if isinstance(column.dtype, pd.StringDtype):
-        return column
+        return column.mask(column == "")
     if pd.api.types.is_object_dtype(column.dtype):
         for row, cell in enumerate(column):
             if not isinstance(cell, str) and not pd.isna(cell):
@@ -91,7 +91,25 @@ def strings(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
             f"df[{name!r}].astype('string'), if that is what they are",
             column=name,
         )
-    return column.astype("string")
+    column = column.astype("string")
+    return column.mask(column == "")
+
+
+def numbered(texts: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
+    """The number of each text among the distinct ones, -1 where it is missing; and those.
+
+    >>> numbered(pd.Series(["b", None, "a", "b"]))
+    (array([ 0, -1,  1,  0]), ['b', 'a'])
+    """
+    codes, values = pd.factorize(texts)
+    return codes.astype(np.int64), [str(value) for value in values]
+
+
+def column_numbered(frame: pd.DataFrame, name: str) -> tuple[NDArray[np.int64], list[str]]:
+    """`numbered` of a column of texts that may not be there. FrameError where a cell is no text."""
+    if name not in frame.columns:
+        return np.full(len(frame), -1), []
+    return numbered(strings(frame, name))
 
 
 def blobs(frame: pd.DataFrame, name: str = "ciphertext_blob") -> pd.Series[Any]:

@@ -18,8 +18,10 @@ from kmslab.analysis.frame_columns import (
     blobs,
     category,
     check_columns,
+    column_numbered,
     days,
     moment,
+    numbered,
     strings,
     taken,
     times,
@@ -249,7 +251,7 @@ class _Rows:
         self._facts = _Facts()
         self.made_at = _made_at(frame)
         self._claimed_keys = _claimed_keys(frame)
-        claims, names = self._factorized("provider")
+        claims, names = column_numbered(self._frame, "provider")
         self._case, cases = pd.factorize(heads.codes * (len(names) + 1) + claims + 1)
         heads_of, claims_of = np.divmod(cases, len(names) + 1)
         self._headers: list[UnverifiedHeader] = []
@@ -257,12 +259,6 @@ class _Rows:
         self._faults: list[str | None] = []
         for head, claim in zip(heads_of.tolist(), (claims_of - 1).tolist(), strict=True):
             self._judge(heads.headers[head], None if claim < 0 else names[claim])
-
-    def _factorized(self, name: str) -> tuple[_Ints, list[str]]:
-        """The distinct texts of a column that may not be there, and their numbers; -1 for none."""
-        if name not in self._frame.columns:
-            return np.full(len(self._frame), -1), []
-        return _numbered(strings(self._frame, name))
 
     def _judge(self, header: UnverifiedHeader, claim: str | None) -> None:
         """A head, in a record that says it is of a provider."""
@@ -319,7 +315,7 @@ class _Rows:
         numbers = np.array([distinct.index(p) if p else -1 for p in prints], np.int64)[self._case]
         rows = np.flatnonzero(numbers >= 0)
         numbers = numbers[rows]
-        claims, names = _numbered(self._claimed_keys)
+        claims, names = numbered(self._claimed_keys)
         own = claims[rows]
         keys, errors = _keys_of_prints(numbers, own, len(distinct), names)
         known = keys[numbers] >= 0
@@ -354,8 +350,8 @@ class _Rows:
         rows = np.flatnonzero(pairs[self._case]) if len(pairs) else np.array([], np.int64)
         if not len(rows):
             return
-        keys, key_ids = self._factorized("source_key_id")
-        versions, version_ids = self._factorized("source_key_version_id")
+        keys, key_ids = column_numbered(self._frame, "source_key_id")
+        versions, version_ids = column_numbered(self._frame, "source_key_version_id")
         for row in rows.tolist():
             key_id = None if keys[row] < 0 else key_ids[keys[row]]
             version_id = None if versions[row] < 0 else version_ids[versions[row]]
@@ -389,11 +385,6 @@ class _Rows:
                 faults.append(error)
                 codes[row] = len(faults) - 1
         return taken(faults, codes, "string")
-
-
-def _numbered(texts: pd.Series[Any]) -> tuple[_Ints, list[str]]:
-    codes, values = pd.factorize(texts.mask(texts == ""))
-    return codes.astype(np.int64), [str(value) for value in values]
 
 
 def _context_of(header: UnverifiedHeader) -> bool | None:

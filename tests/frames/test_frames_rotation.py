@@ -54,6 +54,18 @@ def test_the_census_from_heads_is_that_of_an_inventory(shared_world: World) -> N
     assert nobody["records"].sum() == len(frame)
 
 
+def test_public_key_ciphertext_is_counted_once(shared_world: World) -> None:
+    """In the census from heads as in that of an inventory, whatever its record says."""
+    claims = pd.DataFrame({"provider": ["ctyun", None, "tencent"]})
+    ids = pd.DataFrame({"source_key_id": ["", "k", None], "source_key_version_id": [None, "", "v"]})
+    for said in (claims, ids, claims.join(ids)):
+        frame = said.assign(ciphertext_blob="A" * 342 + "==")
+        quick = frame.kms.census(shared_world.lab)
+        pd.testing.assert_frame_equal(quick, frame.kms.inspect(shared_world.lab).kms.census())
+        assert quick["records"].sum() == 3
+        assert "" not in set(quick["key_id"]) | set(quick["key_version_id"])
+
+
 def test_stale_records_the_most_stale_first(shared_world: World) -> None:
     now = shared_world.clock.now()
     stale = shared_world.frame().kms.inspect(shared_world.lab, now=now).kms.stale()
