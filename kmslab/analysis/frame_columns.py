@@ -37,8 +37,9 @@ _FROM_INSPECTION: Final = frozenset(
 )
 
 
-def check_columns(frame: pd.DataFrame, needed: Iterable[str] = ()) -> None:
-    """FrameError where a needed column is not there, or any column is there twice.
+def check_columns(frame: pd.DataFrame, needed: Iterable[str] = (), *, source: str = "") -> None:
+    """FrameError where a needed column is not there, or any column is there twice. `source` says
+    what has the columns, where that is neither the records nor an inspection.
 
     >>> check_columns(pd.DataFrame({"ciphertext_blobs": []}), ["ciphertext_blob"])
     Traceback (most recent call last):
@@ -52,7 +53,8 @@ def check_columns(frame: pd.DataFrame, needed: Iterable[str] = ()) -> None:
         raise FrameError(f"column {double!r} is there twice; drop or rename one", column=double)
     for name in needed:
         if name not in names:
-            raise FrameError(f"no column {name!r}; {_found(name, names)}", column=name)
+            hint = source or _found(name, names)
+            raise FrameError(f"no column {name!r}; {hint}", column=name)
 
 
 def _found(name: str, names: Sequence[str]) -> str:
@@ -93,6 +95,25 @@ def strings(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
         )
     column = column.astype("string")
     return column.mask(column == "")
+
+
+def flags(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """A column of what is true, false or missing, as dtype boolean.
+
+    FrameError where a cell is something else: the text "False" would count as true.
+    """
+    column = frame[name]
+    if not pd.api.types.is_bool_dtype(column.dtype):
+        odd = next(
+            (cell for cell in column.dropna() if not isinstance(cell, bool | np.bool_)), None
+        )
+        if odd is not None:
+            raise FrameError(
+                f"column {name!r} holds {type(odd).__name__}, and True, False or NA is needed: "
+                f"df[{name!r}].map({{'True': True, 'False': False}}), if it holds those words",
+                column=name,
+            )
+    return column.astype("boolean")
 
 
 def numbered(texts: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from kmslab.analysis.forecast import DOCUMENTED_RATE
-from kmslab.analysis.frame_columns import TIME, blobs, check_columns, days, moment
+from kmslab.analysis.frame_columns import TIME, blobs, check_columns, days, flags, moment
 from kmslab.analysis.heads import FORMATS
 from kmslab.analysis.many_heads import many_heads
 from kmslab.errors import FrameError
@@ -27,6 +27,7 @@ VERSION: Final = ["provider", "key_id", "key_version_id", "version_number"]
 
 KEY: Final = ["provider", "key_id"]
 
+_VERSIONS: Final = "frames.versions(lab) has it"
 _IDS: Final = [*KEY, "key_version_id"]
 _Id = tuple[str | None, str | None, str | None]
 
@@ -64,7 +65,7 @@ def census_over_time(
     from its `created_at`; one without is in no row. What was deleted or re-encrypted since is not
     in the frame, and so not in here.
     """
-    _check(inventory, [*VERSION, "created_at", "primary_until"])
+    check_columns(inventory, [*VERSION, "created_at", "primary_until"])
     end = moment(now)
     dated = inventory[inventory["created_at"].notna() & (inventory["created_at"] <= end)]
     if dated.empty:
@@ -102,13 +103,15 @@ def _no_times() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in columns.items()})
 
 
-def ages(inventory: pd.DataFrame, *, by: Sequence[str] = ("provider",)) -> pd.DataFrame:
-    """How old the blobs are, in days since `created_at`, for each group of records.
+def ages(inventory: pd.DataFrame, *, by: str | Sequence[str] = "provider") -> pd.DataFrame:
+    """How old the blobs are, in days since each was made, for each group of records.
 
-    `undated` records have no `created_at`, and are in none of the other figures but `records`.
+    `by` is a column, or several. `undated` records do not say when their blob was made, and are in
+    none of the other figures but `records`.
     """
-    _check(inventory, [*by, "age_days"])
-    grouped = inventory.groupby(list(by), dropna=False, observed=True)["age_days"]
+    names = [by] if isinstance(by, str) else list(by)
+    check_columns(inventory, [*names, "age_days"])
+    grouped = inventory.groupby(names, dropna=False, observed=True)["age_days"]
     found = pd.DataFrame({"records": grouped.size(), "undated": grouped.size() - grouped.count()})
     for share, name in ((0.5, "median_days"), (0.9, "p90_days"), (0.99, "p99_days")):
         found[name] = grouped.quantile(share)
@@ -121,7 +124,9 @@ def version_ages(inventory: pd.DataFrame) -> pd.DataFrame:
 
     `stale_days` is 0 for a primary version, NaN where that is not known.
     """
-    _check(inventory, [*VERSION, "version_made_at", "primary_until", "stale_days", "age_days"])
+    check_columns(
+        inventory, [*VERSION, "version_made_at", "primary_until", "stale_days", "age_days"]
+    )
     grouped = _by_version(inventory)
     return pd.DataFrame(
         {
@@ -141,7 +146,7 @@ def blast_radius(inventory: pd.DataFrame) -> pd.DataFrame:
     since the version stopped being primary over its records: the time in which they could have
     been re-encrypted and were not; 0 for a primary version.
     """
-    _check(inventory, [*VERSION, "stale_days", "primary_until"])
+    check_columns(inventory, [*VERSION, "stale_days", "primary_until"])
     named = inventory[inventory["key_id"].notna()]
     grouped = _by_version(named)
     found = pd.DataFrame({"records": grouped.size()})
@@ -160,11 +165,12 @@ def exposure(inventory: pd.DataFrame) -> pd.DataFrame:
     `unknown` records are those of which it is not known whether they are stale. `record_days` adds
     up the days since the versions of the stale ones stopped being primary. Needs a column `owner`.
     """
-    _check(inventory, [*KEY, "owner", "stale", "stale_days"])
-    stale = inventory["stale"].fillna(value=False).astype(bool)
+    check_columns(inventory, [*KEY, "owner", "stale", "stale_days"])
+    known = flags(inventory, "stale")
+    stale = known.fillna(value=False).astype(bool)
     columns = inventory[[*KEY, "owner"]].assign(
         stale=stale,
-        unknown=inventory["stale"].isna(),
+        unknown=known.isna(),
         stale_days=inventory["stale_days"].where(stale),
     )
     grouped = columns.groupby(["owner", *KEY], dropna=False, observed=True)
@@ -191,7 +197,7 @@ def compliance(
     record has been stale. With `versions` (`frames.versions(lab)`) `rotation_due` says whether the
     key's primary version is older than the policy allows, at the time that ages were counted to.
     """
-    _check(inventory, [*KEY, "stale_days", "age_days"])
+    check_columns(inventory, [*KEY, "stale_days", "age_days"])
     overdue, unknown_stale = _beyond(inventory["stale_days"], policy.re_encrypt_within_days)
     too_old, unknown_age = _beyond(inventory["age_days"], policy.max_age_days)
     bad = overdue | too_old
@@ -225,13 +231,13 @@ def _beyond(values: pd.Series[Any], limit: float | None) -> tuple[Any, Any]:
 def _rotation_due(
     found: pd.DataFrame, inventory: pd.DataFrame, versions: pd.DataFrame, rotate_days: float
 ) -> Any:
-    _check(versions, [*KEY, "is_primary", "made_at"], source="frames.versions(lab) has it")
+    check_columns(versions, [*KEY, "is_primary", "made_at"], source=_VERSIONS)
     dated = inventory[["created_at", "age_days"]].dropna() if "created_at" in inventory else None
     if dated is None or dated.empty:
         raise FrameError("rotation_due needs a record with created_at, to tell what now is")
     first = dated.iloc[0]
     now = first["created_at"] + pd.Timedelta(days=float(first["age_days"]))
-    primary = versions[versions["is_primary"].fillna(value=False)]
+    primary = versions[flags(versions, "is_primary").fillna(value=False)]
     age = pd.Series(days(now, primary["made_at"]).to_numpy(), primary["key_id"].astype("str"))
     return found["key_id"].astype("str").map(age).gt(rotate_days)
 
@@ -250,8 +256,8 @@ def retirable(inventory: pd.DataFrame, versions: pd.DataFrame) -> pd.DataFrame:
     Only this frame was looked at: `kmslab retire` asks every registered source and journal before
     it lets a key go.
     """
-    _check(inventory, [*VERSION, "error", "ciphertext_blob"])
-    _check(versions, [*VERSION, "is_primary", "primary_until"], "frames.versions(lab) has it")
+    check_columns(inventory, [*VERSION, "error", "ciphertext_blob"])
+    check_columns(versions, [*VERSION, "is_primary", "primary_until"], source=_VERSIONS)
     known = set(_ids(versions[_IDS].dropna()))
     there: Counter[_Id] = Counter()
     readable = inventory[inventory["error"].isna()].groupby(_IDS, dropna=False, observed=True)
@@ -260,7 +266,7 @@ def retirable(inventory: pd.DataFrame, versions: pd.DataFrame) -> pd.DataFrame:
         provider, key_id, _ = each
         there[each if each in known else (provider, key_id, None)] += records
     there += _unreadable(inventory[inventory["error"].notna()])
-    old = versions[~versions["is_primary"].fillna(value=True)]
+    old = versions[~flags(versions, "is_primary").fillna(value=True)]
     found = old[[*VERSION, "primary_until"]].reset_index(drop=True)
     rows = _ids(found[_IDS])
     doubts = [{(p, k, None), (p, None, None), (None, None, None)} for p, k, _ in rows]
@@ -299,10 +305,10 @@ def forecast(
     sent once. A record of which it is not known whether it is stale is not in here. ValueError for
     a rate that is not above 0.
     """
-    _check(inventory, ["provider", "stale", "ciphertext_blob"])
+    check_columns(inventory, ["provider", "stale", "ciphertext_blob"])
     if bad := [rate for rate in rates if not (rate > 0 and math.isfinite(rate))]:
         raise ValueError(f"a rate is more than 0 calls a second, not {bad[0]}")
-    stale = inventory[inventory["stale"].fillna(value=False).astype(bool)]
+    stale = inventory[flags(inventory, "stale").fillna(value=False)]
     names = ["provider", "ciphertext_blob", "encryption_context"]
     pairs = stale[[name for name in names if name in stale]].drop_duplicates()
     calls = pairs.groupby("provider", observed=True).size()
@@ -325,13 +331,3 @@ def forecast(
 
 def _by_version(inventory: pd.DataFrame) -> Any:
     return inventory.groupby(VERSION, dropna=False, observed=True)
-
-
-def _check(frame: pd.DataFrame, needed: Sequence[str], source: str = "") -> None:
-    """FrameError where a column is missing; `source` says what has it."""
-    try:
-        check_columns(frame, needed)
-    except FrameError as error:
-        if not source:
-            raise
-        raise FrameError(f"no column {error.column!r}; {source}", column=error.column) from None

@@ -89,6 +89,24 @@ def test_versions_are_asked_for_by_name(shared_world) -> None:
         rotation.retirable(inventory, inventory.drop(columns="is_primary"))
 
 
+def test_a_column_that_is_there_twice_is_said_to_be(shared_world) -> None:
+    versions = frames.versions(shared_world.lab)
+    twice = pd.concat([versions, versions[["alias"]]], axis=1)
+    with pytest.raises(FrameError, match="column 'alias' is there twice"):
+        rotation.retirable(shared_world.frame().kms.inspect(), twice)
+
+
+def test_words_are_neither_true_nor_false(shared_world) -> None:
+    """What pandas reads with dtype=str: "False" would be true."""
+    inventory = shared_world.frame().kms.inspect(shared_world.lab)
+    words = inventory.assign(stale=inventory["stale"].astype("string"))
+    for ask in (words.kms.stale, words.kms.exposure, lambda: rotation.forecast(words)):
+        with pytest.raises(FrameError, match="column 'stale' holds str, and True, False or NA"):
+            ask()
+    for kind in ("bool", "object", "boolean"):
+        assert len(inventory.astype({"stale": kind}).kms.stale()) == 12
+
+
 def test_a_frame_is_not_edited_as_a_source() -> None:
     from kmslab.frames.columns import FrameRecords
     from kmslab.frames.planning import FramePart

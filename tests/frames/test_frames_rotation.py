@@ -99,6 +99,7 @@ def test_ages_and_versions(shared_world: World) -> None:
         ("billing", 6, 0, 50.0, 80.0),
         ("shop", 8, 0, 45.0, 90.0),
     ]
+    pd.testing.assert_frame_equal(rotation.ages(inventory, by="owner"), ages)
     versions = rotation.version_ages(inventory)
     tencent = versions[versions["provider"] == "tencent"].sort_values("version_number")
     assert rows_of(tencent, "version_number", "records", "stale_days", "oldest_days") == [
