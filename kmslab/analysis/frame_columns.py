@@ -181,6 +181,16 @@ def _time(cell: object, name: str) -> datetime:
         raise FrameError(f"column {name!r}: {error}", column=name) from None
 
 
+def made_at(frame: pd.DataFrame) -> pd.Series[Any]:
+    """When each blob was made, as far as is told: at `re_encrypted_at`, else at `created_at`."""
+    made = pd.Series(pd.NaT, index=frame.index, dtype=TIME)
+    for name in ("created_at", "re_encrypted_at"):
+        if name in frame.columns:
+            found = times(frame, name)
+            made = found.where(found.notna(), made)
+    return made
+
+
 def moment(now: datetime | None) -> pd.Timestamp:
     """The time that ages are counted to: a time with a zone, or the system's for None.
 

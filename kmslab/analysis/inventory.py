@@ -20,6 +20,7 @@ from kmslab.analysis.frame_columns import (
     check_columns,
     column_numbered,
     days,
+    made_at,
     moment,
     numbered,
     strings,
@@ -227,16 +228,6 @@ def _claimed_keys(frame: pd.DataFrame) -> pd.Series[Any]:
     return key_ids.mask(frame["key_known_by"].notna(), claimed)
 
 
-def _made_at(frame: pd.DataFrame) -> pd.Series[Any]:
-    """When each blob was made, as far as the frame tells."""
-    made = pd.Series(pd.NaT, index=frame.index, dtype=TIME)
-    for name in ("created_at", "re_encrypted_at"):
-        if name in frame.columns:
-            found = times(frame, name)
-            made = found.where(found.notna(), made)
-    return made
-
-
 class _Rows:
     """What the rows of a frame are found to be.
 
@@ -249,7 +240,7 @@ class _Rows:
         self._heads = heads
         self._keys = keys
         self._facts = _Facts()
-        self.made_at = _made_at(frame)
+        self.made_at = made_at(frame)
         self._claimed_keys = _claimed_keys(frame)
         claims, names = column_numbered(self._frame, "provider")
         self._case, cases = pd.factorize(heads.codes * (len(names) + 1) + claims + 1)

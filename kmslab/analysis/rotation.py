@@ -1,7 +1,8 @@
 """What an inventory tells of rotation: how old, how stale, whose, what may go, how long it takes.
 
 Every function takes an inventory (`df.kms.inspect(lab)`) and gives a new DataFrame. All rests on
-the heads of blobs, and on `created_at` being the time at which each blob was made.
+the heads of blobs, and on `re_encrypted_at`, else `created_at`, being the time at which each blob
+was made.
 """
 
 from __future__ import annotations
@@ -17,7 +18,16 @@ import numpy as np
 import pandas as pd
 
 from kmslab.analysis.forecast import DOCUMENTED_RATE
-from kmslab.analysis.frame_columns import TIME, blobs, check_columns, days, flags, moment
+from kmslab.analysis.frame_columns import (
+    TIME,
+    blobs,
+    check_columns,
+    days,
+    flags,
+    made_at,
+    moment,
+    times,
+)
 from kmslab.analysis.heads import FORMATS
 from kmslab.analysis.many_heads import many_heads
 from kmslab.errors import FrameError
@@ -61,27 +71,37 @@ def census_over_time(
     """How many of the records that there are now were there at the end of each period, by version.
 
     `freq` is a pandas frequency ("MS" is the first of each month); the last row of each version is
-    at `now`. `stale` says whether the version had stopped being primary by then. A record counts
-    from its `created_at`; one without is in no row. What was deleted or re-encrypted since is not
-    in the frame, and so not in here.
+    at `now`. `stale` says whether the version had stopped being primary by then, NA where it is not
+    known which one is. A record counts from when its blob was made, as far as the frame tells, and
+    not before its version was; one without a time is in no row. What was deleted since, and the
+    blobs that re-encryption has replaced, are not in the frame, and so not in here.
     """
-    check_columns(inventory, [*VERSION, "created_at", "primary_until"])
-    end = moment(now)
-    dated = inventory[inventory["created_at"].notna() & (inventory["created_at"] <= end)]
-    if dated.empty:
+    needed = [*VERSION, "created_at", "version_made_at", "primary_until", "stale"]
+    check_columns(inventory, needed)
+    end, begun = moment(now), _begun(inventory)
+    there = begun <= end
+    if not there.any():
         return _no_times()
-    ticks = _ticks(dated["created_at"].min(), end, freq)
-    created = dated["created_at"].astype("int64").to_numpy()
-    at = np.searchsorted(ticks.asi8, created, "left")
-    grouped = dated.groupby(VERSION, dropna=False, observed=True)
+    ticks = _ticks(begun[there].min(), end, freq)
+    at = np.searchsorted(ticks.asi8, begun[there].astype("int64").to_numpy(), "left")
+    by = [*VERSION, "primary_until", "known"]
+    columns = inventory[by[:-1]].assign(known=flags(inventory, "stale").notna())
+    grouped = columns[there].groupby(by, dropna=False, observed=True)
     counts = np.zeros((grouped.ngroups, len(ticks)), np.int64)
     np.add.at(counts, (grouped.ngroup().to_numpy(), at), 1)
-    versions = grouped["primary_until"].max().reset_index()
+    versions = grouped.size().reset_index()[by]
     long = versions.loc[versions.index.repeat(len(ticks))].reset_index(drop=True)
     long.insert(0, "at", pd.Series(np.tile(ticks, len(versions)), dtype=TIME))
     long["records"] = np.cumsum(counts, axis=1).ravel()
-    long["stale"] = (long["primary_until"] <= long["at"]).astype("boolean")
-    return long[long["records"] > 0].reset_index(drop=True).drop(columns="primary_until")
+    long["stale"] = (long["primary_until"] <= long["at"]).astype("boolean").where(long["known"])
+    long = long[long["records"] > 0].reset_index(drop=True)
+    return long.drop(columns=["primary_until", "known"])
+
+
+def _begun(inventory: pd.DataFrame) -> pd.Series[Any]:
+    """From when on each blob can have been there."""
+    made, version = made_at(inventory), times(inventory, "version_made_at")
+    return made.where(~(version > made), version)
 
 
 def _ticks(first: pd.Timestamp, end: pd.Timestamp, freq: str) -> pd.DatetimeIndex:

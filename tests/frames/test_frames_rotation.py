@@ -91,6 +91,47 @@ def test_census_over_time(shared_world: World) -> None:
         assert rows["records"].sum() == created
 
 
+def test_a_record_counts_from_when_its_blob_was_made(world: World) -> None:
+    """Re-encrypted on day 90, a record was on version 4 from then on, and on no other before."""
+    now, end = world.clock.now(), world.clock.now() + timedelta(days=20)
+    moved = world.frame().kms.re_encrypt(world.lab, clock=world.clock)
+    # A file that a campaign was run over has no re_encrypted_at: its blobs name their version.
+    for frame in (moved, moved.drop(columns="re_encrypted_at")):
+        inventory = frame.kms.inspect(world.lab, now=end)
+        found = rotation.census_over_time(inventory, freq="10D", now=end)
+        assert (found["at"] >= now).all()
+        assert set(found["records"]) == {7}
+        assert not found["stale"].any()
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "ns"])
+def test_times_of_any_unit_are_counted_alike(shared_world: World, unit: str) -> None:
+    now = shared_world.clock.now()
+    inventory = shared_world.frame().kms.inspect(shared_world.lab, now=now)
+    expected = rotation.census_over_time(inventory, freq="30D", now=now)
+    names = ("created_at", "version_made_at", "primary_until")
+    other = inventory.astype(dict.fromkeys(names, f"datetime64[{unit}, UTC]"))
+    pd.testing.assert_frame_equal(rotation.census_over_time(other, freq="30D", now=now), expected)
+
+
+def test_a_version_that_is_not_known_was_neither_stale_nor_current(shared_world: World) -> None:
+    now = shared_world.clock.now()
+    found = rotation.census_over_time(shared_world.frame().kms.inspect(now=now), now=now)
+    assert found["stale"].isna().all()
+    # Of a cloud that does not tell versions, before and after its last rotation are known by time.
+    frame = pd.DataFrame(
+        {
+            "ciphertext_blob": [cloud_blob(1, n) for n in range(3)],
+            "key_id": shared_world.tencent.key_id,
+            "created_at": [START, START + timedelta(days=89), START + timedelta(days=90)],
+        }
+    )
+    cloud = _Untold(shared_world, "tencent")
+    found = rotation.census_over_time(frame.kms.inspect(cloud, now=now), now=now)
+    at_end = found[found["at"] == now]
+    assert sorted(rows_of(at_end, "stale", "records")) == [(False, 1), (True, 2)]
+
+
 def test_ages_and_versions(shared_world: World) -> None:
     world = shared_world
     inventory = world.frame().kms.inspect(world.lab, now=world.clock.now())
@@ -210,14 +251,15 @@ def test_records_that_contradict_each_other_may_be_on_any_version(shared_world: 
 
 
 class _Untold:
-    """The CTyun of a lab as a cloud that does not tell versions."""
+    """The keys of a lab at a cloud that does not tell versions."""
 
-    def __init__(self, world: World) -> None:
-        self._kms = world.lab.ctyun()
-        self._key = world.ctyun.key_id
+    def __init__(self, world: World, provider: str) -> None:
+        self._provider = provider
+        self._kms = world.lab.kms(provider)
+        self._key = getattr(world, provider).key_id
 
     def providers(self) -> tuple[str, ...]:
-        return ("ctyun",)
+        return (self._provider,)
 
     def kms(self, name: str) -> _Untold:
         return self
@@ -236,7 +278,7 @@ class _Untold:
 
 
 def test_no_version_may_go_where_the_cloud_does_not_tell_them(shared_world: World) -> None:
-    cloud = _Untold(shared_world)
+    cloud = _Untold(shared_world, "ctyun")
     frame = shared_world.frame().query("provider == 'ctyun'")
     found = rotation.retirable(frame.kms.inspect(cloud), frames.versions(cloud))
     assert rows_of(found, "key_version_id", "records", "maybe", "retirable") == [
