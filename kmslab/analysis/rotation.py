@@ -11,7 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
@@ -39,7 +39,7 @@ KEY: Final = ["provider", "key_id"]
 
 _VERSIONS: Final = "frames.versions(lab) has it"
 _IDS: Final = [*KEY, "key_version_id"]
-_Id = tuple[str | None, str | None, str | None]
+_Id = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,7 +207,11 @@ def exposure(inventory: pd.DataFrame) -> pd.DataFrame:
 
 
 def compliance(
-    inventory: pd.DataFrame, policy: Policy, versions: pd.DataFrame | None = None
+    inventory: pd.DataFrame,
+    policy: Policy,
+    versions: pd.DataFrame | None = None,
+    *,
+    now: datetime | None = None,
 ) -> pd.DataFrame:
     """How each key's records stand against a policy.
 
@@ -215,7 +219,8 @@ def compliance(
     policy asks of, and count neither as compliant nor as violations: `compliant` is the share of
     the others that are in order, NaN where there are none. `worst_days` is how long the worst
     record has been stale. With `versions` (`frames.versions(lab)`) `rotation_due` says whether the
-    key's primary version is older than the policy allows, at the time that ages were counted to.
+    key's primary version is older than the policy allows, NA where no primary version is known. It
+    does so at `now`: without it, at the time that the ages of the inventory were counted to.
     """
     check_columns(inventory, [*KEY, "stale_days", "age_days"])
     overdue, unknown_stale = _beyond(inventory["stale_days"], policy.re_encrypt_within_days)
@@ -236,7 +241,9 @@ def compliance(
     found["worst_days"] = grouped["stale_days"].max()
     found = found.drop(columns="bad").reset_index()
     if versions is not None and policy.rotate_days is not None:
-        found["rotation_due"] = _rotation_due(found, inventory, versions, policy.rotate_days)
+        found["rotation_due"] = _rotation_due(
+            found, versions, policy.rotate_days, _counted_to(inventory) if now is None else now
+        )
     return found
 
 
@@ -248,18 +255,27 @@ def _beyond(values: pd.Series[Any], limit: float | None) -> tuple[Any, Any]:
     return values > limit, values.isna()
 
 
+def _counted_to(inventory: pd.DataFrame) -> datetime:
+    """The time that the ages of an inventory were counted to, told from a record that has one."""
+    made, age = made_at(inventory), inventory["age_days"]
+    dated = (made.notna() & age.notna()).to_numpy()
+    if not dated.any():
+        raise FrameError(
+            "no record says when its blob was made, so rotation_due needs now=", column="created_at"
+        )
+    first = int(dated.argmax())
+    then: datetime = made.iloc[first].to_pydatetime() + timedelta(days=float(age.iloc[first]))
+    return then
+
+
 def _rotation_due(
-    found: pd.DataFrame, inventory: pd.DataFrame, versions: pd.DataFrame, rotate_days: float
+    found: pd.DataFrame, versions: pd.DataFrame, rotate_days: float, now: datetime
 ) -> Any:
     check_columns(versions, [*KEY, "is_primary", "made_at"], source=_VERSIONS)
-    dated = inventory[["created_at", "age_days"]].dropna() if "created_at" in inventory else None
-    if dated is None or dated.empty:
-        raise FrameError("rotation_due needs a record with created_at, to tell what now is")
-    first = dated.iloc[0]
-    now = first["created_at"] + pd.Timedelta(days=float(first["age_days"]))
     primary = versions[flags(versions, "is_primary").fillna(value=False)]
-    age = pd.Series(days(now, primary["made_at"]).to_numpy(), primary["key_id"].astype("str"))
-    return found["key_id"].astype("str").map(age).gt(rotate_days)
+    old = days(moment(now), times(primary, "made_at")) > rotate_days
+    due = dict(zip(_cells(primary, KEY), old.tolist(), strict=True))
+    return pd.array([due.get(key) for key in _cells(found, KEY)], dtype="boolean")
 
 
 def retirable(inventory: pd.DataFrame, versions: pd.DataFrame) -> pd.DataFrame:
@@ -278,17 +294,17 @@ def retirable(inventory: pd.DataFrame, versions: pd.DataFrame) -> pd.DataFrame:
     """
     check_columns(inventory, [*VERSION, "error", "ciphertext_blob"])
     check_columns(versions, [*VERSION, "is_primary", "primary_until"], source=_VERSIONS)
-    known = set(_ids(versions[_IDS].dropna()))
+    known = set(_cells(versions.dropna(subset=_IDS), _IDS))
     there: Counter[_Id] = Counter()
     readable = inventory[inventory["error"].isna()].groupby(_IDS, dropna=False, observed=True)
     sizes = readable.size().rename("records").reset_index()
-    for each, records in zip(_ids(sizes[_IDS]), sizes["records"].tolist(), strict=True):
+    for each, records in zip(_cells(sizes, _IDS), sizes["records"].tolist(), strict=True):
         provider, key_id, _ = each
         there[each if each in known else (provider, key_id, None)] += records
     there += _unreadable(inventory[inventory["error"].notna()])
     old = versions[~flags(versions, "is_primary").fillna(value=True)]
     found = old[[*VERSION, "primary_until"]].reset_index(drop=True)
-    rows = _ids(found[_IDS])
+    rows = _cells(found, _IDS)
     doubts = [{(p, k, None), (p, None, None), (None, None, None)} for p, k, _ in rows]
     found["records"] = np.array([there[each] if each in known else 0 for each in rows], np.int64)
     found["maybe"] = np.array([sum(there[doubt] for doubt in each) for each in doubts], np.int64)
@@ -296,9 +312,9 @@ def retirable(inventory: pd.DataFrame, versions: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def _ids(rows: pd.DataFrame) -> list[_Id]:
-    """Provider, key and version of each row; None for what is not known."""
-    columns = [[None if pd.isna(c) else str(c) for c in rows[name].tolist()] for name in _IDS]
+def _cells(rows: pd.DataFrame, names: Sequence[str]) -> list[tuple[str | None, ...]]:
+    """Some columns of ids, row by row; None for what is not known."""
+    columns = [[None if pd.isna(c) else str(c) for c in rows[name].tolist()] for name in names]
     return list(zip(*columns, strict=True))
 
 
@@ -306,7 +322,7 @@ def _unreadable(rows: pd.DataFrame) -> Counter[_Id]:
     """How many records with an error may be on any version of a provider, or of all."""
     heads = many_heads(blobs(rows), strict=False)
     found: Counter[_Id] = Counter()
-    for (said, _, _), code in zip(_ids(rows[_IDS]), heads.codes.tolist(), strict=True):
+    for (said,), code in zip(_cells(rows, ["provider"]), heads.codes.tolist(), strict=True):
         sure = said in FORMATS and heads.headers[code].provider in ("", said)
         found[said if sure else None, None, None] += 1
     return found

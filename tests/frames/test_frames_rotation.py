@@ -13,6 +13,7 @@ import kmslab.frames as frames
 from kmslab.analysis import census as plain_census
 from kmslab.analysis import rotation
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
+from kmslab.errors import FrameError
 from kmslab.model import Key, UnverifiedHeader
 from kmslab.providers.base import UNKNOWN, Unknown
 from kmslab.records import read_csv
@@ -187,8 +188,42 @@ def test_compliance(shared_world: World) -> None:
         versions,
     )
     assert older["rotation_due"].tolist() == [True, True]
-    unknown = rotation.compliance(world.frame().kms.inspect(), policy)
-    assert unknown["unknown"].tolist() == [7, 7] or unknown["too_old"].sum() > 0
+    # Without a lab nobody knows what is stale: only what is too old is a violation.
+    nobody = world.frame().kms.inspect(now=world.clock.now())
+    unknown = rotation.compliance(nobody, policy)
+    assert rows_of(unknown, "unknown", "too_old", "overdue") == [(5, 2, 0)] * 2
+
+
+def test_rotation_is_due_at_the_time_that_ages_are_counted_to(world: World) -> None:
+    """The primary versions are 40 days old then, however the records came to be on them."""
+    later = world.clock.now() + timedelta(days=40)
+    moved = world.frame().kms.re_encrypt(world.lab, clock=world.clock)
+    inventory = moved.kms.inspect(world.lab, now=later)
+    versions = frames.versions(world.lab)
+    due = rotation.Policy(rotate_days=39.99)
+    not_due = rotation.Policy(rotate_days=40)
+    for told in (versions, pd.concat([versions, versions])):
+        assert rotation.compliance(inventory, due, told)["rotation_due"].tolist() == [True] * 2
+        assert not rotation.compliance(inventory, not_due, told)["rotation_due"].any()
+    nobody = rotation.compliance(inventory, due, versions.iloc[:0])
+    assert nobody["rotation_due"].isna().all()
+    # Another provider's key of the same id is another key.
+    ids = {world.ctyun.key_id: world.tencent.key_id}
+    one_id = versions.query("provider == 'ctyun'").replace({"key_id": ids})
+    found = rotation.compliance(inventory, due, one_id)
+    assert found["rotation_due"].isna().all()
+
+
+def test_rotation_can_be_asked_of_at_any_time(shared_world: World) -> None:
+    frame = shared_world.frame().drop(columns="created_at")
+    inventory, versions = frame.kms.inspect(shared_world.lab), frames.versions(shared_world.lab)
+    policy = rotation.Policy(rotate_days=30)
+    for days, due in ((30, False), (31, True)):
+        now = shared_world.clock.now() + timedelta(days=days)
+        found = rotation.compliance(inventory, policy, versions, now=now)
+        assert found["rotation_due"].tolist() == [due] * 2
+    with pytest.raises(FrameError, match="rotation_due needs now="):
+        rotation.compliance(inventory, policy, versions)
 
 
 def test_what_is_not_known_is_no_violation_and_no_compliance() -> None:
