@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pandas.api.types import infer_dtype, is_object_dtype
 
 from kmslab.encoding import unb64, unb64_rows
 from kmslab.errors import FormatError
-from kmslab.inspection import inspect_many, read_headers
+from kmslab.inspection import MAX_CHARACTERS, inspect_many, read_headers
 from kmslab.model import CTYUN, TENCENT, BlobFormat, UnverifiedHeader
 from kmslab.providers.ctyun import blob as ctyun
 from kmslab.providers.tencent import blob as tencent
@@ -122,9 +123,13 @@ def many_heads(cells: Any, *, strict: bool) -> ManyHeads:
 
 def _as_texts(cells: Any) -> Any:
     """Cells as an Arrow array of texts; null where one is none."""
+    # Of cells of several kinds Arrow makes one that is none of theirs, or nothing at all.
+    objects = is_object_dtype(getattr(cells, "dtype", object))
+    if objects and infer_dtype(cells, skipna=True) != "string":
+        cells = list(map(_text, cells))
     try:
         array = pa.array(cells, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+    except (pa.ArrowInvalid, UnicodeEncodeError):
         array = pa.array(list(map(_text, cells)), pa.large_string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -197,6 +202,7 @@ class _Reader:
         named = list(_FITS)
         kinds = [(header.provider, header.format) for header in self.headers]
         forms = np.array([named.index(kind) if kind in _FITS else -1 for kind in kinds])[codes]
+        forms[lengths > MAX_CHARACTERS] = -1
         doubtful: list[int] = np.flatnonzero(forms < 0).tolist()
         for form, fits in enumerate(_FITS.values()):
             rows = np.flatnonzero(forms == form)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from binascii import crc32
 from datetime import timedelta
+from decimal import Decimal
+from uuid import UUID
 
+import numpy as np
 import pandas as pd
 import pytest
 from frame_data import CONTEXT, PUBLIC, START, World, cloud_blob
@@ -16,6 +20,7 @@ from kmslab.analysis.inventory import ADDED, as_recorded
 from kmslab.analysis.many_heads import many_heads
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
 from kmslab.inspection import inspect_many, read_headers
+from kmslab.providers.tencent.blob import NO_CONTEXT
 
 NAMES = b"241ede22-6261-4617-9caf-10d89990516c&49ec76d7-cc4c-400e-9f19-f9001587ae0f"
 CTYUN_HEADER = b"0064" + b64encode(NAMES)
@@ -206,6 +211,54 @@ def test_what_is_no_blob_says_why(provider: str | None, blob: object, error: str
     assert error in found["error"].iloc[0]
     assert found["format"].tolist() == ["unknown", "cloud"]
     assert pd.isna(found["error"].iloc[1])
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"abc",
+        memoryview(b"abc"),
+        2**70,
+        7,
+        1.5,
+        True,
+        Decimal(1),
+        START,
+        START.date(),
+        timedelta(1),
+        np.datetime64("2020"),
+        UUID(int=1),
+        {"a": 1},
+        [1, 2],
+        pd.Interval(1, 2),
+        pd.NaT,
+        None,
+    ],
+    ids=lambda odd: type(odd).__name__,
+)
+def test_one_cell_that_is_no_text_costs_only_itself(odd: object) -> None:
+    for before, after in ((1, 1), (0, 1), (1, 0)):
+        cells = [*[cloud_blob(1)] * before, odd, *[cloud_blob(2)] * after]
+        column = np.empty(len(cells), dtype="object")
+        for row, cell in enumerate(cells):
+            column[row] = cell
+        frame = pd.DataFrame({"ciphertext_blob": pd.Series(column)})
+        expected = ["cloud"] * before + ["unknown"] + ["cloud"] * after
+        assert frame.kms.inspect()["format"].tolist() == expected
+        assert frame.kms.census()["provider"].isna().sum() == 1
+
+
+def test_more_than_any_blob_has_is_none() -> None:
+    """As one by one, though all of it is well-formed."""
+    third = bytes(16 * 4_000)
+    third += crc32(third).to_bytes(4, "little")
+    blobs = [
+        "-k-".join([b64encode(bytes(64)).decode(), NO_CONTEXT, b64encode(third).decode()]),
+        b64encode(CTYUN_HEADER + bytes(16 * 4_000)).decode(),
+    ]
+    found = many_heads(blobs, strict=True)
+    assert list(found.errors.values()) == inspect_many(blobs).error
+    assert found.codes.tolist() == [0, 0]
 
 
 def test_the_blobs_of_public_documentation() -> None:
