@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_scalar
 
 from kmslab.clock import SystemClock
 from kmslab.errors import FormatError, FrameError
@@ -73,7 +74,7 @@ def _found(name: str, names: Sequence[str]) -> str:
 def strings(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
     """A column of texts, as dtype string or str; NA where a cell is empty.
 
-    FrameError where a cell is no text.
+    FrameError, which names the row (counted from 0), where a cell is no text.
     """
     column = frame[name]
     if isinstance(column.dtype, pd.CategoricalDtype):
@@ -82,7 +83,7 @@ def strings(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
         return column.mask(column == "")
     if pd.api.types.is_object_dtype(column.dtype):
         for row, cell in enumerate(column):
-            if not isinstance(cell, str) and not pd.isna(cell):
+            if not isinstance(cell, str) and not _missing(cell):
                 raise FrameError(
                     f"column {name!r}, row {row}: {type(cell).__name__}, and a text is needed",
                     column=name,
@@ -148,7 +149,7 @@ def blobs(frame: pd.DataFrame, name: str = "ciphertext_blob") -> pd.Series[Any]:
 def times(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
     """A column of times in UTC: those without a zone are read as UTC, texts as in any source.
 
-    FrameError where a cell is no time.
+    FrameError, which names the row (counted from 0), where a cell is no time.
     """
     column = frame[name]
     if isinstance(column.dtype, pd.DatetimeTZDtype):
@@ -163,7 +164,10 @@ def times(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
             f"seconds, pd.to_datetime(df[{name!r}], unit='s', utc=True)",
             column=name,
         )
-    moments = [None if pd.isna(cell) else _time(cell, name) for cell in column.tolist()]
+    moments = [
+        None if _missing(cell) else _time(cell, name, row)
+        for row, cell in enumerate(column.tolist())
+    ]
     return pd.Series(moments, index=column.index, dtype=TIME, name=name)
 
 
@@ -172,13 +176,17 @@ def _utc(column: Any) -> pd.Series[Any]:
     return found
 
 
-def _time(cell: object, name: str) -> datetime:
+def _missing(cell: Any) -> bool:
+    return bool(is_scalar(cell) and pd.isna(cell))
+
+
+def _time(cell: object, name: str, row: int) -> datetime:
     if isinstance(cell, datetime):
         return cell.replace(tzinfo=UTC) if cell.tzinfo is None else cell.astimezone(UTC)
     try:
         return parse_time(str(cell))
     except FormatError as error:
-        raise FrameError(f"column {name!r}: {error}", column=name) from None
+        raise FrameError(f"column {name!r}, row {row}: {error}", column=name) from None
 
 
 def made_at(frame: pd.DataFrame) -> pd.Series[Any]:
