@@ -191,7 +191,7 @@ def inspect(
         columns["created_at"] = times(frame, "created_at")
     until = pd.Series(columns["primary_until"])
     primary = columns["is_primary"].to_numpy(dtype=bool, na_value=False)
-    stale_days = np.where(primary, 0.0, days(ages_to, until).to_numpy())
+    stale_days = np.where(primary, 0.0, np.maximum(days(ages_to, until).to_numpy(), 0.0))
     added = {name: columns[name] for name in ["created_at", *COLUMNS] if name in columns}
     added["age_days"] = days(ages_to, rows.made_at).to_numpy()
     added["stale_days"] = stale_days
@@ -395,6 +395,6 @@ def _keys_of_prints(
     keys[named] = key
     for several in np.flatnonzero(np.bincount(named, minlength=count) > 1).tolist():
         keys[several] = -1
-        found = ", ".join(names[k] for k in key[named == several].tolist()[:3])
+        found = ", ".join(names[k][:40] for k in key[named == several].tolist()[:3])
         errors[several] = f"records with this blob's fingerprint name different keys: {found}"
     return keys, errors

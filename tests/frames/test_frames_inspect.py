@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from base64 import b64encode
 from binascii import crc32
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from types import SimpleNamespace
 from uuid import UUID
 
 import numpy as np
@@ -18,6 +20,7 @@ from hypothesis import strategies as st
 import kmslab.frames as frames
 from kmslab.analysis.inventory import ADDED, as_recorded
 from kmslab.analysis.many_heads import many_heads
+from kmslab.analysis.versions import periods
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
 from kmslab.inspection import inspect_many, read_headers
 from kmslab.providers.tencent.blob import NO_CONTEXT
@@ -189,6 +192,15 @@ def test_records_that_contradict_each_other_name_no_key() -> None:
     found = frame.kms.inspect()
     assert found["key_id"].isna().all()
     assert found["error"].str.contains("name different keys: key-a, key-b").all()
+    long = frame.assign(key_id=["a" * 5_000, "b" * 5_000, None]).kms.inspect()
+    assert long["error"].str.len().max() < 200
+
+
+def test_at_a_time_before_its_rotation_no_version_was_stale(shared_world: World) -> None:
+    for day, expected in ((0, [0.0, 0.0]), (45, [15.0, 0.0]), (75, [45.0, 15.0])):
+        now = START + timedelta(days=day)
+        found = shared_world.frame().iloc[[0, 4]].kms.inspect(shared_world.lab, now=now)
+        assert found["stale_days"].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -276,6 +288,17 @@ def text_near_a_blob(blob: str) -> st.SearchStrategy[str]:
         lambda change: blob[: change[0]] + change[1] + blob[change[0] + 1 :]
     )
     return st.one_of(st.just(blob), cut, changed)
+
+
+def test_versions_follow_each_other_even_where_their_times_do_not(shared_world: World) -> None:
+    """A seed may say so, and a clock may go back."""
+    key = shared_world.lab.tencent().describe_key(shared_world.tencent.key_id)
+    first, second, third, fourth = key.versions
+    fallen = (first, replace(second, made_at=START - timedelta(days=9)), third, fourth)
+    kms = SimpleNamespace(versions=lambda key_id: fallen)
+    found = periods(kms, key)
+    assert [period.since for period in found] == [START, START, third.made_at, fourth.made_at]
+    assert [period.until for period in found] == [*(p.since for p in found[1:]), None]
 
 
 @given(data=st.data())
