@@ -27,13 +27,11 @@ from kmslab.analysis.frame_columns import (
     taken,
     times,
 )
-from kmslab.analysis.heads import Heads
+from kmslab.analysis.heads import FORMATS, Heads
 from kmslab.analysis.many_heads import NOTHING, ManyHeads, many_heads
 from kmslab.analysis.versions import Period, periods
 from kmslab.model import CTYUN, TENCENT, BlobFormat, UnverifiedHeader
 from kmslab.providers.base import Providers
-
-PROVIDERS: Final = (TENCENT, CTYUN)
 
 KNOWN_BY: Final = ("header", "record", "fingerprint", "created_at", "unknown")
 """How a key or version is known: named by the blob's header; by the record's own columns; since
@@ -111,7 +109,7 @@ class _Keys:
     def __init__(self, providers: Providers | None) -> None:
         self._heads = None if providers is None else Heads(providers)
         self._periods: dict[tuple[str, str], list[Period]] = {}
-        self._by_version: dict[tuple[str, str | None], Period] = {}
+        self._by_version: dict[tuple[str, str, str | None], Period] = {}
 
     def periods(self, provider: str, key_id: str) -> list[Period]:
         """The versions of a key; none where it is not known."""
@@ -122,7 +120,7 @@ class _Keys:
             kms, key = self._heads.kms(provider), self._heads.key(provider, key_id)
             found = [] if kms is None or key is None else periods(kms, key)
             self._periods[name] = found
-            self._by_version |= {(key_id, period.version_id): period for period in found}
+            self._by_version |= {(*name, period.version_id): period for period in found}
         return self._periods[name]
 
     def period(self, header: UnverifiedHeader) -> Period | None:
@@ -132,7 +130,7 @@ class _Keys:
         if self._heads.named(header).version is None:
             return None  # a cloud's own blob is none of a lab's, whatever it names
         self.periods(header.provider, header.key_id)
-        return self._by_version.get((header.key_id, header.key_version_id))
+        return self._by_version.get((header.provider, header.key_id, header.key_version_id))
 
 
 def inspect(
@@ -254,7 +252,7 @@ class _Rows:
     def _judge(self, header: UnverifiedHeader, claim: str | None) -> None:
         """A head, in a record that says it is of a provider."""
         fault = None
-        if claim is not None and claim not in PROVIDERS:
+        if claim is not None and claim not in FORMATS:
             fault = f"provider {claim[:40]!r} is neither tencent nor ctyun"
         elif claim not in (None, header.provider) and header is not NOTHING:
             fault = f"the blob is of {header.provider}, and the record says {claim}"
@@ -270,8 +268,9 @@ class _Rows:
         found = self._facts.columns(fact)
         context, context_by = self._contexts()
         formats = [list(BlobFormat).index(header.format) for header in self._headers]
-        providers = list(dict.fromkeys([*PROVIDERS, *filter(None, self._providers)]))
-        numbers = [-1 if name is None else providers.index(name) for name in self._providers]
+        providers = list(dict.fromkeys([*FORMATS, *filter(None, self._providers)]))
+        places = {name: place for place, name in enumerate(providers)}
+        numbers = [places.get(name or "", -1) for name in self._providers]
         return {
             **found,
             "provider": category(providers, np.array(numbers, np.int64)[self._case]),
@@ -300,24 +299,23 @@ class _Rows:
     def _fingerprinted(self, fact: _Ints, key_by: _Ints, version_by: _Ints) -> dict[int, str]:
         """Facts of the rows on Tencent cloud blobs; the errors of those that contradict another."""
         prints = [header.fingerprint for header in self._headers]
-        distinct = list(dict.fromkeys(filter(None, prints)))
-        if not distinct:
-            return {}
-        numbers = np.array([distinct.index(p) if p else -1 for p in prints], np.int64)[self._case]
+        by_case, distinct = numbered(pd.Series(prints, dtype="object"))
+        numbers = by_case[self._case]
         rows = np.flatnonzero(numbers >= 0)
+        if not len(rows):
+            return {}
         numbers = numbers[rows]
         claims, names = numbered(self._claimed_keys)
         own = claims[rows]
         keys, errors = _keys_of_prints(numbers, own, len(distinct), names)
-        known = keys[numbers] >= 0
+        of_row = keys[numbers]
+        known = of_row >= 0
         key_by[rows[known]] = np.where(own[known] >= 0, _RECORD, _FINGERPRINT)
-        for key in np.unique(keys[keys >= 0]).tolist():
-            self._by_time(rows[keys[numbers] == key], names[key], fact, version_by)
-        return {
-            row: errors[n]
-            for row, n in zip(rows.tolist(), numbers.tolist(), strict=True)
-            if n in errors
-        }
+        for alike in _split(of_row):
+            if known[alike[0]]:
+                self._by_time(rows[alike], names[of_row[alike[0]]], fact, version_by)
+        wrong = np.flatnonzero(np.isin(numbers, list(errors)))
+        return {int(rows[at]): errors[numbers[at]] for at in wrong}
 
     def _by_time(self, rows: _Ints, key_id: str, fact: _Ints, version_by: _Ints) -> None:
         """The versions of rows on a key, by the time at which each was made."""
@@ -343,15 +341,17 @@ class _Rows:
             return
         keys, key_ids = column_numbered(self._frame, "source_key_id")
         versions, version_ids = column_numbered(self._frame, "source_key_version_id")
-        for row in rows.tolist():
-            key_id = None if keys[row] < 0 else key_ids[keys[row]]
-            version_id = None if versions[row] < 0 else version_ids[versions[row]]
-            if key_id is None and version_id is None:
+        for alike in _split(keys[rows] * (len(version_ids) + 1) + versions[rows]):
+            said = rows[alike]
+            key, version = keys[said[0]], versions[said[0]]
+            if key < 0 and version < 0:
                 continue
+            key_id = None if key < 0 else key_ids[key]
+            version_id = None if version < 0 else version_ids[version]
             header = UnverifiedHeader(CTYUN, BlobFormat.PUBLIC_KEY, key_id, version_id)
-            fact[row] = self._facts.number(key_id, version_id, self._keys.period(header))
-            key_by[row] = _UNKNOWN if key_id is None else _RECORD
-            version_by[row] = _UNKNOWN if version_id is None else _RECORD
+            fact[said] = self._facts.number(key_id, version_id, self._keys.period(header))
+            key_by[said] = _UNKNOWN if key_id is None else _RECORD
+            version_by[said] = _UNKNOWN if version_id is None else _RECORD
 
     def _contexts(self) -> tuple[Any, _Ints]:
         """Whether each blob was made under a context, and how that is known."""
@@ -368,14 +368,19 @@ class _Rows:
         return context, by.astype(np.int64)
 
     def _errors(self, contradicted: dict[int, str]) -> Any:
-        faults = [fault for fault in self._faults if fault is not None]
-        by_case = np.array([faults.index(f) if f else -1 for f in self._faults], np.int64)
+        by_case, faults = numbered(pd.Series(self._faults, dtype="object"))
         codes = by_case[self._case]
         for row, error in {**contradicted, **self._heads.errors}.items():
             if codes[row] < 0:
                 faults.append(error)
                 codes[row] = len(faults) - 1
         return taken(faults, codes, "string")
+
+
+def _split(numbers: _Ints) -> list[_Ints]:
+    """The places of each distinct number."""
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
 
 
 def _context_of(header: UnverifiedHeader) -> bool | None:
