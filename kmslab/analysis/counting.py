@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kmslab.analysis.frame_columns import blobs, check_columns, column_numbered
+from kmslab.analysis.frame_columns import VERSION, blobs, check_columns, column_numbered
 from kmslab.analysis.heads import Heads
 from kmslab.analysis.many_heads import NOTHING, many_heads
 from kmslab.model import CTYUN, TENCENT, BlobFormat, UnverifiedHeader
 from kmslab.providers.base import Providers
 
-VERSION: Final = ("provider", "key_id", "key_version_id", "version_number", "is_primary")
+_ROW: Final = (*VERSION, "is_primary")
 """What the rows of a census are told apart by."""
 
 _DTYPES: Final[dict[str, Any]] = {
@@ -64,7 +64,7 @@ def census(frame: pd.DataFrame, providers: Providers | None = None) -> pd.DataFr
     for *named, records in rows:
         merged[tuple(named)] += records
     counted = [(*each, records) for each, records in merged.items()]
-    return _frame(pd.DataFrame(counted, columns=[*VERSION, "records"]))
+    return _frame(pd.DataFrame(counted, columns=[*_ROW, "records"]))
 
 
 _Version = tuple[str | None, str | None, str | None, int | None, bool | None]
@@ -101,10 +101,10 @@ def _pairs(frame: pd.DataFrame, rows: NDArray[np.bool_], asked: Heads | None) ->
 
 def count_inventory(frame: pd.DataFrame) -> pd.DataFrame:
     """The census of an inventory."""
-    check_columns(frame, VERSION)
+    check_columns(frame, _ROW)
     known = frame["provider"].where(frame["provider"].isin((TENCENT, CTYUN)))
-    by = frame[list(VERSION)].assign(provider=known)
-    sizes = by.groupby(list(VERSION), dropna=False, observed=True, sort=False).size()
+    by = frame[list(_ROW)].assign(provider=known)
+    sizes = by.groupby(list(_ROW), dropna=False, observed=True, sort=False).size()
     return _frame(sizes.rename("records").reset_index())
 
 

@@ -22,20 +22,29 @@ TIME: Final = pd.DatetimeTZDtype("us", "UTC")
 DAY: Final = pd.Timedelta(days=1)
 
 _INSPECT: Final = "df.kms.inspect(lab) adds it"
-_FROM_INSPECTION: Final = frozenset(
-    {
-        "format",
-        "key_version_id",
-        "version_number",
-        "is_primary",
-        "stale",
-        "version_made_at",
-        "primary_until",
-        "age_days",
-        "stale_days",
-        "error",
-    }
+ADDED: Final = (
+    "provider",
+    "format",
+    "key_id",
+    "key_known_by",
+    "claimed_key_id",
+    "key_version_id",
+    "version_number",
+    "version_known_by",
+    "is_primary",
+    "stale",
+    "has_context",
+    "context_known_by",
+    "version_made_at",
+    "primary_until",
+    "age_days",
+    "stale_days",
+    "error",
 )
+"""What an inspection adds to a frame."""
+
+VERSION: Final = ("provider", "key_id", "key_version_id", "version_number")
+"""What key versions are told apart by."""
 
 
 def check_columns(frame: pd.DataFrame, needed: Iterable[str] = (), *, source: str = "") -> None:
@@ -62,7 +71,7 @@ def _found(name: str, names: Sequence[str]) -> str:
     shown = ", ".join(repr(each[:60]) for each in names[:30]) or "no column at all"
     if len(names) > 30:
         shown += f" and {len(names) - 30:,} more"
-    if name in _FROM_INSPECTION:
+    if name in ADDED:
         return f"{_INSPECT}. Found: {shown}"
     close = get_close_matches(name, names, n=1)
     if not close:

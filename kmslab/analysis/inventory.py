@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kmslab.analysis.frame_columns import ADDED as ADDED
 from kmslab.analysis.frame_columns import (
     TIME,
     blobs,
@@ -37,25 +38,6 @@ KNOWN_BY: Final = ("header", "record", "fingerprint", "created_at", "unknown")
 """How a key or version is known: named by the blob's header; by the record's own columns; since
 another record whose blob has the same fingerprint names the key; since the record was made while
 that version was primary; or not at all."""
-
-COLUMNS: Final = (
-    "provider",
-    "format",
-    "key_id",
-    "key_known_by",
-    "claimed_key_id",
-    "key_version_id",
-    "version_number",
-    "version_known_by",
-    "is_primary",
-    "stale",
-    "has_context",
-    "context_known_by",
-    "version_made_at",
-    "primary_until",
-)
-ADDED: Final = (*COLUMNS, "age_days", "stale_days", "error")
-"""What `inspect` adds to a frame."""
 
 _HOW_KNOWN: Final = {"key_known_by", "version_known_by", "context_known_by"}
 
@@ -189,12 +171,10 @@ def inspect(
         columns["created_at"] = times(frame, "created_at")
     until = pd.Series(columns["primary_until"])
     primary = columns["is_primary"].to_numpy(dtype=bool, na_value=False)
-    stale_days = np.where(primary, 0.0, np.maximum(days(ages_to, until).to_numpy(), 0.0))
-    added = {name: columns[name] for name in ["created_at", *COLUMNS] if name in columns}
-    added["age_days"] = days(ages_to, rows.made_at).to_numpy()
-    added["stale_days"] = stale_days
-    added["error"] = columns["error"]
-    return frame.assign(**added)
+    stale_days = np.maximum(days(ages_to, until).to_numpy(), 0.0)
+    columns["stale_days"] = np.where(primary, 0.0, stale_days)
+    columns["age_days"] = days(ages_to, rows.made_at).to_numpy()
+    return frame.assign(**{n: columns[n] for n in ("created_at", *ADDED) if n in columns})
 
 
 def as_recorded(frame: pd.DataFrame) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import pandas as pd
 from kmslab.analysis.forecast import DOCUMENTED_RATE
 from kmslab.analysis.frame_columns import (
     TIME,
+    VERSION,
     blobs,
     check_columns,
     days,
@@ -31,9 +32,6 @@ from kmslab.analysis.frame_columns import (
 from kmslab.analysis.heads import FORMATS
 from kmslab.analysis.many_heads import many_heads
 from kmslab.errors import FrameError
-
-VERSION: Final = ["provider", "key_id", "key_version_id", "version_number"]
-"""What key versions are told apart by."""
 
 KEY: Final = ["provider", "key_id"]
 
@@ -366,4 +364,4 @@ def forecast(
 
 
 def _by_version(inventory: pd.DataFrame) -> Any:
-    return inventory.groupby(VERSION, dropna=False, observed=True)
+    return inventory.groupby(list(VERSION), dropna=False, observed=True)
