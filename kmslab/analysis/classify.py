@@ -74,8 +74,6 @@ class Drop(Enum):
 
 DROP: Final = Drop.DROP
 
-_PROVIDERS: Final = (TENCENT, CTYUN)
-
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -102,7 +100,7 @@ class Target:
     def __post_init__(self) -> None:
         if self.provider is None:
             return
-        if self.provider not in _PROVIDERS:
+        if self.provider not in FORMATS:
             raise ValueError(f"provider {self.provider[:40]!r} is neither tencent nor ctyun")
         if self.key_id is None:
             raise ValueError("a target's provider is that of its key: give key_id too")

@@ -9,13 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from kmslab.analysis.frame_columns import blobs, check_columns, strings
+from kmslab.analysis.frame_columns import VERSION, blobs, check_columns, column_numbered
 from kmslab.analysis.heads import Heads
 from kmslab.analysis.many_heads import NOTHING, many_heads
 from kmslab.model import CTYUN, TENCENT, BlobFormat, UnverifiedHeader
 from kmslab.providers.base import Providers
 
-VERSION: Final = ("provider", "key_id", "key_version_id", "version_number", "is_primary")
+_ROW: Final = (*VERSION, "is_primary")
 """What the rows of a census are told apart by."""
 
 _DTYPES: Final[dict[str, Any]] = {
@@ -45,7 +45,7 @@ def census(frame: pd.DataFrame, providers: Providers | None = None) -> pd.DataFr
         return count_inventory(frame)
     check_columns(frame, ["ciphertext_blob"])
     heads = many_heads(blobs(frame), strict=False)
-    claims, names = _claims(frame)
+    claims, names = column_numbered(frame, "provider")
     counts = np.bincount(
         heads.codes * (len(names) + 1) + claims + 1,
         minlength=len(heads.headers) * (len(names) + 1),
@@ -56,23 +56,15 @@ def census(frame: pd.DataFrame, providers: Providers | None = None) -> pd.DataFr
         said = names[claim - 1] if claim else None
         version = _version(heads.headers[head], said, asked)
         if version is None:  # of a pair: what the record says of each
-            rows += _pairs(frame, heads.codes == head, asked)
+            alike = (heads.codes == head) & (claims == claim - 1)
+            rows += _pairs(frame, alike, asked)
         else:
             rows.append((*version, int(counts[head, claim])))
     merged: Counter[tuple[Any, ...]] = Counter()
     for *named, records in rows:
         merged[tuple(named)] += records
     counted = [(*each, records) for each, records in merged.items()]
-    return _frame(pd.DataFrame(counted, columns=[*VERSION, "records"]))
-
-
-def _claims(frame: pd.DataFrame) -> tuple[NDArray[np.int64], list[str]]:
-    """The providers that records name, and the number of each row's; -1 for none."""
-    if "provider" not in frame.columns:
-        return np.full(len(frame), -1), []
-    column = strings(frame, "provider") if len(frame) else pd.Series([], dtype="string")
-    codes, values = pd.factorize(column.mask(column == ""))
-    return codes.astype(np.int64), [str(value) for value in values]
+    return _frame(pd.DataFrame(counted, columns=[*_ROW, "records"]))
 
 
 _Version = tuple[str | None, str | None, str | None, int | None, bool | None]
@@ -93,10 +85,13 @@ def _version(header: UnverifiedHeader, claim: str | None, asked: Heads | None) -
 def _pairs(frame: pd.DataFrame, rows: NDArray[np.bool_], asked: Heads | None) -> list[Any]:
     """The rows of a census for public-key ciphertext."""
     names = ("source_key_id", "source_key_version_id")
-    said = [frame[n][rows].tolist() if n in frame else [None] * int(rows.sum()) for n in names]
+    said = frame.filter(items=names)[rows]
+    (keys, key_ids), (versions, version_ids) = (column_numbered(said, name) for name in names)
     found: list[Any] = []
-    for ids, records in Counter(zip(*said, strict=True)).items():
-        key_id, version_id = (None if pd.isna(each) else str(each) for each in ids)
+    pairs = Counter(zip(keys.tolist(), versions.tolist(), strict=True))
+    for (key, version), records in pairs.items():
+        key_id = None if key < 0 else key_ids[key]
+        version_id = None if version < 0 else version_ids[version]
         header = UnverifiedHeader(CTYUN, BlobFormat.PUBLIC_KEY, key_id, version_id)
         head = None if asked is None else asked.named(header)
         number = None if head is None or head.version is None else head.version.number
@@ -106,10 +101,10 @@ def _pairs(frame: pd.DataFrame, rows: NDArray[np.bool_], asked: Heads | None) ->
 
 def count_inventory(frame: pd.DataFrame) -> pd.DataFrame:
     """The census of an inventory."""
-    check_columns(frame, VERSION)
+    check_columns(frame, _ROW)
     known = frame["provider"].where(frame["provider"].isin((TENCENT, CTYUN)))
-    by = frame[list(VERSION)].assign(provider=known)
-    sizes = by.groupby(list(VERSION), dropna=False, observed=True, sort=False).size()
+    by = frame[list(_ROW)].assign(provider=known)
+    sizes = by.groupby(list(_ROW), dropna=False, observed=True, sort=False).size()
     return _frame(sizes.rename("records").reset_index())
 
 

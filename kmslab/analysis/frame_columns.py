@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pandas.api.types import is_scalar
 
 from kmslab.clock import SystemClock
 from kmslab.errors import FormatError, FrameError
@@ -21,24 +22,34 @@ TIME: Final = pd.DatetimeTZDtype("us", "UTC")
 DAY: Final = pd.Timedelta(days=1)
 
 _INSPECT: Final = "df.kms.inspect(lab) adds it"
-_FROM_INSPECTION: Final = frozenset(
-    {
-        "format",
-        "key_version_id",
-        "version_number",
-        "is_primary",
-        "stale",
-        "version_made_at",
-        "primary_until",
-        "age_days",
-        "stale_days",
-        "error",
-    }
+ADDED: Final = (
+    "provider",
+    "format",
+    "key_id",
+    "key_known_by",
+    "claimed_key_id",
+    "key_version_id",
+    "version_number",
+    "version_known_by",
+    "is_primary",
+    "stale",
+    "has_context",
+    "context_known_by",
+    "version_made_at",
+    "primary_until",
+    "age_days",
+    "stale_days",
+    "error",
 )
+"""What an inspection adds to a frame."""
+
+VERSION: Final = ("provider", "key_id", "key_version_id", "version_number")
+"""What key versions are told apart by."""
 
 
-def check_columns(frame: pd.DataFrame, needed: Iterable[str] = ()) -> None:
-    """FrameError where a needed column is not there, or any column is there twice.
+def check_columns(frame: pd.DataFrame, needed: Iterable[str] = (), *, source: str = "") -> None:
+    """FrameError where a needed column is not there, or any column is there twice. `source` says
+    what has the columns, where that is neither the records nor an inspection.
 
     >>> check_columns(pd.DataFrame({"ciphertext_blobs": []}), ["ciphertext_blob"])
     Traceback (most recent call last):
@@ -52,14 +63,15 @@ def check_columns(frame: pd.DataFrame, needed: Iterable[str] = ()) -> None:
         raise FrameError(f"column {double!r} is there twice; drop or rename one", column=double)
     for name in needed:
         if name not in names:
-            raise FrameError(f"no column {name!r}; {_found(name, names)}", column=name)
+            hint = source or _found(name, names)
+            raise FrameError(f"no column {name!r}; {hint}", column=name)
 
 
 def _found(name: str, names: Sequence[str]) -> str:
     shown = ", ".join(repr(each[:60]) for each in names[:30]) or "no column at all"
     if len(names) > 30:
         shown += f" and {len(names) - 30:,} more"
-    if name in _FROM_INSPECTION:
+    if name in ADDED:
         return f"{_INSPECT}. Found: {shown}"
     close = get_close_matches(name, names, n=1)
     if not close:
@@ -71,16 +83,16 @@ def _found(name: str, names: Sequence[str]) -> str:
 def strings(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
     """A column of texts, as dtype string or str; NA where a cell is empty.
 
-    FrameError where a cell is no text.
+    FrameError, which names the row (counted from 0), where a cell is no text.
     """
     column = frame[name]
     if isinstance(column.dtype, pd.CategoricalDtype):
         column = column.astype("string")
     if isinstance(column.dtype, pd.StringDtype):
-        return column
+        return column.mask(column == "")
     if pd.api.types.is_object_dtype(column.dtype):
         for row, cell in enumerate(column):
-            if not isinstance(cell, str) and not pd.isna(cell):
+            if not isinstance(cell, str) and not _missing(cell):
                 raise FrameError(
                     f"column {name!r}, row {row}: {type(cell).__name__}, and a text is needed",
                     column=name,
@@ -91,7 +103,44 @@ def strings(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
             f"df[{name!r}].astype('string'), if that is what they are",
             column=name,
         )
-    return column.astype("string")
+    column = column.astype("string")
+    return column.mask(column == "")
+
+
+def flags(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
+    """A column of what is true, false or missing, as dtype boolean.
+
+    FrameError where a cell is something else: the text "False" would count as true.
+    """
+    column = frame[name]
+    if not pd.api.types.is_bool_dtype(column.dtype):
+        odd = next(
+            (cell for cell in column.dropna() if not isinstance(cell, bool | np.bool_)), None
+        )
+        if odd is not None:
+            raise FrameError(
+                f"column {name!r} holds {type(odd).__name__}, and True, False or NA is needed: "
+                f"df[{name!r}].map({{'True': True, 'False': False}}), if it holds those words",
+                column=name,
+            )
+    return column.astype("boolean")
+
+
+def numbered(texts: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
+    """The number of each text among the distinct ones, -1 where it is missing; and those.
+
+    >>> numbered(pd.Series(["b", None, "a", "b"]))
+    (array([ 0, -1,  1,  0]), ['b', 'a'])
+    """
+    codes, values = pd.factorize(texts)
+    return codes.astype(np.int64), [str(value) for value in values]
+
+
+def column_numbered(frame: pd.DataFrame, name: str) -> tuple[NDArray[np.int64], list[str]]:
+    """`numbered` of a column of texts that may not be there. FrameError where a cell is no text."""
+    if name not in frame.columns:
+        return np.full(len(frame), -1), []
+    return numbered(strings(frame, name))
 
 
 def blobs(frame: pd.DataFrame, name: str = "ciphertext_blob") -> pd.Series[Any]:
@@ -109,7 +158,7 @@ def blobs(frame: pd.DataFrame, name: str = "ciphertext_blob") -> pd.Series[Any]:
 def times(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
     """A column of times in UTC: those without a zone are read as UTC, texts as in any source.
 
-    FrameError where a cell is no time.
+    FrameError, which names the row (counted from 0), where a cell is no time.
     """
     column = frame[name]
     if isinstance(column.dtype, pd.DatetimeTZDtype):
@@ -124,7 +173,10 @@ def times(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
             f"seconds, pd.to_datetime(df[{name!r}], unit='s', utc=True)",
             column=name,
         )
-    moments = [None if pd.isna(cell) else _time(cell, name) for cell in column.tolist()]
+    moments = [
+        None if _missing(cell) else _time(cell, name, row)
+        for row, cell in enumerate(column.tolist())
+    ]
     return pd.Series(moments, index=column.index, dtype=TIME, name=name)
 
 
@@ -133,13 +185,27 @@ def _utc(column: Any) -> pd.Series[Any]:
     return found
 
 
-def _time(cell: object, name: str) -> datetime:
+def _missing(cell: Any) -> bool:
+    return bool(is_scalar(cell) and pd.isna(cell))
+
+
+def _time(cell: object, name: str, row: int) -> datetime:
     if isinstance(cell, datetime):
         return cell.replace(tzinfo=UTC) if cell.tzinfo is None else cell.astimezone(UTC)
     try:
         return parse_time(str(cell))
     except FormatError as error:
-        raise FrameError(f"column {name!r}: {error}", column=name) from None
+        raise FrameError(f"column {name!r}, row {row}: {error}", column=name) from None
+
+
+def made_at(frame: pd.DataFrame) -> pd.Series[Any]:
+    """When each blob was made, as far as is told: at `re_encrypted_at`, else at `created_at`."""
+    made = pd.Series(pd.NaT, index=frame.index, dtype=TIME)
+    for name in ("created_at", "re_encrypted_at"):
+        if name in frame.columns:
+            found = times(frame, name)
+            made = found.where(found.notna(), made)
+    return made
 
 
 def moment(now: datetime | None) -> pd.Timestamp:

@@ -13,47 +13,33 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kmslab.analysis.frame_columns import ADDED as ADDED
 from kmslab.analysis.frame_columns import (
     TIME,
     blobs,
     category,
     check_columns,
+    column_numbered,
     days,
+    made_at,
     moment,
+    numbered,
     strings,
     taken,
     times,
 )
-from kmslab.analysis.heads import Heads
+from kmslab.analysis.heads import FORMATS, Heads
 from kmslab.analysis.many_heads import NOTHING, ManyHeads, many_heads
 from kmslab.analysis.versions import Period, periods
 from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, UnverifiedHeader
 from kmslab.providers.base import Providers
-
-PROVIDERS: Final = (TENCENT, CTYUN)
 
 KNOWN_BY: Final = ("header", "record", "fingerprint", "created_at", "unknown")
 """How a key or version is known: named by the blob's header; by the record's own columns; since
 another record whose blob has the same fingerprint names the key; since the record was made while
 that version was primary; or not at all."""
 
-COLUMNS: Final = (
-    "provider",
-    "format",
-    "key_id",
-    "key_known_by",
-    "key_version_id",
-    "version_number",
-    "version_known_by",
-    "is_primary",
-    "stale",
-    "has_context",
-    "context_known_by",
-    "version_made_at",
-    "primary_until",
-)
-ADDED: Final = (*COLUMNS, "age_days", "stale_days", "error")
-"""What `inspect` adds to a frame."""
+_HOW_KNOWN: Final = {"key_known_by", "version_known_by", "context_known_by"}
 
 _TEXTS: Final = (
     "provider",
@@ -105,7 +91,7 @@ class _Keys:
     def __init__(self, providers: Providers | None) -> None:
         self._heads = None if providers is None else Heads(providers)
         self._periods: dict[tuple[str, str], list[Period]] = {}
-        self._by_version: dict[tuple[str, str | None], Period] = {}
+        self._by_version: dict[tuple[str, str, str | None], Period] = {}
 
     def periods(self, provider: str, key_id: str) -> list[Period]:
         """The versions of a key; none where it is not known."""
@@ -116,7 +102,7 @@ class _Keys:
             kms, key = self._heads.kms(provider), self._heads.key(provider, key_id)
             found = periods(kms, key) if kms is not None and isinstance(key, Key) else []
             self._periods[name] = found
-            self._by_version |= {(key_id, period.version_id): period for period in found}
+            self._by_version |= {(*name, period.version_id): period for period in found}
         return self._periods[name]
 
     def period(self, header: UnverifiedHeader) -> Period | None:
@@ -126,7 +112,7 @@ class _Keys:
         if self._heads.named(header).version is None:
             return None  # a cloud's own blob is none of a lab's, whatever it names
         self.periods(header.provider, header.key_id)
-        return self._by_version.get((header.key_id, header.key_version_id))
+        return self._by_version.get((header.provider, header.key_id, header.key_version_id))
 
 
 def inspect(
@@ -147,6 +133,7 @@ def inspect(
     format             category                lab, cloud, public-key, unknown
     key_id             string                  of the blob, as far as it is known
     key_known_by       category                header, record, fingerprint, unknown
+    claimed_key_id     string                  what the record itself says in `key_id`
     key_version_id     string
     version_number     Int64
     version_known_by   category                header, record, created_at, unknown
@@ -167,6 +154,10 @@ def inspect(
     primary when the blob was made: at `re_encrypted_at`, where the frame has it, else at
     `created_at`. After a campaign, which leaves `created_at` as it is, the versions of such blobs
     are those of before.
+
+    Columns of these names that the frame has already are replaced. An inventory can be inspected
+    again, alone or together with records that never were: `claimed_key_id` keeps what each record
+    said, so that nothing that was inferred is taken for it.
     """
     check_columns(frame, ["ciphertext_blob"])
     ages_to = moment(now)
@@ -180,22 +171,39 @@ def inspect(
         columns["created_at"] = times(frame, "created_at")
     until = pd.Series(columns["primary_until"])
     primary = columns["is_primary"].to_numpy(dtype=bool, na_value=False)
-    stale_days = np.where(primary, 0.0, days(ages_to, until).to_numpy())
-    added = {name: columns[name] for name in ["created_at", *COLUMNS] if name in columns}
-    added["age_days"] = days(ages_to, rows.made_at).to_numpy()
-    added["stale_days"] = stale_days
-    added["error"] = columns["error"]
-    return frame.assign(**added)
+    stale_days = np.maximum(days(ages_to, until).to_numpy(), 0.0)
+    columns["stale_days"] = np.where(primary, 0.0, stale_days)
+    columns["age_days"] = days(ages_to, rows.made_at).to_numpy()
+    return frame.assign(**{n: columns[n] for n in ("created_at", *ADDED) if n in columns})
 
 
-def _made_at(frame: pd.DataFrame) -> pd.Series[Any]:
-    """When each blob was made, as far as the frame tells."""
-    made = pd.Series(pd.NaT, index=frame.index, dtype=TIME)
-    for name in ("created_at", "re_encrypted_at"):
-        if name in frame.columns:
-            found = times(frame, name)
-            made = found.where(found.notna(), made)
-    return made
+def as_recorded(frame: pd.DataFrame) -> pd.DataFrame:
+    """The records of an inventory without what an inspection said of their blobs: `key_id` is what
+    each record says. Another frame is given back as it is.
+
+    >>> raw = pd.DataFrame({"ciphertext_blob": ["cut"], "key_id": ["mine"], "error": ["none"]})
+    >>> as_recorded(inspect(raw)).to_dict("list")
+    {'ciphertext_blob': ['cut'], 'key_id': ['mine'], 'provider': [nan]}
+    >>> as_recorded(raw) is raw
+    True
+    """
+    if not _HOW_KNOWN & set(frame.columns):
+        return frame
+    said = [name for name in ADDED if name in frame.columns and name not in ("provider", "key_id")]
+    return frame.assign(key_id=_claimed_keys(frame)).drop(columns=said)
+
+
+def _claimed_keys(frame: pd.DataFrame) -> pd.Series[Any]:
+    """The keys that the records themselves name, whether they were inspected before or not."""
+    key_ids, claimed = (
+        strings(frame, name).astype("string")
+        if name in frame.columns
+        else pd.Series(pd.NA, index=frame.index, dtype="string")
+        for name in ("key_id", "claimed_key_id")
+    )
+    if "key_known_by" not in frame.columns:
+        return key_ids
+    return key_ids.mask(frame["key_known_by"].notna(), claimed)
 
 
 class _Rows:
@@ -210,8 +218,9 @@ class _Rows:
         self._heads = heads
         self._keys = keys
         self._facts = _Facts()
-        self.made_at = _made_at(frame)
-        claims, names = self._factorized("provider")
+        self.made_at = made_at(frame)
+        self._claimed_keys = _claimed_keys(frame)
+        claims, names = column_numbered(self._frame, "provider")
         self._case, cases = pd.factorize(heads.codes * (len(names) + 1) + claims + 1)
         heads_of, claims_of = np.divmod(cases, len(names) + 1)
         self._headers: list[UnverifiedHeader] = []
@@ -220,18 +229,10 @@ class _Rows:
         for head, claim in zip(heads_of.tolist(), (claims_of - 1).tolist(), strict=True):
             self._judge(heads.headers[head], None if claim < 0 else names[claim])
 
-    def _factorized(self, name: str) -> tuple[_Ints, list[str]]:
-        """The distinct texts of a column that may not be there, and their numbers; -1 for none."""
-        if name not in self._frame.columns:
-            return np.full(len(self._frame), -1), []
-        column = strings(self._frame, name)
-        codes, values = pd.factorize(column.mask(column == ""))
-        return codes.astype(np.int64), [str(value) for value in values]
-
     def _judge(self, header: UnverifiedHeader, claim: str | None) -> None:
         """A head, in a record that says it is of a provider."""
         fault = None
-        if claim is not None and claim not in PROVIDERS:
+        if claim is not None and claim not in FORMATS:
             fault = f"provider {claim[:40]!r} is neither tencent nor ctyun"
         elif claim not in (None, header.provider) and header is not NOTHING:
             fault = f"the blob is of {header.provider}, and the record says {claim}"
@@ -247,13 +248,15 @@ class _Rows:
         found = self._facts.columns(fact)
         context, context_by = self._contexts()
         formats = [list(BlobFormat).index(header.format) for header in self._headers]
-        providers = list(dict.fromkeys([*PROVIDERS, *filter(None, self._providers)]))
-        numbers = [-1 if name is None else providers.index(name) for name in self._providers]
+        providers = list(dict.fromkeys([*FORMATS, *filter(None, self._providers)]))
+        places = {name: place for place, name in enumerate(providers)}
+        numbers = [places.get(name or "", -1) for name in self._providers]
         return {
             **found,
             "provider": category(providers, np.array(numbers, np.int64)[self._case]),
             "format": category(list(BlobFormat), np.array(formats, np.int64)[self._case]),
             "key_known_by": category(KNOWN_BY, key_by),
+            "claimed_key_id": self._claimed_keys.array,
             "version_known_by": category(KNOWN_BY, version_by),
             "has_context": context,
             "context_known_by": category(KNOWN_BY, context_by),
@@ -276,26 +279,23 @@ class _Rows:
     def _fingerprinted(self, fact: _Ints, key_by: _Ints, version_by: _Ints) -> dict[int, str]:
         """Facts of the rows on Tencent cloud blobs; the errors of those that contradict another."""
         prints = [header.fingerprint for header in self._headers]
-        distinct = list(dict.fromkeys(filter(None, prints)))
-        if not distinct:
-            return {}
-        numbers = np.array([distinct.index(p) if p else -1 for p in prints], np.int64)[self._case]
+        by_case, distinct = numbered(pd.Series(prints, dtype="object"))
+        numbers = by_case[self._case]
         rows = np.flatnonzero(numbers >= 0)
+        if not len(rows):
+            return {}
         numbers = numbers[rows]
-        claims, names = self._factorized("key_id")
+        claims, names = numbered(self._claimed_keys)
         own = claims[rows]
-        if "key_known_by" in self._frame.columns:  # inspected before: only what the record said
-            own = np.where(self._frame["key_known_by"].iloc[rows] == "record", own, -1)
         keys, errors = _keys_of_prints(numbers, own, len(distinct), names)
-        known = keys[numbers] >= 0
+        of_row = keys[numbers]
+        known = of_row >= 0
         key_by[rows[known]] = np.where(own[known] >= 0, _RECORD, _FINGERPRINT)
-        for key in np.unique(keys[keys >= 0]).tolist():
-            self._by_time(rows[keys[numbers] == key], names[key], fact, version_by)
-        return {
-            row: errors[n]
-            for row, n in zip(rows.tolist(), numbers.tolist(), strict=True)
-            if n in errors
-        }
+        for alike in _split(of_row):
+            if known[alike[0]]:
+                self._by_time(rows[alike], names[of_row[alike[0]]], fact, version_by)
+        wrong = np.flatnonzero(np.isin(numbers, list(errors)))
+        return {int(rows[at]): errors[numbers[at]] for at in wrong}
 
     def _by_time(self, rows: _Ints, key_id: str, fact: _Ints, version_by: _Ints) -> None:
         """The versions of rows on a key, by the time at which each was made."""
@@ -319,17 +319,19 @@ class _Rows:
         rows = np.flatnonzero(pairs[self._case]) if len(pairs) else np.array([], np.int64)
         if not len(rows):
             return
-        keys, key_ids = self._factorized("source_key_id")
-        versions, version_ids = self._factorized("source_key_version_id")
-        for row in rows.tolist():
-            key_id = None if keys[row] < 0 else key_ids[keys[row]]
-            version_id = None if versions[row] < 0 else version_ids[versions[row]]
-            if key_id is None and version_id is None:
+        keys, key_ids = column_numbered(self._frame, "source_key_id")
+        versions, version_ids = column_numbered(self._frame, "source_key_version_id")
+        for alike in _split(keys[rows] * (len(version_ids) + 1) + versions[rows]):
+            said = rows[alike]
+            key, version = keys[said[0]], versions[said[0]]
+            if key < 0 and version < 0:
                 continue
+            key_id = None if key < 0 else key_ids[key]
+            version_id = None if version < 0 else version_ids[version]
             header = UnverifiedHeader(CTYUN, BlobFormat.PUBLIC_KEY, key_id, version_id)
-            fact[row] = self._facts.number(key_id, version_id, self._keys.period(header))
-            key_by[row] = _UNKNOWN if key_id is None else _RECORD
-            version_by[row] = _UNKNOWN if version_id is None else _RECORD
+            fact[said] = self._facts.number(key_id, version_id, self._keys.period(header))
+            key_by[said] = _UNKNOWN if key_id is None else _RECORD
+            version_by[said] = _UNKNOWN if version_id is None else _RECORD
 
     def _contexts(self) -> tuple[Any, _Ints]:
         """Whether each blob was made under a context, and how that is known."""
@@ -346,14 +348,19 @@ class _Rows:
         return context, by.astype(np.int64)
 
     def _errors(self, contradicted: dict[int, str]) -> Any:
-        faults = [fault for fault in self._faults if fault is not None]
-        by_case = np.array([faults.index(f) if f else -1 for f in self._faults], np.int64)
+        by_case, faults = numbered(pd.Series(self._faults, dtype="object"))
         codes = by_case[self._case]
         for row, error in {**contradicted, **self._heads.errors}.items():
             if codes[row] < 0:
                 faults.append(error)
                 codes[row] = len(faults) - 1
         return taken(faults, codes, "string")
+
+
+def _split(numbers: _Ints) -> list[_Ints]:
+    """The places of each distinct number."""
+    order = np.argsort(numbers, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(numbers[order])) + 1)
 
 
 def _context_of(header: UnverifiedHeader) -> bool | None:
@@ -373,6 +380,6 @@ def _keys_of_prints(
     keys[named] = key
     for several in np.flatnonzero(np.bincount(named, minlength=count) > 1).tolist():
         keys[several] = -1
-        found = ", ".join(names[k] for k in key[named == several].tolist()[:3])
+        found = ", ".join(names[k][:40] for k in key[named == several].tolist()[:3])
         errors[several] = f"records with this blob's fingerprint name different keys: {found}"
     return keys, errors

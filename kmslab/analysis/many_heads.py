@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
+from pandas.api.types import infer_dtype, is_object_dtype
 
 from kmslab.encoding import unb64, unb64_rows
 from kmslab.errors import FormatError
-from kmslab.inspection import inspect_many, read_headers
+from kmslab.inspection import MAX_CHARACTERS, inspect_many, read_headers
 from kmslab.model import CTYUN, TENCENT, BlobFormat, UnverifiedHeader
 from kmslab.providers.ctyun import blob as ctyun
 from kmslab.providers.tencent import blob as tencent
@@ -29,7 +30,7 @@ _BATCH: Final = 4_096  # rows whose tails are looked at together: one bad row co
 
 # The parts of a blob's text that make its head, and what in them tells the forms apart
 # (docs/formats.md): the end of a CTyun header is "==" and the lab's magic.
-_TENCENT_HEAD: Final = 91
+_CTYUN_START: Final = b"MDA2N"
 _CTYUN_HEAD: Final = 138
 _CTYUN_LAB: Final = b"PT1LTUwx"
 # Where in a CTyun text the letters that end the header begin, and how many of its bytes they hold.
@@ -68,12 +69,24 @@ def _clouds_fit(texts: Sequence[str]) -> bool:
     return rows[_SHARED - 1 :: size + -size % 3] == b"=" * len(texts)
 
 
+def _public_key_fits(text: str) -> bool:
+    """`tail_fits` for public-key ciphertext, whose length and first letters are known."""
+    return _public_keys_fit([text])
+
+
+def _public_keys_fit(texts: Sequence[str]) -> bool:
+    """Whether `_public_key_fits` of all: decoded at once."""
+    size = ctyun.PUBLIC_KEY_BYTES - ctyun.HEAD_CHARS // 4 * 3
+    return unb64_rows("".join([t[ctyun.HEAD_CHARS :] for t in texts]), len(texts), size) is not None
+
+
 _TENCENT_FITS: Final[_Fits] = (tencent.tail_fits, tencent.tails_fit)
 _FITS: Final[dict[tuple[str, BlobFormat], _Fits]] = {
     (TENCENT, BlobFormat.LAB): _TENCENT_FITS,
     (TENCENT, BlobFormat.CLOUD): _TENCENT_FITS,
     (CTYUN, BlobFormat.LAB): (ctyun.tail_fits, ctyun.tails_fit),
     (CTYUN, BlobFormat.CLOUD): (_cloud_fits, _clouds_fit),
+    (CTYUN, BlobFormat.PUBLIC_KEY): (_public_key_fits, _public_keys_fit),
 }
 """How the rest of a blob is looked at once its head is known."""
 
@@ -122,9 +135,13 @@ def many_heads(cells: Any, *, strict: bool) -> ManyHeads:
 
 def _as_texts(cells: Any) -> Any:
     """Cells as an Arrow array of texts; null where one is none."""
+    # Of cells of several kinds Arrow makes one that is none of theirs, or nothing at all.
+    objects = is_object_dtype(getattr(cells, "dtype", object))
+    if objects and infer_dtype(cells, skipna=True) != "string":
+        cells = list(map(_text, cells))
     try:
         array = pa.array(cells, from_pandas=True)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, UnicodeEncodeError):
+    except (pa.ArrowInvalid, UnicodeEncodeError):
         array = pa.array(list(map(_text, cells)), pa.large_string())
     if isinstance(array, pa.ChunkedArray):
         array = array.combine_chunks()
@@ -197,6 +214,7 @@ class _Reader:
         named = list(_FITS)
         kinds = [(header.provider, header.format) for header in self.headers]
         forms = np.array([named.index(kind) if kind in _FITS else -1 for kind in kinds])[codes]
+        forms[lengths > MAX_CHARACTERS] = -1
         doubtful: list[int] = np.flatnonzero(forms < 0).tolist()
         for form, fits in enumerate(_FITS.values()):
             rows = np.flatnonzero(forms == form)
@@ -214,10 +232,14 @@ def _starts(texts: Any) -> tuple[list[bytes | None], _Ints]:
     separated = pc.equal(pc.binary_slice(data, 88, 91), b"-k-")
     heads = pc.if_else(
         separated,
-        pc.binary_slice(data, 0, _TENCENT_HEAD),
-        # A shorter text may end within its header: it is read by itself.
+        pc.binary_slice(data, 0, tencent.HEAD_CHARS),
+        # A shorter text may end within its header, and public-key ciphertext has none: those are
+        # read by themselves.
         pc.if_else(
-            pc.greater_equal(pc.binary_length(data), ctyun.HEAD_CHARS),
+            pc.and_(
+                pc.greater_equal(pc.binary_length(data), ctyun.HEAD_CHARS),
+                pc.equal(pc.binary_slice(data, 0, len(_CTYUN_START)), _CTYUN_START),
+            ),
             pc.binary_slice(data, 0, _CTYUN_HEAD),
             None,
         ),

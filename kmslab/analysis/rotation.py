@@ -1,28 +1,43 @@
 """What an inventory tells of rotation: how old, how stale, whose, what may go, how long it takes.
 
 Every function takes an inventory (`df.kms.inspect(lab)`) and gives a new DataFrame. All rests on
-the heads of blobs, and on `created_at` being the time at which each blob was made.
+the heads of blobs, and on `re_encrypted_at`, else `created_at`, being the time at which each blob
+was made.
 """
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from kmslab.analysis.forecast import DOCUMENTED_RATE
-from kmslab.analysis.frame_columns import TIME, check_columns, days, moment
+from kmslab.analysis.frame_columns import (
+    TIME,
+    VERSION,
+    blobs,
+    check_columns,
+    days,
+    flags,
+    made_at,
+    moment,
+    times,
+)
+from kmslab.analysis.heads import FORMATS
+from kmslab.analysis.many_heads import many_heads
 from kmslab.errors import FrameError
 
-VERSION: Final = ["provider", "key_id", "key_version_id", "version_number"]
-"""What key versions are told apart by."""
-
 KEY: Final = ["provider", "key_id"]
+
+_VERSIONS: Final = "frames.versions(lab) has it"
+_IDS: Final = [*KEY, "key_version_id"]
+_Id = tuple[str | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,27 +69,37 @@ def census_over_time(
     """How many of the records that there are now were there at the end of each period, by version.
 
     `freq` is a pandas frequency ("MS" is the first of each month); the last row of each version is
-    at `now`. `stale` says whether the version had stopped being primary by then. A record counts
-    from its `created_at`; one without is in no row. What was deleted or re-encrypted since is not
-    in the frame, and so not in here.
+    at `now`. `stale` says whether the version had stopped being primary by then, NA where it is not
+    known which one is. A record counts from when its blob was made, as far as the frame tells, and
+    not before its version was; one without a time is in no row. What was deleted since, and the
+    blobs that re-encryption has replaced, are not in the frame, and so not in here.
     """
-    _check(inventory, [*VERSION, "created_at", "primary_until"])
-    end = moment(now)
-    dated = inventory[inventory["created_at"].notna() & (inventory["created_at"] <= end)]
-    if dated.empty:
+    needed = [*VERSION, "created_at", "version_made_at", "primary_until", "stale"]
+    check_columns(inventory, needed)
+    end, begun = moment(now), _begun(inventory)
+    there = begun <= end
+    if not there.any():
         return _no_times()
-    ticks = _ticks(dated["created_at"].min(), end, freq)
-    created = dated["created_at"].astype("int64").to_numpy()
-    at = np.searchsorted(ticks.asi8, created, "left")
-    grouped = dated.groupby(VERSION, dropna=False, observed=True)
+    ticks = _ticks(begun[there].min(), end, freq)
+    at = np.searchsorted(ticks.asi8, begun[there].astype("int64").to_numpy(), "left")
+    by = [*VERSION, "primary_until", "known"]
+    columns = inventory[by[:-1]].assign(known=flags(inventory, "stale").notna())
+    grouped = columns[there].groupby(by, dropna=False, observed=True)
     counts = np.zeros((grouped.ngroups, len(ticks)), np.int64)
     np.add.at(counts, (grouped.ngroup().to_numpy(), at), 1)
-    versions = grouped["primary_until"].max().reset_index()
+    versions = grouped.size().reset_index()[by]
     long = versions.loc[versions.index.repeat(len(ticks))].reset_index(drop=True)
     long.insert(0, "at", pd.Series(np.tile(ticks, len(versions)), dtype=TIME))
     long["records"] = np.cumsum(counts, axis=1).ravel()
-    long["stale"] = (long["primary_until"] <= long["at"]).astype("boolean")
-    return long[long["records"] > 0].reset_index(drop=True).drop(columns="primary_until")
+    long["stale"] = (long["primary_until"] <= long["at"]).astype("boolean").where(long["known"])
+    long = long[long["records"] > 0].reset_index(drop=True)
+    return long.drop(columns=["primary_until", "known"])
+
+
+def _begun(inventory: pd.DataFrame) -> pd.Series[Any]:
+    """From when on each blob can have been there."""
+    made, version = made_at(inventory), times(inventory, "version_made_at")
+    return made.where(~(version > made), version)
 
 
 def _ticks(first: pd.Timestamp, end: pd.Timestamp, freq: str) -> pd.DatetimeIndex:
@@ -96,13 +121,15 @@ def _no_times() -> pd.DataFrame:
     return pd.DataFrame({name: pd.Series([], dtype=dtype) for name, dtype in columns.items()})
 
 
-def ages(inventory: pd.DataFrame, *, by: Sequence[str] = ("provider",)) -> pd.DataFrame:
-    """How old the blobs are, in days since `created_at`, for each group of records.
+def ages(inventory: pd.DataFrame, *, by: str | Sequence[str] = "provider") -> pd.DataFrame:
+    """How old the blobs are, in days since each was made, for each group of records.
 
-    `undated` records have no `created_at`, and are in none of the other figures but `records`.
+    `by` is a column, or several. `undated` records do not say when their blob was made, and are in
+    none of the other figures but `records`.
     """
-    _check(inventory, [*by, "age_days"])
-    grouped = inventory.groupby(list(by), dropna=False, observed=True)["age_days"]
+    names = [by] if isinstance(by, str) else list(by)
+    check_columns(inventory, [*names, "age_days"])
+    grouped = inventory.groupby(names, dropna=False, observed=True)["age_days"]
     found = pd.DataFrame({"records": grouped.size(), "undated": grouped.size() - grouped.count()})
     for share, name in ((0.5, "median_days"), (0.9, "p90_days"), (0.99, "p99_days")):
         found[name] = grouped.quantile(share)
@@ -115,7 +142,9 @@ def version_ages(inventory: pd.DataFrame) -> pd.DataFrame:
 
     `stale_days` is 0 for a primary version, NaN where that is not known.
     """
-    _check(inventory, [*VERSION, "version_made_at", "primary_until", "stale_days", "age_days"])
+    check_columns(
+        inventory, [*VERSION, "version_made_at", "primary_until", "stale_days", "age_days"]
+    )
     grouped = _by_version(inventory)
     return pd.DataFrame(
         {
@@ -135,7 +164,7 @@ def blast_radius(inventory: pd.DataFrame) -> pd.DataFrame:
     since the version stopped being primary over its records: the time in which they could have
     been re-encrypted and were not; 0 for a primary version.
     """
-    _check(inventory, [*VERSION, "stale_days", "primary_until"])
+    check_columns(inventory, [*VERSION, "stale_days", "primary_until"])
     named = inventory[inventory["key_id"].notna()]
     grouped = _by_version(named)
     found = pd.DataFrame({"records": grouped.size()})
@@ -154,11 +183,12 @@ def exposure(inventory: pd.DataFrame) -> pd.DataFrame:
     `unknown` records are those of which it is not known whether they are stale. `record_days` adds
     up the days since the versions of the stale ones stopped being primary. Needs a column `owner`.
     """
-    _check(inventory, [*KEY, "owner", "stale", "stale_days"])
-    stale = inventory["stale"].fillna(value=False).astype(bool)
+    check_columns(inventory, [*KEY, "owner", "stale", "stale_days"])
+    known = flags(inventory, "stale")
+    stale = known.fillna(value=False).astype(bool)
     columns = inventory[[*KEY, "owner"]].assign(
         stale=stale,
-        unknown=inventory["stale"].isna(),
+        unknown=known.isna(),
         stale_days=inventory["stale_days"].where(stale),
     )
     grouped = columns.groupby(["owner", *KEY], dropna=False, observed=True)
@@ -175,7 +205,11 @@ def exposure(inventory: pd.DataFrame) -> pd.DataFrame:
 
 
 def compliance(
-    inventory: pd.DataFrame, policy: Policy, versions: pd.DataFrame | None = None
+    inventory: pd.DataFrame,
+    policy: Policy,
+    versions: pd.DataFrame | None = None,
+    *,
+    now: datetime | None = None,
 ) -> pd.DataFrame:
     """How each key's records stand against a policy.
 
@@ -183,9 +217,10 @@ def compliance(
     policy asks of, and count neither as compliant nor as violations: `compliant` is the share of
     the others that are in order, NaN where there are none. `worst_days` is how long the worst
     record has been stale. With `versions` (`frames.versions(lab)`) `rotation_due` says whether the
-    key's primary version is older than the policy allows, at the time that ages were counted to.
+    key's primary version is older than the policy allows, NA where no primary version is known. It
+    does so at `now`: without it, at the time that the ages of the inventory were counted to.
     """
-    _check(inventory, [*KEY, "stale_days", "age_days"])
+    check_columns(inventory, [*KEY, "stale_days", "age_days"])
     overdue, unknown_stale = _beyond(inventory["stale_days"], policy.re_encrypt_within_days)
     too_old, unknown_age = _beyond(inventory["age_days"], policy.max_age_days)
     bad = overdue | too_old
@@ -204,7 +239,9 @@ def compliance(
     found["worst_days"] = grouped["stale_days"].max()
     found = found.drop(columns="bad").reset_index()
     if versions is not None and policy.rotate_days is not None:
-        found["rotation_due"] = _rotation_due(found, inventory, versions, policy.rotate_days)
+        found["rotation_due"] = _rotation_due(
+            found, versions, policy.rotate_days, _counted_to(inventory) if now is None else now
+        )
     return found
 
 
@@ -216,45 +253,77 @@ def _beyond(values: pd.Series[Any], limit: float | None) -> tuple[Any, Any]:
     return values > limit, values.isna()
 
 
+def _counted_to(inventory: pd.DataFrame) -> datetime:
+    """The time that the ages of an inventory were counted to, told from a record that has one."""
+    made, age = made_at(inventory), inventory["age_days"]
+    dated = (made.notna() & age.notna()).to_numpy()
+    if not dated.any():
+        raise FrameError(
+            "no record says when its blob was made, so rotation_due needs now=", column="created_at"
+        )
+    first = int(dated.argmax())
+    then: datetime = made.iloc[first].to_pydatetime() + timedelta(days=float(age.iloc[first]))
+    return then
+
+
 def _rotation_due(
-    found: pd.DataFrame, inventory: pd.DataFrame, versions: pd.DataFrame, rotate_days: float
+    found: pd.DataFrame, versions: pd.DataFrame, rotate_days: float, now: datetime
 ) -> Any:
-    _check(versions, [*KEY, "is_primary", "made_at"], source="frames.versions(lab) has it")
-    dated = inventory[["created_at", "age_days"]].dropna() if "created_at" in inventory else None
-    if dated is None or dated.empty:
-        raise FrameError("rotation_due needs a record with created_at, to tell what now is")
-    first = dated.iloc[0]
-    now = first["created_at"] + pd.Timedelta(days=float(first["age_days"]))
-    primary = versions[versions["is_primary"].fillna(value=False)]
-    age = pd.Series(days(now, primary["made_at"]).to_numpy(), primary["key_id"].astype("str"))
-    return found["key_id"].astype("str").map(age).gt(rotate_days)
+    check_columns(versions, [*KEY, "is_primary", "made_at"], source=_VERSIONS)
+    primary = versions[flags(versions, "is_primary").fillna(value=False)]
+    old = days(moment(now), times(primary, "made_at")) > rotate_days
+    due = dict(zip(_cells(primary, KEY), old.tolist(), strict=True))
+    return pd.array([due.get(key) for key in _cells(found, KEY)], dtype="boolean")
 
 
 def retirable(inventory: pd.DataFrame, versions: pd.DataFrame) -> pd.DataFrame:
     """The versions that are not primary, and how many records of the inventory are on each.
 
-    `retirable` ones have none. `maybe` counts the records that may be on it, since their key or
-    version is not known: while there are any, the version is not retirable. Only this frame was
-    looked at: `kmslab retire` asks every registered source and journal before it lets a key go.
+    `retirable` ones have none. `maybe` counts the records that may be on it, and while there are
+    any, the version is not retirable:
+
+    * those on its key whose version is not known, or not in `versions`;
+    * those of its provider whose key is not known;
+    * those with an `error`, of its provider. Where the record names no provider, or another one
+      than the head of its blob, it may be on any version.
+
+    Only this frame was looked at: `kmslab retire` asks every registered source and journal before
+    it lets a key go.
     """
-    _check(inventory, [*VERSION, "error"])
-    _check(versions, [*VERSION, "is_primary", "primary_until"], "frames.versions(lab) has it")
-    old = versions[~versions["is_primary"].fillna(value=True)]
-    blobs = inventory[inventory["error"].isna()]
-    unnamed = blobs[blobs["key_version_id"].isna()]
-    nobody = unnamed[unnamed["key_id"].isna()].groupby("provider", observed=True).size()
-    by_key = unnamed.groupby("key_id", observed=True).size()
-    there = blobs.groupby("key_version_id", observed=True).size()
+    check_columns(inventory, [*VERSION, "error", "ciphertext_blob"])
+    check_columns(versions, [*VERSION, "is_primary", "primary_until"], source=_VERSIONS)
+    known = set(_cells(versions.dropna(subset=_IDS), _IDS))
+    there: Counter[_Id] = Counter()
+    readable = inventory[inventory["error"].isna()].groupby(_IDS, dropna=False, observed=True)
+    sizes = readable.size().rename("records").reset_index()
+    for each, records in zip(_cells(sizes, _IDS), sizes["records"].tolist(), strict=True):
+        provider, key_id, _ = each
+        there[each if each in known else (provider, key_id, None)] += records
+    there += _unreadable(inventory[inventory["error"].notna()])
+    old = versions[~flags(versions, "is_primary").fillna(value=True)]
     found = old[[*VERSION, "primary_until"]].reset_index(drop=True)
-    found["records"] = _looked_up(found["key_version_id"], there)
-    found["maybe"] = _looked_up(found["provider"], nobody) + _looked_up(found["key_id"], by_key)
+    rows = _cells(found, _IDS)
+    doubts = [{(p, k, None), (p, None, None), (None, None, None)} for p, k, _ in rows]
+    found["records"] = np.array([there[each] if each in known else 0 for each in rows], np.int64)
+    found["maybe"] = np.array([sum(there[doubt] for doubt in each) for each in doubts], np.int64)
     found["retirable"] = (found["records"] == 0) & (found["maybe"] == 0)
     return found
 
 
-def _looked_up(names: pd.Series[Any], counts: pd.Series[Any]) -> Any:
-    by_name = {str(name): int(count) for name, count in counts.items()}
-    return np.array([by_name.get(str(name), 0) for name in names], np.int64)
+def _cells(rows: pd.DataFrame, names: Sequence[str]) -> list[tuple[str | None, ...]]:
+    """Some columns of ids, row by row; None for what is not known."""
+    columns = [[None if pd.isna(c) else str(c) for c in rows[name].tolist()] for name in names]
+    return list(zip(*columns, strict=True))
+
+
+def _unreadable(rows: pd.DataFrame) -> Counter[_Id]:
+    """How many records with an error may be on any version of a provider, or of all."""
+    heads = many_heads(blobs(rows), strict=False)
+    found: Counter[_Id] = Counter()
+    for (said,), code in zip(_cells(rows, ["provider"]), heads.codes.tolist(), strict=True):
+        sure = said in FORMATS and heads.headers[code].provider in ("", said)
+        found[said if sure else None, None, None] += 1
+    return found
 
 
 def forecast(
@@ -270,10 +339,10 @@ def forecast(
     sent once. A record of which it is not known whether it is stale is not in here. ValueError for
     a rate that is not above 0.
     """
-    _check(inventory, ["provider", "stale", "ciphertext_blob"])
+    check_columns(inventory, ["provider", "stale", "ciphertext_blob"])
     if bad := [rate for rate in rates if not (rate > 0 and math.isfinite(rate))]:
         raise ValueError(f"a rate is more than 0 calls a second, not {bad[0]}")
-    stale = inventory[inventory["stale"].fillna(value=False).astype(bool)]
+    stale = inventory[flags(inventory, "stale").fillna(value=False)]
     names = ["provider", "ciphertext_blob", "encryption_context"]
     pairs = stale[[name for name in names if name in stale]].drop_duplicates()
     calls = pairs.groupby("provider", observed=True).size()
@@ -295,14 +364,4 @@ def forecast(
 
 
 def _by_version(inventory: pd.DataFrame) -> Any:
-    return inventory.groupby(VERSION, dropna=False, observed=True)
-
-
-def _check(frame: pd.DataFrame, needed: Sequence[str], source: str = "") -> None:
-    """FrameError where a column is missing; `source` says what has it."""
-    try:
-        check_columns(frame, needed)
-    except FrameError as error:
-        if not source:
-            raise
-        raise FrameError(f"no column {error.column!r}; {source}", column=error.column) from None
+    return inventory.groupby(list(VERSION), dropna=False, observed=True)

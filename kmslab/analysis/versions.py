@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import accumulate
 from typing import Any, Final
 
 import pandas as pd
@@ -58,16 +59,18 @@ def periods(kms: Kms, key: Key) -> list[Period]:
     """The versions of a key, oldest first.
 
     Where the cloud does not tell them, its last rotation parts the current one from all before.
+    None is primary before the one before it was: where a clock went back, or a seed says so, the
+    later time counts.
     """
     versions = kms.versions(key.key_id)
     if isinstance(versions, Unknown):
         return _untold(key)
     if not key.spec.symmetric:
         return [Period(key, version, version.made_at, None, None) for version in versions]
-    ends = [version.made_at for version in versions[1:]]
+    starts = list(accumulate((version.made_at for version in versions), max))
     return [
-        Period(key, version, version.made_at, until, version.version_id == key.primary_version_id)
-        for version, until in zip(versions, [*ends, None], strict=True)
+        Period(key, version, since, until, version.version_id == key.primary_version_id)
+        for version, since, until in zip(versions, starts, [*starts[1:], None], strict=True)
     ]
 
 

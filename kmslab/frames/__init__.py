@@ -22,7 +22,7 @@ import pandas as pd
 from kmslab.analysis import counting, inventory, rotation
 from kmslab.analysis.classify import Drop, Target
 from kmslab.analysis.forecast import usual_verify
-from kmslab.analysis.frame_columns import check_columns
+from kmslab.analysis.frame_columns import check_columns, flags
 from kmslab.analysis.verify import Verify
 from kmslab.analysis.versions import versions as versions
 from kmslab.campaign.plan import Options, Plan
@@ -88,7 +88,7 @@ class KmsAccessor:
         """The records of an inventory that are not on the primary version of their key, the most
         stale first. Those of which that is not known are not among them."""
         check_columns(self._frame, ["stale", "stale_days"])
-        stale = self._frame[self._frame["stale"].fillna(value=False).astype(bool)]
+        stale = self._frame[flags(self._frame, "stale").fillna(value=False)]
         return stale.sort_values("stale_days", ascending=False, kind="stable")
 
     def exposure(self) -> pd.DataFrame:

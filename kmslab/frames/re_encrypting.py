@@ -11,14 +11,14 @@ import pandas as pd
 
 from kmslab.analysis.classify import Outcome, Target, Verdict
 from kmslab.analysis.frame_columns import TIME, category, times
-from kmslab.analysis.inventory import ADDED
+from kmslab.analysis.inventory import as_recorded
 from kmslab.analysis.verify import Verify
 from kmslab.campaign.changes import change, plain_changes
 from kmslab.campaign.judging import Judging
 from kmslab.campaign.planning import fitting
 from kmslab.campaign.sending import Answer, Sender
 from kmslab.clock import Clock, SystemClock
-from kmslab.frames.columns import COLUMN_OF, FrameRecords, put_back
+from kmslab.frames.columns import FrameRecords, put_back
 from kmslab.frames.planning import check_rates, frame_source
 from kmslab.model import Record
 from kmslab.providers.base import Providers, placed
@@ -29,7 +29,6 @@ RESULTS: Final = ("re_encrypted", "unchanged", "failed", "left")
 
 _RE_ENCRYPTED, _UNCHANGED, _FAILED, _LEFT = range(4)
 _OUTCOMES: Final = list(Outcome)
-_HOW_KNOWN: Final = {"key_known_by", "version_known_by", "context_known_by"}
 
 
 def re_encrypt_frame(
@@ -42,6 +41,7 @@ def re_encrypt_frame(
     clock: Clock | None = None,
 ) -> pd.DataFrame:
     """A new frame with new blobs: see `KmsAccessor.re_encrypt`."""
+    frame = as_recorded(frame)
     clock = clock or SystemClock()
     check_rates(providers, rates)
     records = FrameRecords(frame, placed=placed(providers))
@@ -65,15 +65,6 @@ def _re_encrypted_at(frame: pd.DataFrame) -> pd.Series[Any]:
     if "re_encrypted_at" in frame.columns:
         return times(frame, "re_encrypted_at")
     return pd.Series(pd.NaT, index=frame.index, dtype=TIME)
-
-
-def _not_inspected(frame: pd.DataFrame) -> pd.DataFrame:
-    """The frame without what an inspection said of its blobs. One that says of nothing how it is
-    known is no inventory: what it has by those names is its own."""
-    if not _HOW_KNOWN & set(frame.columns):
-        return frame
-    own = set(COLUMN_OF.values())
-    return frame.drop(columns=[name for name in ADDED if name in frame and name not in own])
 
 
 class _Made:
@@ -124,7 +115,7 @@ class _Made:
 
     def frame(self, frame: pd.DataFrame, before: pd.Series[Any], clock: Clock) -> pd.DataFrame:
         """The new frame; what an inspection said of the old blobs is not in it."""
-        return put_back(_not_inspected(frame), self._new).assign(
+        return put_back(frame, self._new).assign(
             re_encrypted_at=before.mask(self._result == _RE_ENCRYPTED, pd.Timestamp(clock.now())),
             outcome=category([outcome.value for outcome in _OUTCOMES], self._outcome),
             result=category(RESULTS, self._result),

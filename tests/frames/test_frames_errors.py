@@ -35,6 +35,9 @@ def good(**columns: object) -> pd.DataFrame:
         (pd.DataFrame({"ciphertext_blob": [1.5]}), "holds float64, and texts are needed"),
         (good(provider=[3]), "column 'provider' holds int64, and texts are needed"),
         (good(key_id=[["a"]]), "column 'key_id', row 0: list, and a text is needed"),
+        (good(key_id=[["a", "b"]]), "column 'key_id', row 0: list, and a text is needed"),
+        (good(created_at=[["2026-01-01", "b"]]), "column 'created_at', row 0: "),
+        (good(re_encrypted_at=["yesterday"]), "column 're_encrypted_at', row 0: 'yesterday'"),
         (good(created_at=[5]), "pd.to_datetime(df['created_at'], unit='s', utc=True)"),
         (good(created_at=["yesterday"]), "'yesterday' is neither an ISO 8601 time nor Unix"),
         (good(encryption_context=[{"app": "orders"}]), "row 0: dict, and a text is needed"),
@@ -87,6 +90,24 @@ def test_versions_are_asked_for_by_name(shared_world) -> None:
     inventory = shared_world.frame().kms.inspect(shared_world.lab)
     with pytest.raises(FrameError, match=r"frames\.versions\(lab\) has it"):
         rotation.retirable(inventory, inventory.drop(columns="is_primary"))
+
+
+def test_a_column_that_is_there_twice_is_said_to_be(shared_world) -> None:
+    versions = frames.versions(shared_world.lab)
+    twice = pd.concat([versions, versions[["alias"]]], axis=1)
+    with pytest.raises(FrameError, match="column 'alias' is there twice"):
+        rotation.retirable(shared_world.frame().kms.inspect(), twice)
+
+
+def test_words_are_neither_true_nor_false(shared_world) -> None:
+    """What pandas reads with dtype=str: "False" would be true."""
+    inventory = shared_world.frame().kms.inspect(shared_world.lab)
+    words = inventory.assign(stale=inventory["stale"].astype("string"))
+    for ask in (words.kms.stale, words.kms.exposure, lambda: rotation.forecast(words)):
+        with pytest.raises(FrameError, match="column 'stale' holds str, and True, False or NA"):
+            ask()
+    for kind in ("bool", "object", "boolean"):
+        assert len(inventory.astype({"stale": kind}).kms.stale()) == 12
 
 
 def test_a_frame_is_not_edited_as_a_source() -> None:

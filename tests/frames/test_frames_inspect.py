@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from binascii import crc32
+from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+from uuid import UUID
 
+import numpy as np
 import pandas as pd
 import pytest
 from frame_data import CONTEXT, PUBLIC, START, World, cloud_blob
@@ -12,10 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import kmslab.frames as frames
-from kmslab.analysis.inventory import ADDED
+from kmslab.analysis.inventory import ADDED, as_recorded
 from kmslab.analysis.many_heads import many_heads
+from kmslab.analysis.versions import periods
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
 from kmslab.inspection import inspect_many, read_headers
+from kmslab.providers.tencent.blob import NO_CONTEXT
 
 NAMES = b"241ede22-6261-4617-9caf-10d89990516c&49ec76d7-cc4c-400e-9f19-f9001587ae0f"
 CTYUN_HEADER = b"0064" + b64encode(NAMES)
@@ -25,6 +33,7 @@ DTYPES = {
     "format": "category",
     "key_id": "string",
     "key_known_by": "category",
+    "claimed_key_id": "string",
     "key_version_id": "string",
     "version_number": "Int64",
     "version_known_by": "category",
@@ -98,10 +107,35 @@ def test_an_inventory_inspected_again_is_the_same(shared_world: World) -> None:
     blobs = [cloud_blob(1, n) for n in range(3)]
     keys = [shared_world.tencent.key_id, None, None]
     cloud = pd.DataFrame({"ciphertext_blob": blobs, "key_id": keys, "created_at": START})
-    for frame in (shared_world.frame(), cloud):
+    contradicting = cloud.assign(key_id=["key-a", "key-b", None])
+    overruled = shared_world.frame().assign(key_id="what the record said")
+    for frame in (shared_world.frame(), cloud, contradicting, overruled):
         once = frame.kms.inspect(shared_world.lab, now=START)
         again = once.kms.inspect(shared_world.lab, now=START)
         pd.testing.assert_frame_equal(once, again)
+
+
+def test_what_a_record_says_is_kept_beside_what_is_inferred(shared_world: World) -> None:
+    blobs = [cloud_blob(1), cloud_blob(1, 1), "cut", shared_world.rows[0]["ciphertext_blob"]]
+    raw = pd.DataFrame({"ciphertext_blob": blobs, "key_id": ["mine", None, "cut's", "wrong"]})
+    inventory = raw.kms.inspect(shared_world.lab)
+    assert inventory["key_id"].tolist() == ["mine", "mine", pd.NA, shared_world.tencent.key_id]
+    assert inventory["claimed_key_id"].tolist() == ["mine", pd.NA, "cut's", "wrong"]
+    assert as_recorded(inventory)["key_id"].tolist() == inventory["claimed_key_id"].tolist()
+    # Beside records that were never inspected: those say it in key_id.
+    new = pd.DataFrame({"ciphertext_blob": [cloud_blob(2)], "key_id": ["other"]})
+    both = pd.concat([inventory, new]).kms.inspect(shared_world.lab)
+    assert both["key_known_by"].tolist() == ["record", "fingerprint", "unknown", "header", "record"]
+    assert both["claimed_key_id"].tolist() == [*inventory["claimed_key_id"], "other"]
+
+
+def test_a_re_encrypted_inventory_has_the_keys_of_its_records(world: World) -> None:
+    blobs = [cloud_blob(1), cloud_blob(1, 1), "cut", world.rows[1]["ciphertext_blob"]]
+    raw = pd.DataFrame({"ciphertext_blob": blobs, "key_id": ["mine", None, "cut's", None]})
+    moved = raw.kms.inspect(world.lab).kms.re_encrypt(world.lab)
+    assert moved["result"].tolist() == ["left"] * 3 + ["re_encrypted"]
+    assert moved["key_id"].tolist() == ["mine", pd.NA, "cut's", pd.NA]
+    assert "claimed_key_id" not in moved
 
 
 def test_a_key_by_fingerprint_and_a_version_by_time(shared_world: World) -> None:
@@ -158,6 +192,15 @@ def test_records_that_contradict_each_other_name_no_key() -> None:
     found = frame.kms.inspect()
     assert found["key_id"].isna().all()
     assert found["error"].str.contains("name different keys: key-a, key-b").all()
+    long = frame.assign(key_id=["a" * 5_000, "b" * 5_000, None]).kms.inspect()
+    assert long["error"].str.len().max() < 200
+
+
+def test_at_a_time_before_its_rotation_no_version_was_stale(shared_world: World) -> None:
+    for day, expected in ((0, [0.0, 0.0]), (45, [15.0, 0.0]), (75, [45.0, 15.0])):
+        now = START + timedelta(days=day)
+        found = shared_world.frame().iloc[[0, 4]].kms.inspect(shared_world.lab, now=now)
+        assert found["stale_days"].tolist() == expected
 
 
 @pytest.mark.parametrize(
@@ -182,6 +225,54 @@ def test_what_is_no_blob_says_why(provider: str | None, blob: object, error: str
     assert pd.isna(found["error"].iloc[1])
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"abc",
+        memoryview(b"abc"),
+        2**70,
+        7,
+        1.5,
+        True,
+        Decimal(1),
+        START,
+        START.date(),
+        timedelta(1),
+        np.datetime64("2020"),
+        UUID(int=1),
+        {"a": 1},
+        [1, 2],
+        pd.Interval(1, 2),
+        pd.NaT,
+        None,
+    ],
+    ids=lambda odd: type(odd).__name__,
+)
+def test_one_cell_that_is_no_text_costs_only_itself(odd: object) -> None:
+    for before, after in ((1, 1), (0, 1), (1, 0)):
+        cells = [*[cloud_blob(1)] * before, odd, *[cloud_blob(2)] * after]
+        column = np.empty(len(cells), dtype="object")
+        for row, cell in enumerate(cells):
+            column[row] = cell
+        frame = pd.DataFrame({"ciphertext_blob": pd.Series(column)})
+        expected = ["cloud"] * before + ["unknown"] + ["cloud"] * after
+        assert frame.kms.inspect()["format"].tolist() == expected
+        assert frame.kms.census()["provider"].isna().sum() == 1
+
+
+def test_more_than_any_blob_has_is_none() -> None:
+    """As one by one, though all of it is well-formed."""
+    third = bytes(16 * 4_000)
+    third += crc32(third).to_bytes(4, "little")
+    blobs = [
+        "-k-".join([b64encode(bytes(64)).decode(), NO_CONTEXT, b64encode(third).decode()]),
+        b64encode(CTYUN_HEADER + bytes(16 * 4_000)).decode(),
+    ]
+    found = many_heads(blobs, strict=True)
+    assert list(found.errors.values()) == inspect_many(blobs).error
+    assert found.codes.tolist() == [0, 0]
+
+
 def test_the_blobs_of_public_documentation() -> None:
     """CTyun's names key and version in its header; the lab has neither, and does not guess."""
     blobs = [entry["blob"] for entry in PUBLIC if entry["blob"].startswith("MDA2N")]
@@ -199,6 +290,17 @@ def text_near_a_blob(blob: str) -> st.SearchStrategy[str]:
     return st.one_of(st.just(blob), cut, changed)
 
 
+def test_versions_follow_each_other_even_where_their_times_do_not(shared_world: World) -> None:
+    """A seed may say so, and a clock may go back."""
+    key = shared_world.lab.tencent().describe_key(shared_world.tencent.key_id)
+    first, second, third, fourth = key.versions
+    fallen = (first, replace(second, made_at=START - timedelta(days=9)), third, fourth)
+    kms = SimpleNamespace(versions=lambda key_id: fallen)
+    found = periods(kms, key)
+    assert [period.since for period in found] == [START, START, third.made_at, fourth.made_at]
+    assert [period.until for period in found] == [*(p.since for p in found[1:]), None]
+
+
 @given(data=st.data())
 def test_many_heads_are_what_one_by_one_would_be(shared_world: World, data: st.DataObject) -> None:
     """However rows are alike, cut or changed: strict as inspect_many, else as read_headers."""
@@ -209,7 +311,9 @@ def test_many_heads_are_what_one_by_one_would_be(shared_world: World, data: st.D
     cells = data.draw(
         st.lists(
             st.one_of(
-                st.sampled_from(known), st.none(), *(text_near_a_blob(b) for b in known[:3] + cloud)
+                st.sampled_from(known),
+                st.none(),
+                *(text_near_a_blob(b) for b in [*known[:3], *cloud, "A" * 342 + "=="]),
             ),
             max_size=12,
         )

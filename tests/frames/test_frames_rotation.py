@@ -13,6 +13,9 @@ import kmslab.frames as frames
 from kmslab.analysis import census as plain_census
 from kmslab.analysis import rotation
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
+from kmslab.errors import FrameError
+from kmslab.model import Key, UnverifiedHeader
+from kmslab.providers.base import UNKNOWN, Unknown
 from kmslab.records import read_csv
 
 
@@ -52,6 +55,18 @@ def test_the_census_from_heads_is_that_of_an_inventory(shared_world: World) -> N
     assert nobody["records"].sum() == len(frame)
 
 
+def test_public_key_ciphertext_is_counted_once(shared_world: World) -> None:
+    """In the census from heads as in that of an inventory, whatever its record says."""
+    claims = pd.DataFrame({"provider": ["ctyun", None, "tencent"]})
+    ids = pd.DataFrame({"source_key_id": ["", "k", None], "source_key_version_id": [None, "", "v"]})
+    for said in (claims, ids, claims.join(ids)):
+        frame = said.assign(ciphertext_blob="A" * 342 + "==")
+        quick = frame.kms.census(shared_world.lab)
+        pd.testing.assert_frame_equal(quick, frame.kms.inspect(shared_world.lab).kms.census())
+        assert quick["records"].sum() == 3
+        assert "" not in set(quick["key_id"]) | set(quick["key_version_id"])
+
+
 def test_stale_records_the_most_stale_first(shared_world: World) -> None:
     now = shared_world.clock.now()
     stale = shared_world.frame().kms.inspect(shared_world.lab, now=now).kms.stale()
@@ -77,6 +92,47 @@ def test_census_over_time(shared_world: World) -> None:
         assert rows["records"].sum() == created
 
 
+def test_a_record_counts_from_when_its_blob_was_made(world: World) -> None:
+    """Re-encrypted on day 90, a record was on version 4 from then on, and on no other before."""
+    now, end = world.clock.now(), world.clock.now() + timedelta(days=20)
+    moved = world.frame().kms.re_encrypt(world.lab, clock=world.clock)
+    # A file that a campaign was run over has no re_encrypted_at: its blobs name their version.
+    for frame in (moved, moved.drop(columns="re_encrypted_at")):
+        inventory = frame.kms.inspect(world.lab, now=end)
+        found = rotation.census_over_time(inventory, freq="10D", now=end)
+        assert (found["at"] >= now).all()
+        assert set(found["records"]) == {7}
+        assert not found["stale"].any()
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "ns"])
+def test_times_of_any_unit_are_counted_alike(shared_world: World, unit: str) -> None:
+    now = shared_world.clock.now()
+    inventory = shared_world.frame().kms.inspect(shared_world.lab, now=now)
+    expected = rotation.census_over_time(inventory, freq="30D", now=now)
+    names = ("created_at", "version_made_at", "primary_until")
+    other = inventory.astype(dict.fromkeys(names, f"datetime64[{unit}, UTC]"))
+    pd.testing.assert_frame_equal(rotation.census_over_time(other, freq="30D", now=now), expected)
+
+
+def test_a_version_that_is_not_known_was_neither_stale_nor_current(shared_world: World) -> None:
+    now = shared_world.clock.now()
+    found = rotation.census_over_time(shared_world.frame().kms.inspect(now=now), now=now)
+    assert found["stale"].isna().all()
+    # Of a cloud that does not tell versions, before and after its last rotation are known by time.
+    frame = pd.DataFrame(
+        {
+            "ciphertext_blob": [cloud_blob(1, n) for n in range(3)],
+            "key_id": shared_world.tencent.key_id,
+            "created_at": [START, START + timedelta(days=89), START + timedelta(days=90)],
+        }
+    )
+    cloud = _Untold(shared_world, "tencent")
+    found = rotation.census_over_time(frame.kms.inspect(cloud, now=now), now=now)
+    at_end = found[found["at"] == now]
+    assert sorted(rows_of(at_end, "stale", "records")) == [(False, 1), (True, 2)]
+
+
 def test_ages_and_versions(shared_world: World) -> None:
     world = shared_world
     inventory = world.frame().kms.inspect(world.lab, now=world.clock.now())
@@ -85,6 +141,7 @@ def test_ages_and_versions(shared_world: World) -> None:
         ("billing", 6, 0, 50.0, 80.0),
         ("shop", 8, 0, 45.0, 90.0),
     ]
+    pd.testing.assert_frame_equal(rotation.ages(inventory, by="owner"), ages)
     versions = rotation.version_ages(inventory)
     tencent = versions[versions["provider"] == "tencent"].sort_values("version_number")
     assert rows_of(tencent, "version_number", "records", "stale_days", "oldest_days") == [
@@ -131,8 +188,42 @@ def test_compliance(shared_world: World) -> None:
         versions,
     )
     assert older["rotation_due"].tolist() == [True, True]
-    unknown = rotation.compliance(world.frame().kms.inspect(), policy)
-    assert unknown["unknown"].tolist() == [7, 7] or unknown["too_old"].sum() > 0
+    # Without a lab nobody knows what is stale: only what is too old is a violation.
+    nobody = world.frame().kms.inspect(now=world.clock.now())
+    unknown = rotation.compliance(nobody, policy)
+    assert rows_of(unknown, "unknown", "too_old", "overdue") == [(5, 2, 0)] * 2
+
+
+def test_rotation_is_due_at_the_time_that_ages_are_counted_to(world: World) -> None:
+    """The primary versions are 40 days old then, however the records came to be on them."""
+    later = world.clock.now() + timedelta(days=40)
+    moved = world.frame().kms.re_encrypt(world.lab, clock=world.clock)
+    inventory = moved.kms.inspect(world.lab, now=later)
+    versions = frames.versions(world.lab)
+    due = rotation.Policy(rotate_days=39.99)
+    not_due = rotation.Policy(rotate_days=40)
+    for told in (versions, pd.concat([versions, versions])):
+        assert rotation.compliance(inventory, due, told)["rotation_due"].tolist() == [True] * 2
+        assert not rotation.compliance(inventory, not_due, told)["rotation_due"].any()
+    nobody = rotation.compliance(inventory, due, versions.iloc[:0])
+    assert nobody["rotation_due"].isna().all()
+    # Another provider's key of the same id is another key.
+    ids = {world.ctyun.key_id: world.tencent.key_id}
+    one_id = versions.query("provider == 'ctyun'").replace({"key_id": ids})
+    found = rotation.compliance(inventory, due, one_id)
+    assert found["rotation_due"].isna().all()
+
+
+def test_rotation_can_be_asked_of_at_any_time(shared_world: World) -> None:
+    frame = shared_world.frame().drop(columns="created_at")
+    inventory, versions = frame.kms.inspect(shared_world.lab), frames.versions(shared_world.lab)
+    policy = rotation.Policy(rotate_days=30)
+    for days, due in ((30, False), (31, True)):
+        now = shared_world.clock.now() + timedelta(days=days)
+        found = rotation.compliance(inventory, policy, versions, now=now)
+        assert found["rotation_due"].tolist() == [due] * 2
+    with pytest.raises(FrameError, match="rotation_due needs now="):
+        rotation.compliance(inventory, policy, versions)
 
 
 def test_what_is_not_known_is_no_violation_and_no_compliance() -> None:
@@ -156,6 +247,90 @@ def test_retirable_versions(world: World) -> None:
     doubt = rotation.retirable(pd.concat([moved, unnamed.kms.inspect(lab)]), versions)
     assert dict(zip(doubt["provider"], doubt["maybe"], strict=True)) == {"tencent": 1, "ctyun": 0}
     assert doubt[doubt["retirable"]]["provider"].unique().tolist() == ["ctyun"]
+
+
+BOTH = {"tencent", "ctyun"}
+
+
+@pytest.mark.parametrize(
+    ("blob_of", "provider", "cell", "in_doubt"),
+    [
+        ("tencent", "tencent", lambda blob: blob[:-4], {"tencent"}),
+        ("ctyun", "ctyun", lambda blob: blob[:-1], {"ctyun"}),
+        ("tencent", None, lambda blob: blob[:-4], BOTH),  # cut: no provider is told
+        ("tencent", "ctyun", lambda blob: blob, BOTH),  # one of the two is wrong
+        ("tencent", "aws", lambda blob: blob, BOTH),
+        ("tencent", "tencent", lambda blob: blob.encode(), {"tencent"}),
+        ("tencent", None, lambda blob: blob.encode(), BOTH),
+        ("ctyun", "ctyun", lambda _: None, {"ctyun"}),
+    ],
+)
+def test_what_cannot_be_read_may_be_on_any_version(
+    shared_world: World, blob_of: str, provider: str | None, cell, in_doubt: set[str]
+) -> None:
+    blob = cell(shared_world.rows[["tencent", "ctyun"].index(blob_of)]["ciphertext_blob"])
+    frame = pd.DataFrame({"ciphertext_blob": [blob], "provider": [provider]})
+    inventory = frame.kms.inspect(shared_world.lab)
+    assert inventory["error"].notna().all()
+    found = rotation.retirable(inventory, frames.versions(shared_world.lab))
+    assert found["retirable"].equals(~found["provider"].isin(in_doubt))
+    assert set(found["maybe"][~found["retirable"]]) == {1}
+    assert set(found["records"]) == {0}
+
+
+def test_records_that_contradict_each_other_may_be_on_any_version(shared_world: World) -> None:
+    blobs = [cloud_blob(1, n) for n in range(3)]
+    inventory = pd.DataFrame({"ciphertext_blob": blobs, "key_id": ["a", "b", None]}).kms.inspect()
+    found = rotation.retirable(inventory, frames.versions(shared_world.lab))
+    assert dict(zip(found["provider"], found["maybe"], strict=True)) == {"tencent": 3, "ctyun": 0}
+
+
+class _Untold:
+    """The keys of a lab at a cloud that does not tell versions."""
+
+    def __init__(self, world: World, provider: str) -> None:
+        self._provider = provider
+        self._kms = world.lab.kms(provider)
+        self._key = getattr(world, provider).key_id
+
+    def providers(self) -> tuple[str, ...]:
+        return (self._provider,)
+
+    def kms(self, name: str) -> _Untold:
+        return self
+
+    def list_keys(self) -> list[Key]:
+        return [self.describe_key(self._key)]
+
+    def describe_key(self, key_id: str) -> Key:
+        return self._kms.describe_key(key_id)
+
+    def versions(self, key_id: str) -> Unknown:
+        return UNKNOWN
+
+    def version_of(self, header: UnverifiedHeader) -> Unknown:
+        return UNKNOWN
+
+
+def test_no_version_may_go_where_the_cloud_does_not_tell_them(shared_world: World) -> None:
+    cloud = _Untold(shared_world, "ctyun")
+    frame = shared_world.frame().query("provider == 'ctyun'")
+    found = rotation.retirable(frame.kms.inspect(cloud), frames.versions(cloud))
+    assert rows_of(found, "key_version_id", "records", "maybe", "retirable") == [
+        (None, 0, 7, False)
+    ]
+
+
+def test_versions_of_one_id_are_told_apart_by_key_and_provider(shared_world: World) -> None:
+    inventory = shared_world.frame().iloc[:1].kms.inspect(shared_world.lab)
+    mine = frames.versions(shared_world.lab).query("provider == 'tencent'").iloc[:1]
+    others = [mine.assign(key_id="another"), mine.assign(provider="ctyun")]
+    found = rotation.retirable(inventory, pd.concat([mine, *others]))
+    assert found["records"].tolist() == [1, 0, 0]
+    assert found["retirable"].tolist() == [False, True, True]
+    # A version that is not among them: what is on it may be on any of its key.
+    other = mine.assign(key_version_id="another")
+    assert rows_of(rotation.retirable(inventory, other), "records", "maybe") == [(0, 1)]
 
 
 def test_forecast_counts_equal_pairs_once(shared_world: World) -> None:
