@@ -191,13 +191,21 @@ class Server:
         if self._thread is not None:
             if at_once:
                 self._loop.call_soon_threadsafe(self._cut)
-            self._server.should_exit = True
+            else:
+                self._server.should_exit = True
             self._thread.join(20)
             self._thread = None
 
     def _cut(self) -> None:
-        for connection in list(self._server.server_state.connections):
-            connection.transport.abort()
+        for each in self._server.servers:
+            each.close()
+
+        def abort() -> None:
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+            self._server.should_exit = True
+
+        self._loop.call_later(0.05, abort)  # those that are being accepted are there by then
 
     @property
     def environment(self) -> dict[str, str]:
