@@ -54,10 +54,6 @@ from kmslab.records.spec import SourceSpec
 UNFINISHED: Final = frozenset({"planning", "running", "undoing"})
 """The states in which a campaign still wants something of its source."""
 
-_IN_FLIGHT: Final = 4
-"""Batches of a remote that are under way at once: a cloud takes longer to answer than the rate
-leaves between two of them."""
-
 _COUNTS: Final = (RE_ENCRYPTED, UNCHANGED, FAILED, LOST)
 
 
@@ -236,7 +232,6 @@ class _Run:
         self._calls_before: dict[str, int] = journal.facts().get("calls", {})
         self._kept_out: Counter[str] = Counter(journal.facts().get("kept_out", {}))
         verify = Verify.parse(plan.options.verify)
-        remote = bool(own_rates(ground.providers))
         sender = Sender(
             ground.providers,
             plan.target,
@@ -246,7 +241,6 @@ class _Run:
             jitter=ground.jitter,
             stop=watch.stop,
             told=self._tell_more,
-            in_flight=_IN_FLIGHT if remote else 1,
         )
         self._tools = Tools(
             journal=journal,
@@ -257,7 +251,7 @@ class _Run:
             selection=plan.options.selection,
             fields=source.fields,
             counts=Counter(dict.fromkeys(_COUNTS, 0)),
-            trusting=remote and verify == Verify.ANSWER,
+            trusting=bool(own_rates(ground.providers)) and verify == Verify.ANSWER,
         )
 
     @property

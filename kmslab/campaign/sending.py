@@ -11,6 +11,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import repeat
+from typing import Final
 
 from kmslab.analysis import Drop, Target, Verdict
 from kmslab.analysis import Verify as Verify
@@ -27,8 +28,11 @@ from kmslab.clock import Clock
 from kmslab.columns import column_of
 from kmslab.context import Context, context_text
 from kmslab.model import Record
-from kmslab.providers.base import Keep, Providers, ReEncrypted
+from kmslab.providers.base import Keep, Providers, ReEncrypted, own_rates
 from kmslab.providers.transfer import transfer_many, unequal_many
+
+REMOTE_IN_FLIGHT: Final = 4
+"""Batches of a remote that are under way at once."""
 
 
 class _Slot:
@@ -77,7 +81,7 @@ class Sender:
     with `patience`, waiting a random part (`jitter`, 0 to 1) of a growing time.
 
     `in_flight` batches are under way at once, in threads: a cloud that takes longer to answer than
-    the rate leaves between two calls needs more than one.
+    the rate leaves between two calls needs more than one, and has them unless a number is given.
 
     `stop` is asked before each batch and all the time while waiting. Once it says so nothing more
     is begun, and what has been answered is kept. What goes out in several batches, since a rate
@@ -99,7 +103,7 @@ class Sender:
         stop: Stop = never,
         told: Callable[[int], object] = lambda records: None,
         remembered: int = RECENT_PAIRS,
-        in_flight: int = 1,
+        in_flight: int | None = None,
     ) -> None:
         self._target = target
         if not isinstance(target.context, Keep | Drop):
@@ -107,7 +111,8 @@ class Sender:
         self._verify = verify
         self._stop = stop
         self._told = told
-        self._in_flight = in_flight
+        usual = REMOTE_IN_FLIGHT if own_rates(providers) else 1
+        self._in_flight = usual if in_flight is None else in_flight
         self._reader = Reader(self._target)
         self._remembered = remembered
         self._pairs = Pairs()
