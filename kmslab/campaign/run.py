@@ -93,6 +93,7 @@ def run(
         spec, target, options = plan.spec, plan.target, plan.options
     source = ground.open_source(spec)
     options = options or Options(verify=str(usual_verify(ground.providers)))
+    options = replace(options, rates=options.rates or own_rates(ground.providers))
     check_options(options, source)
     with ground.state.lock(source.name):
         refuse_second(ground.state, source.name)

@@ -111,6 +111,10 @@ class TestCommands:
         assert "Decrypt" not in server.text.getvalue().split('"ReEncrypt"')[-1]
 
         campaign = report["campaign"]
+        assert report["remotes"] == [CTYUN, TENCENT]
+        written = run("campaign", "report", campaign, *BOTH).stdout
+        assert "remote ctyun, tencent" in written
+        assert "1000 calls a second to tencent" in written
         assert run("campaign", "resume", campaign, *BOTH).exit_code == 0
         proof = json.loads(run("campaign", "verify", campaign, *BOTH, "--json").stdout)
         assert proof["proven"] == 6
