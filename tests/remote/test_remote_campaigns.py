@@ -98,32 +98,35 @@ class TestThroughAServer:
         assert codes == ["OK"] * count
         # After the first second's calls, which may come at once. A short run says little.
         steady = (count - LIMIT) / (times[-1] - times[LIMIT - 1])
-        assert steady >= (0.99 if soak else 0.75) * LIMIT
+        assert steady >= (0.99 if soak else 0.5) * LIMIT
         assert opens_to(lab, provider, path) == [b"%d" % n for n in range(count)]
 
     @pytest.mark.parametrize("provider", [pytest.param(TENCENT, marks=SOAK), CTYUN])
     def test_a_server_that_is_killed_and_restarted_loses_nothing(
         self, lab: Lab, provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        path = write_records(tmp_path / "r.csv", stale_records(lab, provider, 80))
+        path = write_records(tmp_path / "r.csv", stale_records(lab, provider, 150))
         with served(lab) as server:
             for name, value in server.environment.items():
                 monkeypatch.setenv(name, value)
-            again = threading.Timer(0.3, server.start)
 
-            def killing(progress: Progress) -> None:
-                if progress.doing == "re-encrypting" and not again.ident:
-                    server.stop(at_once=True)
-                    again.start()
+            def kill_and_restart() -> None:
+                while len(server.codes("ReEncrypt")) < 20:
+                    time.sleep(0.005)
+                server.stop(at_once=True)
+                time.sleep(0.2)
+                server.start()
 
-            kms = connect(provider, region=REGIONS[provider], endpoint=server.url, rate=80)
+            killer = threading.Thread(target=kill_and_restart, daemon=True)
+            killer.start()
+            kms = connect(provider, region=REGIONS[provider], endpoint=server.url, rate=1e6)
             with Remotes([kms]) as remotes:
                 ground = replace(ground_on(remotes, tmp_path), jitter=lambda: 0.3)
-                report = run(ground, SourceSpec(str(path)), watch=Watch(killing))
-            again.join()
-        assert report.results.re_encrypted == 80
-        assert sum(report.calls.values()) > 80
-        assert opens_to(lab, provider, path) == [b"%d" % n for n in range(80)]
+                report = run(ground, SourceSpec(str(path)))
+            killer.join()
+        assert report.results.re_encrypted == 150
+        assert sum(report.calls.values()) > 150
+        assert opens_to(lab, provider, path) == [b"%d" % n for n in range(150)]
 
     def test_a_server_that_stays_away_interrupts_and_the_campaign_is_resumed(
         self, lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
