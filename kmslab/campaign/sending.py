@@ -11,14 +11,13 @@ from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import repeat
-from typing import Final
 
 from kmslab.analysis import Drop, Target, Verdict
 from kmslab.analysis import Verify as Verify
 from kmslab.campaign.answers import Answer as Answer
 from kmslab.campaign.answers import NewBlobs as NewBlobs
 from kmslab.campaign.answers import Reader, refused
-from kmslab.campaign.pacing import Pace, Stop, never
+from kmslab.campaign.pacing import REMOTE_IN_FLIGHT, Pace, Stop, never
 from kmslab.campaign.pairs import RECENT_PAIRS as RECENT_PAIRS
 from kmslab.campaign.pairs import Distinct as Distinct
 from kmslab.campaign.pairs import Pairs, Recent
@@ -30,9 +29,6 @@ from kmslab.context import Context, context_text
 from kmslab.model import Record
 from kmslab.providers.base import Keep, Providers, ReEncrypted, own_rates
 from kmslab.providers.transfer import transfer_many, unequal_many
-
-REMOTE_IN_FLIGHT: Final = 4
-"""Batches of a remote that are under way at once."""
 
 
 class _Slot:
