@@ -73,11 +73,12 @@ class Sender:
     Records of the target's provider, and those that stay, are re-encrypted where they are; the
     others are decrypted there and encrypted here. Equal ones are sent once, as long as they are
     `remembered`. `rates` are in calls a second by provider: one that is not named has the rate
-    that its Kms keeps by itself, and a lab is not held back. What fails for a while is tried again
+    that its Kms keeps by itself, and a lab is not held back. Without a number for `in_flight` a
+    remote has several batches, and a lab one. What fails for a while is tried again
     with `patience`, waiting a random part (`jitter`, 0 to 1) of a growing time.
 
     `in_flight` batches are under way at once, in threads: a cloud that takes longer to answer than
-    the rate leaves between two calls needs more than one, and has them unless a number is given.
+    the rate leaves between two calls needs more than one.
 
     `stop` is asked before each batch and all the time while waiting. Once it says so nothing more
     is begun, and what has been answered is kept. What goes out in several batches, since a rate
