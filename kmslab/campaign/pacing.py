@@ -11,6 +11,9 @@ from kmslab.rate import CallWindow
 Stop = Callable[[], bool]
 """Says that somebody wants the campaign to end; asked often, so it must be quick."""
 
+REMOTE_IN_FLIGHT: Final = 4
+"""Batches of a remote that are under way at once, unless another number is given."""
+
 # How long a wait does not look at `stop`, in seconds.
 _SLICE: Final = 0.1
 # Into how many parts a second's calls are divided: each costs a batch, and a look at `stop`.

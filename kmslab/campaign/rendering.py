@@ -107,6 +107,7 @@ def asked(report: Report) -> list[tuple[str, str]]:
     """What the campaign was to do, and when it did it."""
     rows = [("source", report.source)]
     if report.plan is not None:
+        rows += [("on", f"remote {', '.join(report.remotes)}")] if report.remotes else []
         rows += _asked_of(report.plan)
     rows += [("started", moment(report.started_at)), ("finished", moment(report.finished_at))]
     if report.finished_at is not None:

@@ -79,7 +79,8 @@ class Report:
     `pending` records have a new blob in the journal that is not stored in the source: it is when
     their file is finished, and never will be where the campaign was aborted. `kept_out` are the
     records that the run met and could not send, by outcome; None where that is not known.
-    `failure_groups` counts all failures by kind, unless none were to be listed.
+    `failure_groups` counts all failures by kind, unless none were to be listed. `remotes` are the
+    profiles that were asked; none for a lab.
     """
 
     campaign: str
@@ -102,6 +103,7 @@ class Report:
     pending: int = 0
     kept_out: Mapping[Outcome, int] | None = None
     failure_groups: tuple[FailureGroup, ...] = ()
+    remotes: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         done = self.results
@@ -162,6 +164,7 @@ class Report:
             "campaign": self.campaign,
             "state": self.state,
             "source": self.source,
+            "remotes": list(self.remotes),
             "selection": None if plan is None else _selection(plan.options.selection),
             "started_at": self.started_at.isoformat(),
             "finished_at": None if self.finished_at is None else self.finished_at.isoformat(),
@@ -234,6 +237,7 @@ def read_report(journal: Journal, *, listed: int | None = _LISTED) -> Report:
         pending=journal.count_intended() - applied - lost if facts["state"] in _PENDING else 0,
         kept_out=None if after is None else _by_outcome(kept_out),
         failure_groups=() if listed == 0 else failure_groups(journal.each_failure()),
+        remotes=tuple(facts.get("remotes", ())),
     )
 
 

@@ -54,10 +54,6 @@ from kmslab.records.spec import SourceSpec
 UNFINISHED: Final = frozenset({"planning", "running", "undoing"})
 """The states in which a campaign still wants something of its source."""
 
-_IN_FLIGHT: Final = 4
-"""Batches of a remote that are under way at once: a cloud takes longer to answer than the rate
-leaves between two of them."""
-
 _COUNTS: Final = (RE_ENCRYPTED, UNCHANGED, FAILED, LOST)
 
 
@@ -97,6 +93,7 @@ def run(
         spec, target, options = plan.spec, plan.target, plan.options
     source = ground.open_source(spec)
     options = options or Options(verify=str(usual_verify(ground.providers)))
+    options = replace(options, rates=options.rates or own_rates(ground.providers))
     check_options(options, source)
     with ground.state.lock(source.name):
         refuse_second(ground.state, source.name)
@@ -236,7 +233,6 @@ class _Run:
         self._calls_before: dict[str, int] = journal.facts().get("calls", {})
         self._kept_out: Counter[str] = Counter(journal.facts().get("kept_out", {}))
         verify = Verify.parse(plan.options.verify)
-        remote = bool(own_rates(ground.providers))
         sender = Sender(
             ground.providers,
             plan.target,
@@ -246,7 +242,6 @@ class _Run:
             jitter=ground.jitter,
             stop=watch.stop,
             told=self._tell_more,
-            in_flight=_IN_FLIGHT if remote else 1,
         )
         self._tools = Tools(
             journal=journal,
@@ -257,7 +252,7 @@ class _Run:
             selection=plan.options.selection,
             fields=source.fields,
             counts=Counter(dict.fromkeys(_COUNTS, 0)),
-            trusting=remote and verify == Verify.ANSWER,
+            trusting=bool(own_rates(ground.providers)) and verify == Verify.ANSWER,
         )
 
     @property

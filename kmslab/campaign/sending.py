@@ -17,7 +17,7 @@ from kmslab.analysis import Verify as Verify
 from kmslab.campaign.answers import Answer as Answer
 from kmslab.campaign.answers import NewBlobs as NewBlobs
 from kmslab.campaign.answers import Reader, refused
-from kmslab.campaign.pacing import Pace, Stop, never
+from kmslab.campaign.pacing import REMOTE_IN_FLIGHT, Pace, Stop, never
 from kmslab.campaign.pairs import RECENT_PAIRS as RECENT_PAIRS
 from kmslab.campaign.pairs import Distinct as Distinct
 from kmslab.campaign.pairs import Pairs, Recent
@@ -27,7 +27,7 @@ from kmslab.clock import Clock
 from kmslab.columns import column_of
 from kmslab.context import Context, context_text
 from kmslab.model import Record
-from kmslab.providers.base import Keep, Providers, ReEncrypted
+from kmslab.providers.base import Keep, Providers, ReEncrypted, own_rates
 from kmslab.providers.transfer import transfer_many, unequal_many
 
 
@@ -83,7 +83,8 @@ class Sender:
     Records of the target's provider, and those that stay, are re-encrypted where they are; the
     others are decrypted there and encrypted here. Equal ones are sent once, as long as they are
     `remembered`. `rates` are in calls a second by provider: one that is not named has the rate
-    that its Kms keeps by itself, and a lab is not held back. What fails for a while is tried again
+    that its Kms keeps by itself, and a lab is not held back. Without a number for `in_flight` a
+    remote has several batches, and a lab one. What fails for a while is tried again
     with `patience`, waiting a random part (`jitter`, 0 to 1) of a growing time.
 
     `in_flight` batches of each provider are under way at once, in threads: a cloud that takes
@@ -109,7 +110,7 @@ class Sender:
         stop: Stop = never,
         told: Callable[[int], object] = lambda records: None,
         remembered: int = RECENT_PAIRS,
-        in_flight: int = 1,
+        in_flight: int | None = None,
     ) -> None:
         self._target = target
         if not isinstance(target.context, Keep | Drop):
@@ -117,7 +118,8 @@ class Sender:
         self._verify = verify
         self._stop = stop
         self._told = told
-        self._in_flight = in_flight
+        usual = REMOTE_IN_FLIGHT if own_rates(providers) else 1
+        self._in_flight = usual if in_flight is None else in_flight
         self._reader = Reader(self._target)
         self._remembered = remembered
         self._pairs = Pairs()

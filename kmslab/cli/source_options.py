@@ -168,12 +168,11 @@ def opener(location: str, *, placed: bool = False) -> Callable[[SourceSpec], Sou
     from kmslab.records.opening import open_source, split_location
 
     here, password = split_location(location)
+    opens = partial(open_source, placed=True) if placed else open_source
     if password is None:
-        return partial(open_source, placed=placed)
+        return opens
     narrate(
         "the password in the URL is used now, and stored nowhere; a later resume, verify, undo or "
         "retire needs it where the driver looks by itself: for PostgreSQL PGPASSWORD or ~/.pgpass"
     )
-    return lambda spec: open_source(
-        spec, password=password if spec.location == here else None, placed=placed
-    )
+    return lambda spec: opens(spec, password=password if spec.location == here else None)

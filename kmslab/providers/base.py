@@ -207,7 +207,8 @@ class Kms(Protocol):
         ...
 
     def call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
-        """The provider's own request in, its own response envelope out; raises no KmsError."""
+        """The provider's own request in, its own response envelope out; raises no KmsError but
+        Unreachable, of a remote that has no answer."""
         ...
 
 

@@ -70,9 +70,9 @@ class Endpoint:
             host, _ = parts.hostname or "", parts.port
         except ValueError:
             host, parts = "", urlsplit("")
-        plain = {parts.scheme, f"{parts.scheme}s"} & {"https"}
         bare = parts.path in ("", "/") and not (parts.query or parts.fragment or "@" in text)
-        if not (plain and host and bare and text.isprintable()):
+        web = parts.scheme in ("http", "https")
+        if not (web and host and bare and text.isprintable()):
             raise ProfileError("an endpoint is HOST, HOST:PORT or https://HOST:PORT, nothing more")
         if parts.scheme == "http" and not _is_loopback(host):
             raise ProfileError("plain http is for this machine alone: give an https endpoint")

@@ -164,30 +164,48 @@ class Server:
         self.text = io.StringIO()
         self.port = 0
         self._log = JsonLog(self.text, SystemClock())
-        self._app = make_app(lab, rate_limit=rate_limit, log=self._log)
+        self._make = lambda: make_app(lab, rate_limit=rate_limit, log=self._log)
         self._server: Any = None
+        self._loop: Any = None
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
         place = Place(port=self.port)
         listener = listen(place)
         self.port = listener.getsockname()[1]
-        self._server = server_of(self._app, place)
+        self._server = server_of(self._make(), place)
+
+        async def serve() -> None:
+            self._loop = asyncio.get_running_loop()
+            await self._server.serve(sockets=[listener])
 
         def work() -> None:
             with listener:
-                asyncio.run(self._server.serve(sockets=[listener]))
+                asyncio.run(serve())
 
         self._thread = threading.Thread(target=work)
         self._thread.start()
 
     def stop(self, *, at_once: bool = False) -> None:
-        """`at_once` leaves requests without an answer."""
+        """`at_once` cuts connections off, as the end of a process does."""
         if self._thread is not None:
-            self._server.force_exit = at_once
-            self._server.should_exit = True
+            if at_once:
+                self._loop.call_soon_threadsafe(self._cut)
+            else:
+                self._server.should_exit = True
             self._thread.join(20)
             self._thread = None
+
+    def _cut(self) -> None:
+        for each in self._server.servers:
+            each.close()
+
+        def abort() -> None:
+            for connection in list(self._server.server_state.connections):
+                connection.transport.abort()
+            self._server.should_exit = True
+
+        self._loop.call_later(0.05, abort)  # those that are being accepted are there by then
 
     @property
     def environment(self) -> dict[str, str]:

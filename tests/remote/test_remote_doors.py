@@ -27,6 +27,11 @@ from typer.testing import CliRunner, Result
 import kmslab.frames  # df.kms
 from kmslab import Lab, ManualClock, Record
 from kmslab.cli.app import app
+from kmslab.cli.opening import Opening
+from kmslab.cli.reaching import Reaching
+from kmslab.cli.source_options import SourceOptions
+from kmslab.cli.tui import _session as open_session
+from kmslab.cli.tui import _words as words_of
 from kmslab.errors import SettingError
 from kmslab.lab import REGIONS
 from kmslab.model import CTYUN, TENCENT
@@ -106,6 +111,10 @@ class TestCommands:
         assert "Decrypt" not in server.text.getvalue().split('"ReEncrypt"')[-1]
 
         campaign = report["campaign"]
+        assert report["remotes"] == [CTYUN, TENCENT]
+        written = run("campaign", "report", campaign, *BOTH).stdout
+        assert "remote ctyun, tencent" in written
+        assert "1000 calls a second to tencent" in written
         assert run("campaign", "resume", campaign, *BOTH).exit_code == 0
         proof = json.loads(run("campaign", "verify", campaign, *BOTH, "--json").stdout)
         assert proof["proven"] == 6
@@ -161,6 +170,24 @@ class TestCommands:
         assert failed.exit_code == 3
         assert "could not be reached" in failed.stderr
         assert "http://127.0.0.1:1" in failed.stderr
+
+    @pytest.mark.parametrize("words", [("--write",), ("--remote", CTYUN, "--write", "--read-only")])
+    def test_the_explorer_writes_on_a_remote_by_name_only(
+        self, run: Run, words: tuple[str, ...]
+    ) -> None:
+        refused = run("tui", *words)
+        assert (refused.exit_code, "--write goes with" in refused.stderr) == (2, True)
+
+    def test_the_explorer_is_opened_on_a_remote(self, run: Run, path: Path) -> None:
+        opening, reaching = Opening(), Reaching([TENCENT, CTYUN])
+        given = opening, reaching, SourceOptions(), str(path), None
+        with open_session(*given, locked=True) as session:
+            assert session.remote
+            assert session.where == "remote tencent, ctyun"
+            assert session.options == BOTH
+            assert session.ground.remotes == (CTYUN, TENCENT)
+        words = words_of(opening, reaching, SourceOptions(), str(path), None)
+        assert words == ["--source", str(path), *BOTH]
 
     def test_no_command_takes_a_credential(self, run: Run) -> None:
         for command in (("campaign", "run"), ("census",), ("tui",)):

@@ -6,14 +6,11 @@ import logging
 import threading
 from collections.abc import Mapping
 from http.client import HTTPException
-from typing import Any, Final
+from typing import Any
 
 from kmslab.model import TENCENT
 from kmslab.providers import remote
 from kmslab.providers.remote import Access, Reply
-
-HOST: Final = "kms.tencentcloudapi.com"
-"""Where the service is, unless an endpoint is given."""
 
 
 class SdkLink:
@@ -47,11 +44,11 @@ class SdkLink:
         except ValueError:
             code, request_id = "ServerNetworkError", ""
         # Out of the handlers: what the SDK raises holds the request, and would come along.
-        if code is None:
+        if code is None and isinstance(envelope, dict):
             return Reply(envelope, _request_id(envelope))
         if code == "ClientNetworkError":
             raise remote.unreachable(self._access, "could not be reached")
-        if code == "ServerNetworkError":
+        if code is None or code == "ServerNetworkError":
             raise remote.unreachable(self._access, "gave no answer of a KMS")
         failed = {"Code": code, "Message": message}
         return Reply({"Response": {"Error": failed, "RequestId": request_id}}, request_id)
