@@ -180,11 +180,11 @@ class Line:
         return found
 
     def close(self) -> None:
-        """Wait for what is under way, and let go of connections."""
+        """Wait for what is under way, begin nothing more, and let go of connections."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
-            pool.shutdown()
+            pool.shutdown(cancel_futures=True)
         self._link.close()
 
     def _workers(self) -> ThreadPoolExecutor:
