@@ -81,9 +81,13 @@ def test_a_plan_shows_itself(shared_world: World) -> None:
     plan = frame.kms.plan(shared_world.lab)
     assert repr(plan) == "Plan(DataFrame: 14 records: 14 invalid)"
     html = plan._repr_html_()
+    assert "<li>Told from the heads of the blobs, unverified; plan(lab, deep=True)" in html
+    assert "<p>14 records, 0 to send</p>" in html
+    html = shared_world.frame().kms.plan(shared_world.lab, rates={"ctyun": 2})._repr_html_()
+    assert ": 6 calls to tencent at 100 a second, 6 calls to ctyun at 2 a second, 3 s" in html
+    html = plan._repr_html_()
     assert "<style" not in html
     assert "<td>7</td>" in html
-    assert "14 records, 0 to send" in html
     assert isinstance(Plan.from_dict(plan.as_dict()), Plan)
 
 
