@@ -11,7 +11,7 @@ from frame_data import CONTEXT, START, World, cloud_blob
 
 import kmslab.frames as frames
 from kmslab import Lab, same_plaintext_many
-from kmslab.analysis import DROP, Drop, Outcome, rotation
+from kmslab.analysis import DROP, Drop, Outcome, Target, rotation
 from kmslab.analysis.frame_columns import TIME
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.planning import make_plan
@@ -410,3 +410,15 @@ def test_a_file_that_changes_between_two_readings_is_refused(
     monkeypatch.setattr(reading, "_opened", changing)
     with pytest.raises(SourceChanged, match="read it again"):
         frames.read(path)
+
+
+@pytest.mark.parametrize("template", [None, CONTEXT])
+def test_contexts_of_a_template_are_contexts(
+    shared_world: World, tmp_path: Path, template: str | None
+) -> None:
+    path = tmp_path / "orders.csv"
+    shared_world.frame().drop(columns="encryption_context").to_csv(path)
+    spec = SourceSpec(str(path), context_template=template)
+    clock = ManualClock(START)
+    plan = make_plan(open_source(spec), spec, shared_world.lab, Target(), clock=clock)
+    assert any("no column with encryption" in note for note in plan.notes) is (template is None)
