@@ -10,7 +10,7 @@ one they are shown as escapes, and one warning says so. matplotlib is in the ext
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,6 +36,7 @@ from kmslab.charts.shared import (
     room,
     short,
     short_numbers,
+    two_lines,
     whole_numbers,
 )
 from kmslab.errors import FrameError
@@ -184,8 +185,12 @@ def version_timeline(
         row: Any
         for at, row in enumerate(rows.itertuples()):
             number = "?" if pd.isna(row.version_number) else row.version_number
-            said = f"v{number}" if held is None else f"v{number}: {held[at]:,}"
-            _period(axes, row, int(places.iloc[at]), end, whole, said)
+            spellings = [f"v{number}"]
+            if held is not None:
+                spellings[:0] = [f"v{number}: {held[at]:,}", f"v{number}\n{held[at]:,}"]
+            if not two_lines(axes, len(names)):
+                spellings = [each for each in spellings if "\n" not in each]
+            _period(axes, row, int(places.iloc[at]), end, whole, spellings)
         axes.set_yticks(list(names), list(names.values()))
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
@@ -212,19 +217,27 @@ def _held(versions: pd.DataFrame, census: pd.DataFrame) -> list[int]:
 
 
 def _period(
-    axes: Axes, row: Any, place: int, end: pd.Timestamp, whole: pd.Timedelta, said: str
+    axes: Axes,
+    row: Any,
+    place: int,
+    end: pd.Timestamp,
+    whole: pd.Timedelta,
+    spellings: Sequence[str],
 ) -> None:
+    """A bar with the first of the spellings for which it has room, or with the first beside it,
+    where it is the last bar of its row and the short one is all that fits."""
     until = end if pd.isna(row.primary_until) else row.primary_until
     start = _naive(row.made_at)
     width = _naive(until) - start
     color = CURRENT if row.is_primary else STALE
     axes.barh(place, width, left=start, height=0.66, color=color, edgecolor="white")
-    fitting = [text for text in (said, said.split(":")[0]) if room(axes, width / whole, len(text))]
-    if fitting[:1] != [said] and row.is_primary and ":" in said:
+    share = width / whole
+    fitting = [s for s in spellings if room(axes, share, max(map(len, s.split("\n"))))]
+    if row.is_primary and len(fitting) < min(len(spellings), 2):
         axes.text(
             start + width,
             place,
-            f" {said}",
+            f" {spellings[0]}",
             ha="left",
             va="center",
             fontsize="x-small",
@@ -238,6 +251,7 @@ def _period(
             ha="center",
             va="center",
             fontsize="x-small",
+            linespacing=1,
             color=_EDGE if row.is_primary else "white",
             clip_on=True,
         )

@@ -91,6 +91,11 @@ def room(axes: Axes, share: float, letters: int) -> bool:
     return 0.8 * _inches(axes)[0] * share > letters * 0.075
 
 
+def two_lines(axes: Axes, rows: int) -> bool:
+    """Whether each of so many rows has room for two lines of small letters."""
+    return 0.66 * 72 * 0.75 * _inches(axes)[1] / rows > 18
+
+
 def legend(axes: Axes, *, columns: int = 1, least: int = 2) -> None:
     """Say what is what, where there are at least so many things; beside the axes where they are
     too many to stand in them, if the figure makes room for it."""
