@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from kmslab.analysis.frame_columns import check_columns, moment
+from kmslab.charts.lengths import blob_lengths as blob_lengths
 from kmslab.charts.naming import key_columns, key_names
 from kmslab.charts.shared import FONTS as FONTS
 from kmslab.charts.shared import (
@@ -376,6 +377,7 @@ def simulation_curves(
 __all__ = [
     "FONTS",
     "age_histogram",
+    "blob_lengths",
     "burn_down",
     "census_bars",
     "exposure_map",

@@ -25,9 +25,11 @@ from kmslab.analysis.forecast import usual_verify
 from kmslab.analysis.frame_columns import check_columns, flags
 from kmslab.analysis.verify import Verify
 from kmslab.analysis.versions import versions as versions
+from kmslab.analysis.versions import with_alias as with_alias
 from kmslab.campaign.plan import Options, Plan
 from kmslab.clock import Clock, SystemClock
 from kmslab.context import Context
+from kmslab.frames.altering import altered as altered
 from kmslab.frames.planning import plan_frame
 from kmslab.frames.re_encrypting import re_encrypt_frame
 from kmslab.frames.reading import from_records as from_records
@@ -43,11 +45,13 @@ __all__ = [
     "History",
     "KmsAccessor",
     "Recording",
+    "altered",
     "from_records",
     "history",
     "parts",
     "read",
     "versions",
+    "with_alias",
 ]
 
 
