@@ -17,7 +17,7 @@ from kmslab.analysis.simulate import Arrivals, Campaign, simulate
 
 def main(folder: Path) -> None:
     """Write three charts of a made-up history into a folder, each a small PNG."""
-    made = frames.history(20_000)
+    made = frames.history(8_000)
     inventory = made.frame.kms.inspect(made.lab)
     versions = frames.versions(made.lab)
     exposure = frames.with_alias(inventory.kms.exposure(), versions)
@@ -34,7 +34,7 @@ def main(folder: Path) -> None:
         "policies": lambda ax: charts.simulation_curves(daily, limit_days=400, ax=ax),
     }
     for name, draw in drawn.items():
-        figure, axes = plt.subplots(figsize=(5.2, 3), layout="constrained")
+        figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
         draw(axes)
-        figure.savefig(folder / f"{name}.png", dpi=100, metadata={"Software": None})
+        figure.savefig(folder / f"{name}.png", dpi=90, metadata={"Software": None})
         plt.close(figure)
