@@ -424,6 +424,18 @@ def _source_unusable(head: Head) -> _Ruling | None:
     return None
 
 
+def sendable(head: Head) -> bool:
+    """Whether a record on a blob with this head can be re-encrypted on its own key, as far as the
+    head tells: a campaign sends it then, unless it is current or the record lacks something.
+
+    >>> sendable(Head("tencent", BlobFormat.CLOUD, None, None, None, Standing.MISSING))
+    False
+    """
+    if head.format is BlobFormat.PUBLIC_KEY or _source_unusable(head):
+        return False
+    return head.key is None or head.key.state is KeyState.ENABLED
+
+
 def classify(record: Record, providers: Providers, target: Target = STAY) -> Verdict:
     """What a campaign to `target` would do with a record, told from its head alone.
 

@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kmslab.analysis.frame_columns import VERSION, blobs, check_columns, column_numbered
+from kmslab.analysis.given import check_providers
 from kmslab.analysis.heads import Heads
 from kmslab.analysis.many_heads import NOTHING, many_heads
 from kmslab.model import CTYUN, TENCENT, BlobFormat, UnverifiedHeader
@@ -50,6 +51,8 @@ def census(frame: pd.DataFrame, providers: Providers | None = None) -> pd.DataFr
         heads.codes * (len(names) + 1) + claims + 1,
         minlength=len(heads.headers) * (len(names) + 1),
     ).reshape(len(heads.headers), len(names) + 1)
+    if providers is not None:
+        check_providers(providers)
     asked = None if providers is None else Heads(providers)
     rows: list[tuple[Any, ...]] = []
     for head, claim in zip(*np.nonzero(counts), strict=True):

@@ -33,6 +33,7 @@ ADDED: Final = (
     "version_known_by",
     "is_primary",
     "stale",
+    "sendable",
     "has_context",
     "context_known_by",
     "version_made_at",
@@ -42,6 +43,13 @@ ADDED: Final = (
     "error",
 )
 """What an inspection adds to a frame."""
+
+_ALSO_CALLED: Final = {
+    "ciphertext_blob": ("blob", "ciphertext", "cipher_text", "encrypted", "data_key"),
+    "created_at": ("created", "create_time", "creation_time", "made_at", "timestamp", "date"),
+    "owner": ("team", "service", "app", "application", "tenant"),
+}
+"""What columns of others often are called, where the names are not alike."""
 
 VERSION: Final = ("provider", "key_id", "key_version_id", "version_number")
 """What key versions are told apart by."""
@@ -57,9 +65,16 @@ def check_columns(frame: pd.DataFrame, needed: Iterable[str] = (), *, source: st
     kmslab.errors.FrameError: no column 'ciphertext_blob'; found: 'ciphertext_blobs'. If \
 'ciphertext_blobs' is meant: df.rename(columns={'ciphertext_blobs': 'ciphertext_blob'})
     """
-    names = [str(name) for name in frame.columns]
-    double = next((name for name in names if names.count(name) > 1), None)
-    if double is not None:
+    if not isinstance(frame, pd.DataFrame):
+        raise FrameError(f"a DataFrame is needed, not {type(frame).__name__}")
+    if frame.columns.nlevels > 1:
+        raise FrameError(
+            f"the columns have {frame.columns.nlevels} levels, and one is needed: "
+            "df.columns = ['_'.join(map(str, each)) for each in df.columns], then rename"
+        )
+    names = list(frame.columns)
+    if not frame.columns.is_unique:
+        double = str(next(name for name in names if names.count(name) > 1))
         raise FrameError(f"column {double!r} is there twice; drop or rename one", column=double)
     for name in needed:
         if name not in names:
@@ -67,17 +82,28 @@ def check_columns(frame: pd.DataFrame, needed: Iterable[str] = (), *, source: st
             raise FrameError(f"no column {name!r}; {hint}", column=name)
 
 
-def _found(name: str, names: Sequence[str]) -> str:
-    shown = ", ".join(repr(each[:60]) for each in names[:30]) or "no column at all"
+def _found(name: str, names: Sequence[Any]) -> str:
+    shown = ", ".join(repr(each)[:62] for each in names[:30]) or "no column at all"
     if len(names) > 30:
         shown += f" and {len(names) - 30:,} more"
     if name in ADDED:
         return f"{_INSPECT}. Found: {shown}"
-    close = get_close_matches(name, names, n=1)
-    if not close:
+    close = meant(name, names)
+    if close is None:
         return f"found: {shown}. Rename the one that holds it with df.rename(columns=...)"
-    rename = f"df.rename(columns={{{close[0]!r}: {name!r}}})"
-    return f"found: {shown}. If {close[0]!r} is meant: {rename}"
+    rename = f"df.rename(columns={{{close!r}: {name!r}}})"
+    return f"found: {shown}. If {close!r} is meant: {rename}"
+
+
+def meant(name: str, names: Sequence[Any]) -> str | None:
+    """Which of these names may be meant by another, if any.
+
+    >>> meant("ciphertext_blob", ["id", "ciphertextBlob"]), meant("owner", [0, "team"])
+    ('ciphertextBlob', 'team')
+    """
+    texts = [each for each in names if isinstance(each, str)]
+    others = (each for each in texts if each.lower() in _ALSO_CALLED.get(name, ()))
+    return next(iter(get_close_matches(name, texts, n=1)), None) or next(others, None)
 
 
 def strings(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
@@ -124,6 +150,22 @@ def flags(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
                 column=name,
             )
     return column.astype("boolean")
+
+
+def check_known(inventory: pd.DataFrame) -> None:
+    """FrameError for an inventory that was made without providers: nothing would seem stale."""
+    if len(inventory) and "sendable" in inventory.columns and inventory["sendable"].isna().all():
+        raise FrameError(
+            "this inventory was made without a lab, so nobody knows what is stale: "
+            "df.kms.inspect(lab), with the lab or remotes that have the keys",
+            column="stale",
+        )
+
+
+def check_dated(inventory: pd.DataFrame) -> None:
+    """FrameError where no record has an age, and there is no column that would tell it."""
+    if "created_at" not in inventory.columns and inventory["age_days"].isna().all():
+        check_columns(inventory, ["created_at"] if len(inventory) else [])
 
 
 def numbered(texts: pd.Series[Any]) -> tuple[NDArray[np.int64], list[str]]:
@@ -174,7 +216,7 @@ def times(frame: pd.DataFrame, name: str) -> pd.Series[Any]:
             column=name,
         )
     moments = [
-        None if _missing(cell) else _time(cell, name, row)
+        None if cell == "" or _missing(cell) else _time(cell, name, row)
         for row, cell in enumerate(column.tolist())
     ]
     return pd.Series(moments, index=column.index, dtype=TIME, name=name)
@@ -195,7 +237,11 @@ def _time(cell: object, name: str, row: int) -> datetime:
     try:
         return parse_time(str(cell))
     except FormatError as error:
-        raise FrameError(f"column {name!r}, row {row}: {error}", column=name) from None
+        raise FrameError(
+            f"column {name!r}, row {row}: {error}; of other texts pd.to_datetime(df[{name!r}], "
+            "format=..., utc=True) makes times",
+            column=name,
+        ) from None
 
 
 def made_at(frame: pd.DataFrame) -> pd.Series[Any]:
@@ -211,10 +257,12 @@ def made_at(frame: pd.DataFrame) -> pd.Series[Any]:
 def moment(now: datetime | None) -> pd.Timestamp:
     """The time that ages are counted to: a time with a zone, or the system's for None.
 
-    FrameError for one without a zone.
+    FrameError for one without a zone, and for what is no datetime.
     """
     if now is None:
         now = SystemClock().now()
+    if not isinstance(now, datetime):
+        raise FrameError(f"now is {now!r}, and a datetime with a time zone is needed")
     if now.tzinfo is None:
         raise FrameError(f"now is {now}, without a time zone; give it one, for example UTC")
     return pd.Timestamp(now).tz_convert("UTC")

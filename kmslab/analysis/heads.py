@@ -21,6 +21,9 @@ from kmslab.providers.base import UNKNOWN, Kms, Providers, Unknown
 from kmslab.providers.ctyun import blob as ctyun
 from kmslab.providers.tencent import blob as tencent
 
+NO_BLOB: Final = "there is no blob"
+"""What is wrong with an empty one."""
+
 _MAX_HEADS: Final = 65_536
 
 
@@ -143,6 +146,8 @@ class Heads:
         if form is None:
             raise FormatError(f"provider {record.provider[:40]!r} is neither tencent nor ctyun")
         text = record.ciphertext_blob
+        if not text:
+            raise FormatError(NO_BLOB)
         start = text[: form.head_chars]
         known = self._by_text.get(start)
         if known is not None and known.provider == record.provider and form.tail_fits(text):

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from kmslab.analysis.classify import sendable
 from kmslab.analysis.frame_columns import ADDED as ADDED
 from kmslab.analysis.frame_columns import (
     TIME,
@@ -28,7 +29,8 @@ from kmslab.analysis.frame_columns import (
     taken,
     times,
 )
-from kmslab.analysis.heads import FORMATS, Heads
+from kmslab.analysis.given import check_providers
+from kmslab.analysis.heads import FORMATS, NO_BLOB, Heads
 from kmslab.analysis.many_heads import NOTHING, ManyHeads, many_heads
 from kmslab.analysis.versions import Period, periods
 from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, UnverifiedHeader
@@ -105,6 +107,12 @@ class _Keys:
             self._by_version |= {(*name, period.version_id): period for period in found}
         return self._periods[name]
 
+    def sendable(self, header: UnverifiedHeader) -> bool | None:
+        """Whether a blob with this header could be re-encrypted; None where there is no Kms."""
+        if self._heads is None:
+            return None
+        return header is not NOTHING and sendable(self._heads.named(header))
+
     def period(self, header: UnverifiedHeader) -> Period | None:
         """The version that a header names, as the Kms has it; None where it does not know it."""
         if self._heads is None or header.key_id is None or header.key_version_id is None:
@@ -139,6 +147,8 @@ def inspect(
     version_known_by   category                header, record, created_at, unknown
     is_primary         boolean                 whether the version is the primary one of its key
     stale              boolean                 whether it is not
+    sendable           boolean                 whether a campaign could re-encrypt the blob, as far
+                                               as its key and version tell; NA without providers
     has_context        boolean                 whether the blob was made under a context
     context_known_by   category                header, record, unknown
     version_made_at    datetime64[us, UTC]
@@ -160,6 +170,8 @@ def inspect(
     said, so that nothing that was inferred is taken for it.
     """
     check_columns(frame, ["ciphertext_blob"])
+    if providers is not None:
+        check_providers(providers)
     ages_to = moment(now)
     for name in _TEXTS:
         if name in frame.columns:
@@ -258,6 +270,7 @@ class _Rows:
             "key_known_by": category(KNOWN_BY, key_by),
             "claimed_key_id": self._claimed_keys.array,
             "version_known_by": category(KNOWN_BY, version_by),
+            "sendable": taken(list(map(self._keys.sendable, self._headers)), self._case, "boolean"),
             "has_context": context,
             "context_known_by": category(KNOWN_BY, context_by),
             "error": self._errors(contradicted),
@@ -350,11 +363,17 @@ class _Rows:
     def _errors(self, contradicted: dict[int, str]) -> Any:
         by_case, faults = numbered(pd.Series(self._faults, dtype="object"))
         codes = by_case[self._case]
+        missing = _empty(self._frame["ciphertext_blob"])
         for row, error in {**contradicted, **self._heads.errors}.items():
             if codes[row] < 0:
-                faults.append(error)
+                faults.append(NO_BLOB if missing[row] else error)
                 codes[row] = len(faults) - 1
         return taken(faults, codes, "string")
+
+
+def _empty(cells: pd.Series[Any]) -> Any:
+    """Which cells hold nothing."""
+    return cells.isna().to_numpy(bool) | (cells == "").fillna(value=False).to_numpy(bool)
 
 
 def _split(numbers: _Ints) -> list[_Ints]:

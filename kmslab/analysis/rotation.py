@@ -7,7 +7,6 @@ was made.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,14 +22,18 @@ from kmslab.analysis.frame_columns import (
     VERSION,
     blobs,
     check_columns,
+    check_dated,
+    check_known,
     days,
     flags,
     made_at,
     moment,
     times,
 )
+from kmslab.analysis.given import is_number, is_several, is_whole
 from kmslab.analysis.heads import FORMATS
 from kmslab.analysis.many_heads import many_heads
+from kmslab.analysis.to_send import to_send
 from kmslab.errors import FrameError
 
 KEY: Final = ["provider", "key_id"]
@@ -59,8 +62,8 @@ class Policy:
     def __post_init__(self) -> None:
         for name in ("rotate_days", "re_encrypt_within_days", "max_age_days"):
             value = getattr(self, name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"{name} is a number of days from 0, or None; not {value}")
+            if value is not None and not (is_number(value) and value >= 0):
+                raise ValueError(f"{name} is a number of days from 0, or None; not {value!r}")
 
 
 def census_over_time(
@@ -104,7 +107,12 @@ def _begun(inventory: pd.DataFrame) -> pd.Series[Any]:
 
 def _ticks(first: pd.Timestamp, end: pd.Timestamp, freq: str) -> pd.DatetimeIndex:
     """The ends of the periods from `first` on, and `end`."""
-    whole = pd.date_range(first.normalize(), end, freq=freq).as_unit("us")
+    try:
+        whole = pd.date_range(first.normalize(), end, freq=freq).as_unit("us")
+    except (ValueError, TypeError, ZeroDivisionError):
+        raise ValueError(
+            f"freq is a pandas frequency above 0, such as 'MS', 'QS' or '7D'; not {freq!r}"
+        ) from None
     return pd.DatetimeIndex([*whole[(whole < end) & (whole >= first)], end]).as_unit("us")
 
 
@@ -125,10 +133,12 @@ def ages(inventory: pd.DataFrame, *, by: str | Sequence[str] = "provider") -> pd
     """How old the blobs are, in days since each was made, for each group of records.
 
     `by` is a column, or several. `undated` records do not say when their blob was made, and are in
-    none of the other figures but `records`.
+    none of the other figures but `records`. FrameError where all are, for want of a column
+    `created_at`.
     """
     names = [by] if isinstance(by, str) else list(by)
     check_columns(inventory, [*names, "age_days"])
+    check_dated(inventory)
     grouped = inventory.groupby(names, dropna=False, observed=True)["age_days"]
     found = pd.DataFrame({"records": grouped.size(), "undated": grouped.size() - grouped.count()})
     for share, name in ((0.5, "median_days"), (0.9, "p90_days"), (0.99, "p99_days")):
@@ -138,7 +148,8 @@ def ages(inventory: pd.DataFrame, *, by: str | Sequence[str] = "provider") -> pd
 
 
 def version_ages(inventory: pd.DataFrame) -> pd.DataFrame:
-    """For each key version that records are on: since when it is not primary, and how long that is.
+    """For each key version that records are on: since when it is not primary, and how long that is;
+    the versions of a key by their numbers.
 
     `stale_days` is 0 for a primary version, NaN where that is not known.
     """
@@ -146,15 +157,19 @@ def version_ages(inventory: pd.DataFrame) -> pd.DataFrame:
         inventory, [*VERSION, "version_made_at", "primary_until", "stale_days", "age_days"]
     )
     grouped = _by_version(inventory)
-    return pd.DataFrame(
-        {
-            "records": grouped.size(),
-            "made_at": grouped["version_made_at"].max(),
-            "primary_until": grouped["primary_until"].max(),
-            "stale_days": grouped["stale_days"].max(),
-            "oldest_days": grouped["age_days"].max(),
-        }
-    ).reset_index()
+    return (
+        pd.DataFrame(
+            {
+                "records": grouped.size(),
+                "made_at": grouped["version_made_at"].max(),
+                "primary_until": grouped["primary_until"].max(),
+                "stale_days": grouped["stale_days"].max(),
+                "oldest_days": grouped["age_days"].max(),
+            }
+        )
+        .reset_index()
+        .sort_values(["provider", "key_id", "version_number"], kind="stable", ignore_index=True)
+    )
 
 
 def blast_radius(inventory: pd.DataFrame) -> pd.DataFrame:
@@ -335,15 +350,20 @@ def forecast(
     """How long it takes to re-encrypt what is stale, as curves: for each rate and provider, how
     many records are `left` after so many `hours`, at `points` times up to the end.
 
-    `rates` are in calls a second, for each provider by itself. Equal pairs of blob and context are
-    sent once. A record of which it is not known whether it is stale is not in here. ValueError for
-    a rate that is not above 0.
+    `rates` are in calls a second, for each provider by itself. What a campaign that leaves each
+    record on its own key would not send is not in here: what is blocked (a key that is not enabled,
+    say), a cloud's own blob in a lab, what lacks its context. Equal pairs of blob and context are
+    sent once. A record of which it is not known whether it is stale is not in here. FrameError for
+    an inventory that was made without providers; ValueError for a rate that is not above 0, and
+    fewer than 2 points.
     """
-    check_columns(inventory, ["provider", "stale", "ciphertext_blob"])
-    if bad := [rate for rate in rates if not (rate > 0 and math.isfinite(rate))]:
-        raise ValueError(f"a rate is more than 0 calls a second, not {bad[0]}")
-    stale = inventory[flags(inventory, "stale").fillna(value=False)]
+    check_columns(inventory, ["provider", "stale", "sendable", "ciphertext_blob"])
+    check_known(inventory)
+    _check_rates(rates)
+    if not (is_whole(points) and points >= 2):
+        raise ValueError(f"points is a whole number from 2, not {points!r}")
     names = ["provider", "ciphertext_blob", "encryption_context"]
+    stale = to_send(inventory)
     pairs = stale[[name for name in names if name in stale]].drop_duplicates()
     calls = pairs.groupby("provider", observed=True).size()
     curves = [
@@ -361,6 +381,14 @@ def forecast(
     if not curves:
         curves = [pd.DataFrame({"provider": [], "rate": [], "hours": [], "left": []}, dtype=float)]
     return pd.concat(curves, ignore_index=True).astype({"provider": "category"})
+
+
+def _check_rates(rates: Sequence[float]) -> None:
+    if not is_several(rates):
+        raise ValueError(f"rates are several, in calls a second: [50, 100]; not {rates!r}")
+    for rate in rates:
+        if not (is_number(rate) and rate > 0):
+            raise ValueError(f"a rate is more than 0 calls a second, not {rate!r}")
 
 
 def _by_version(inventory: pd.DataFrame) -> Any:

@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from kmslab.analysis.forecast import DOCUMENTED_RATE
+from kmslab.analysis.given import is_number, is_several, is_whole
 from kmslab.showing import html_table
 
 DAYS_IN_YEAR: Final = 365
@@ -55,10 +56,13 @@ class Arrivals:
     deleted: float = 0.0
 
     def __post_init__(self) -> None:
-        _require(self.per_day >= 0 and math.isfinite(self.per_day), "per_day is a number from 0")
-        _require(self.initial >= 0 and math.isfinite(self.initial), "initial is a number from 0")
-        _require(-1 < self.growth < 1000, "growth is a share above -1; 0.5 is half as many again")
-        _require(0 <= self.deleted < 1, "deleted is a share from 0 to below 1")
+        _require(_from_0(self.per_day), "per_day is a number from 0")
+        _require(_from_0(self.initial), "initial is a number from 0")
+        _require(
+            is_number(self.growth) and -1 < self.growth < 1000,
+            "growth is a share above -1; 0.5 is half as many again",
+        )
+        _require(_from_0(self.deleted) and self.deleted < 1, "deleted is a share from 0 to below 1")
 
     def on(self, day: int) -> float:
         """The records made on a day, counted from 0; whole ones where nothing grows."""
@@ -89,9 +93,14 @@ class Campaign:
     delay_days: int = 0
 
     def __post_init__(self) -> None:
-        _require(0 <= self.rate <= FASTEST, f"rate is a number from 0 to {FASTEST:.0e}")
-        _require(0 <= self.hours <= 24, "hours of a day are from 0 to 24")
-        _require(self.delay_days >= 0, "delay_days is a number from 0")
+        _require(
+            _from_0(self.rate) and self.rate <= FASTEST, f"rate is a number from 0 to {FASTEST:.0e}"
+        )
+        _require(_from_0(self.hours) and self.hours <= 24, "hours of a day are from 0 to 24")
+        _require(
+            is_whole(self.delay_days) and self.delay_days >= 0,
+            "delay_days is a whole number of days from 0",
+        )
 
     @property
     def per_day(self) -> int:
@@ -180,8 +189,9 @@ def simulate(
 ) -> Simulation:
     """Play a policy day by day.
 
-    ValueError for an interval that is no number of days, for no days at all, and for more records
-    than can be counted exactly.
+    ValueError for an interval that is no number of days, for no days at all, for more records than
+    can be counted exactly, and for a campaign whose delay is no shorter than the interval: it would
+    never run.
 
     A billion records over five years, rotated each quarter, at half the documented rate:
 
@@ -189,13 +199,20 @@ def simulate(
     >>> round(found.daily["records"].iloc[-1]), found.as_dict()["keeps_up"]
     (1000100000, False)
     """
+    campaign = campaign or Campaign()
+    _check_kinds(arrivals, campaign)
     _check_interval(rotate_days)
     _check_years(years)
+    _require(
+        campaign.rate == 0 or campaign.delay_days < rotate_days,
+        f"delay_days is {campaign.delay_days}, and the key rotates every {rotate_days} days: the "
+        "campaign would never run",
+    )
     _require(
         arrivals.at_most(years) <= MOST_RECORDS,
         f"per_day, growth and initial make more than {MOST_RECORDS:.0e} records in {years:g} years",
     )
-    state = _State(rotate_days, arrivals, campaign or Campaign(), round(years * DAYS_IN_YEAR))
+    state = _State(rotate_days, arrivals, campaign, round(years * DAYS_IN_YEAR))
     daily = pd.DataFrame([state.step(day) for day in range(state.days)], columns=_DAILY)
     return Simulation(rotate_days, arrivals, state.campaign, daily, state.buckets())
 
@@ -313,7 +330,12 @@ def sweep(
     """
     campaign = campaign or Campaign()
     _check_years(years)
-    _require(len(rotate_days) > 0 and len(rates) > 0, "there is a number of days, and a rate")
+    for name, several in (("rotate_days", rotate_days), ("rates", rates)):
+        _require(
+            is_several(several) and len(several) > 0,
+            f"{name} are several numbers, such as [50, 100]; not {several!r}",
+        )
+    _check_kinds(arrivals, campaign)
     for days in rotate_days:
         _check_interval(days)
         least = math.ceil(100 * _least_days(days) / DAYS_IN_YEAR) / 100
@@ -331,15 +353,27 @@ def sweep(
     return pd.DataFrame(rows)
 
 
+def _check_kinds(arrivals: object, campaign: object) -> None:
+    _require(isinstance(arrivals, Arrivals), f"arrivals are Arrivals(per_day=...), not {arrivals}")
+    _require(isinstance(campaign, Campaign), f"campaign is Campaign(rate=...), not {campaign}")
+
+
 def _check_interval(rotate_days: int) -> None:
     _require(
-        isinstance(rotate_days, int | np.integer) and 1 <= rotate_days <= LONGEST,
-        f"rotate_days is a whole number of days from 1 to {LONGEST:,}",
+        is_whole(rotate_days) and 1 <= rotate_days <= LONGEST,
+        f"rotate_days is a whole number of days from 1 to {LONGEST:,}, not {rotate_days!r}",
     )
 
 
 def _check_years(years: float) -> None:
-    _require(0 < years <= LONGEST / DAYS_IN_YEAR, "years are more than 0, and at most 100")
+    _require(
+        is_number(years) and 0 < years <= LONGEST / DAYS_IN_YEAR,
+        "years are more than 0, and at most 100",
+    )
+
+
+def _from_0(value: float) -> bool:
+    return is_number(value) and value >= 0
 
 
 def _require(true: bool, said: str) -> None:

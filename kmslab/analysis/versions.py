@@ -11,6 +11,7 @@ from typing import Any, Final
 import pandas as pd
 
 from kmslab.analysis.frame_columns import TIME, VERSION, check_columns
+from kmslab.analysis.given import check_providers
 from kmslab.model import Key, KeyVersion
 from kmslab.providers.base import Kms, Providers, Unknown
 
@@ -93,10 +94,13 @@ def versions(providers: Providers) -> pd.DataFrame:
     of a pair, of which `is_primary` is NA. Where a cloud does not tell versions, id and number are
     NA, and there is one row for the time before the last rotation and one for the time after it.
 
-    >>> from types import SimpleNamespace
-    >>> len(versions(SimpleNamespace(providers=lambda: ())))
-    0
+    >>> from kmslab import Lab
+    >>> with Lab.in_memory() as lab:
+    ...     _ = lab.tencent().create_key("orders")
+    ...     versions(lab)["version_number"].tolist()
+    [1]
     """
+    check_providers(providers)
     return _frame(list(_all_periods(providers)))
 
 

@@ -19,6 +19,7 @@ from kmslab.analysis.forecast import (
     ProviderForecast,
 )
 from kmslab.campaign.selection import EVERYTHING, Selection
+from kmslab.campaign.wording import counted, duration
 from kmslab.context import context_text
 from kmslab.errors import (
     CampaignError,
@@ -162,11 +163,18 @@ class Plan:
     def _repr_html_(self) -> str:
         rows = [(each.outcome.value, each.reason, each.records) for each in self.reasons]
         columns = ("outcome", "reason", "records")
-        said = (
-            f"{self.total:,} records, {self.to_send:,} to send; {self.forecast.calls:,} calls, "
-            f"{self.forecast.seconds:,.0f} s at the documented rate or the one that was asked for"
-        )
-        return f"<p>{escape(said)}</p>{html_table(rows, columns)}"
+        said = f"{self.total:,} records, {self.to_send:,} to send{self._calls()}"
+        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes)
+        listed = f"<ul>{notes}</ul>" if notes else ""
+        return f"<p>{escape(said)}</p>{html_table(rows, columns)}{listed}"
+
+    def _calls(self) -> str:
+        """The calls to each provider, at which rate, and how long all take."""
+        calls = [
+            f"{counted(each.calls, 'call')} to {each.provider} at {each.rate:g} a second"
+            for each in self.forecast.providers
+        ]
+        return f": {', '.join(calls)}, {duration(self.forecast.seconds)}" if calls else ""
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as JSON takes it (design, Annex B); `from_dict` reads it."""

@@ -40,7 +40,7 @@ from kmslab.errors import (
     UnknownAction,
     Unsupported,
 )
-from kmslab.model import CTYUN, Record
+from kmslab.model import CTYUN, TENCENT, Record
 from kmslab.providers.base import Keep, Providers, own_rates
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
@@ -100,7 +100,7 @@ def make_plan(
         unverified=not deep,
         fingerprints=before,
         keys=_marks(providers, judge.keys | _destination(target, providers)),
-        notes=_notes(target, judge, deep=deep),
+        notes=_notes(target, judge, deep=deep, contexts=_has_contexts(source, spec)),
     )
 
 
@@ -284,11 +284,20 @@ def _forecast(
     return forecast(calls, {name: rates[name] for name in calls})
 
 
-def _notes(target: Target, judge: _Judge, *, deep: bool) -> tuple[str, ...]:
+def _has_contexts(source: Source, spec: SourceSpec) -> bool:
+    return "context" in source.fields or spec.context_template is not None
+
+
+def _notes(target: Target, judge: _Judge, *, deep: bool, contexts: bool) -> tuple[str, ...]:
     notes = [DATA_KEYS]
     if any(destination == CTYUN for _, destination in judge.flows):
         notes.append(CTYUN_LENGTH)
-    if isinstance(target.context, Keep):
+    if not contexts and any(origin == TENCENT for origin, _ in judge.flows):
+        notes.append(
+            "There is no column with encryption contexts: a Tencent record is sent as one that has "
+            "none, and fails where its blob was made under one."
+        )
+    elif isinstance(target.context, Keep):
         notes.append("Each record keeps its encryption context.")
     elif isinstance(target.context, Drop) or not context_text(target.context):
         notes.append("Encryption contexts are dropped: the new blobs have none.")

@@ -17,6 +17,7 @@ from kmslab.campaign.accounts import account, differing, more, summary, untouche
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.report import Report
 from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import duration as duration
 from kmslab.context import context_text
 from kmslab.providers.base import Keep
 
@@ -39,26 +40,8 @@ NAMED: Final = 3
 LEFT: Final = "These records were left as they are."
 """What is said of the records that a campaign or its undo has lost."""
 
-_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 _MARKDOWN: Final = re.compile(r"([\\`*_\[\]|~#!])")
 _BACKTICKS: Final = re.compile(r"`+")
-
-
-def duration(seconds: float) -> str:
-    """A time as it is said.
-
-    >>> duration(0), duration(0.4), duration(95), duration(7260), duration(200_000)
-    ('0 s', 'under 1 s', '1 min 35 s', '2 h 1 min', '2 d 7 h')
-    """
-    if 0 < seconds < 1:
-        return "under 1 s"
-    left = round(seconds)
-    parts: list[str] = []
-    for unit, length in _UNITS:
-        count, left = divmod(left, length)
-        if count or parts:
-            parts.append(f"{count} {unit}")
-    return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"
 
 
 def visible(text: str) -> str:

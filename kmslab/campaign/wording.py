@@ -1,6 +1,10 @@
-"""Counts in sentences."""
+"""Counts and times in sentences."""
 
 from __future__ import annotations
+
+from typing import Final
+
+_UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
 
 def counted(count: int, one: str, many: str = "") -> str:
@@ -12,3 +16,20 @@ def counted(count: int, one: str, many: str = "") -> str:
     ('1 record was', '2 records were')
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def duration(seconds: float) -> str:
+    """A time as it is said.
+
+    >>> duration(0), duration(0.4), duration(95), duration(7260), duration(200_000)
+    ('0 s', 'under 1 s', '1 min 35 s', '2 h 1 min', '2 d 7 h')
+    """
+    if 0 < seconds < 1:
+        return "under 1 s"
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, length in _UNITS:
+        count, left = divmod(left, length)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+    return " ".join(part for part in parts[:2] if not part.startswith("0 ")) or "0 s"

@@ -10,39 +10,42 @@ one they are shown as escapes, and one warning says so. matplotlib is in the ext
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
 
-from kmslab.analysis.frame_columns import check_columns, moment
+from kmslab.analysis.frame_columns import check_columns, check_dated, moment
+from kmslab.analysis.given import is_whole
+from kmslab.charts.curves import burn_down as burn_down
+from kmslab.charts.curves import forecast_curves as forecast_curves
+from kmslab.charts.curves import simulation_curves as simulation_curves
 from kmslab.charts.lengths import blob_lengths as blob_lengths
 from kmslab.charts.naming import key_columns, key_names
+from kmslab.charts.shared import CURRENT as CURRENT
 from kmslab.charts.shared import FONTS as FONTS
+from kmslab.charts.shared import STALE as STALE
+from kmslab.charts.shared import UNKNOWN as UNKNOWN
 from kmslab.charts.shared import (
     dates,
     drawing,
     legend,
+    nothing,
     remark,
     room,
     short,
     short_numbers,
     whole_numbers,
 )
+from kmslab.errors import FrameError
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-CURRENT: Final = "#c9d6df"
-STALE: Final = "#2f3e4e"
-UNKNOWN: Final = "#ffffff"
-_EDGE: Final = "#2f3e4e"
+_EDGE: Final = STALE
 _HATCH: Final = "////"
-_LINES: Final = ("-", "--", ":", "-.")
-_GREYS: Final = ("#16222e", "#4d6478", "#8098aa", "#a9bccb")
 
 
 def census_bars(census: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
@@ -53,7 +56,8 @@ def census_bars(census: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     >>> census_bars(pd.DataFrame(rows)).get_xlabel()
     'records'
     """
-    check_columns(census, ["key_id", "version_number", "is_primary", "records"])
+    needed = ["key_id", "version_number", "is_primary", "records"]
+    check_columns(census, needed, source="df.kms.census(lab) has it")
     rows = census.reset_index(drop=True)
     with drawing(ax, "Records on each key version", rows=len(rows)) as axes:
         labels = _version_names(rows)
@@ -74,7 +78,9 @@ def census_bars(census: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         axes.grid(visible=False, axis="y")
         axes.set_xlabel("records")
         whole_numbers(axes.xaxis)
-        legend(axes)
+        legend(axes, least=1)
+        if rows.empty:
+            nothing(axes, "no records")
     return axes
 
 
@@ -86,12 +92,22 @@ def _standings(is_primary: pd.Series[Any]) -> Iterator[tuple[str, str, str, Any]
 
 
 def _version_names(rows: pd.DataFrame) -> list[str]:
-    """What to call versions on an axis: by key and number."""
+    """What to call versions on an axis: by key and number, else the start of the version's id."""
     known, numbers = rows["key_id"].notna(), rows["version_number"].tolist()
+    nobody = [None] * len(rows)
+    ids = rows["key_version_id"].tolist() if "key_version_id" in rows.columns else nobody
     return [
-        f"{key} v{'?' if pd.isna(number) else number}" if has_key else key
-        for key, has_key, number in zip(key_names(rows), known, numbers, strict=True)
+        f"{key} {_version_name(number, version_id)}" if has_key else key
+        for key, has_key, number, version_id in zip(
+            key_names(rows), known, numbers, ids, strict=True
+        )
     ]
+
+
+def _version_name(number: Any, version_id: Any) -> str:
+    if not pd.isna(number):
+        return f"v{number}"
+    return "v?" if pd.isna(version_id) else f"version {version_id[:8]}"
 
 
 def age_histogram(inventory: pd.DataFrame, *, bins: int = 30, ax: Axes | None = None) -> Axes:
@@ -102,6 +118,7 @@ def age_histogram(inventory: pd.DataFrame, *, bins: int = 30, ax: Axes | None = 
     'age of the blob (days)'
     """
     check_columns(inventory, ["age_days", "stale"])
+    check_dated(inventory)
     dated = inventory[inventory["age_days"].notna()]
     stale = dated["stale"].astype("boolean")
     parts = [
@@ -131,7 +148,9 @@ def age_histogram(inventory: pd.DataFrame, *, bins: int = 30, ax: Axes | None = 
         undated = len(inventory) - len(dated)
         if undated:
             remark(axes, f"{undated:,} without a date are not shown")
-        legend(axes)
+        legend(axes, least=1)
+        if not parts:
+            nothing(axes, "no records with a date" if undated else "no records")
     return axes
 
 
@@ -144,11 +163,13 @@ def version_timeline(
 ) -> Axes:
     """When each version was primary, a line for each key: `frames.versions(lab)`, or some of it.
 
-    With a census the number of records on each version is written into it, where there is room.
+    With a census the number of records on each version is written into it, where there is room;
+    that of the primary version beside it, where there is none.
     """
     check_columns(
         versions,
         ["key_id", "key_version_id", "version_number", "made_at", "primary_until", "is_primary"],
+        source="frames.versions(lab) has it",
     )
     end = moment(now)
     rows = versions[versions["is_primary"].notna()]
@@ -169,17 +190,24 @@ def version_timeline(
         axes.set_yticks(list(names), list(names.values()))
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_xlabel("time (UTC); a light version is primary now")
+        if held is not None:
+            axes.set_xlim(right=_naive(end) + 0.09 * whole)  # with room for what stands beside
+        counts = "" if held is None else "; the numbers are records"
+        axes.set_xlabel(f"time (UTC); a light version is primary now{counts}")
+        if rows.empty:
+            nothing(axes, "no versions")
         dates(axes)
     return axes
 
 
 def _held(versions: pd.DataFrame, census: pd.DataFrame) -> list[int]:
     """How many records are on each version."""
-    check_columns(census, ["key_version_id", "records"])
+    check_columns(census, ["key_version_id", "records"], source="df.kms.census(lab) has it")
     by = [*key_columns(versions, census), "key_version_id"]
+    if "version_number" in census.columns and census["version_number"].notna().any():
+        by.append("version_number")  # a blob that names the id without being on it has none
     counts = census[[*by, "records"]].astype(dict.fromkeys(by, "string"))
-    sums = counts.groupby(by, as_index=False)["records"].sum()
+    sums = counts.groupby(by, as_index=False, dropna=False)["records"].sum()
     found = versions[by].astype("string").merge(sums, on=by, how="left")
     return [int(count) for count in found["records"].fillna(0)]
 
@@ -188,51 +216,47 @@ def _period(
     axes: Axes, row: Any, place: int, end: pd.Timestamp, whole: pd.Timedelta, said: str
 ) -> None:
     until = end if pd.isna(row.primary_until) else row.primary_until
-    start = row.made_at.tz_convert("UTC").tz_localize(None)
-    width = until.tz_convert("UTC").tz_localize(None) - start
+    start = _naive(row.made_at)
+    width = _naive(until) - start
     color = CURRENT if row.is_primary else STALE
     axes.barh(place, width, left=start, height=0.66, color=color, edgecolor="white")
     fitting = [text for text in (said, said.split(":")[0]) if room(axes, width / whole, len(text))]
-    if not fitting:
-        return
-    axes.text(
-        start + width / 2,
-        place,
-        fitting[0],
-        ha="center",
-        va="center",
-        fontsize="x-small",
-        color=_EDGE if row.is_primary else "white",
-        clip_on=True,
-    )
+    if fitting[:1] != [said] and row.is_primary and ":" in said:
+        axes.text(
+            start + width,
+            place,
+            f" {said}",
+            ha="left",
+            va="center",
+            fontsize="x-small",
+            color=_EDGE,
+        )
+    elif fitting:
+        axes.text(
+            start + width / 2,
+            place,
+            fitting[0],
+            ha="center",
+            va="center",
+            fontsize="x-small",
+            color=_EDGE if row.is_primary else "white",
+            clip_on=True,
+        )
 
 
-def burn_down(progress: pd.DataFrame, *, rate: float | None = None, ax: Axes | None = None) -> Axes:
-    """How many records a campaign had left as time went on: `frames.Recording.frame()`.
+def _naive(at: pd.Timestamp) -> Any:
+    """A time in UTC as matplotlib takes it."""
+    return at.tz_convert("UTC").tz_localize(None)
 
-    With `rate`, in records a second, a thin line shows what it should have been. What a recording
-    has of planning before and counting after is left out. ValueError for a rate that is none.
-    """
-    check_columns(progress, ["at", "left"])
-    if rate is not None and not (rate > 0 and math.isfinite(rate)):
-        raise ValueError(f"a rate is more than 0 records a second, not {rate}")
-    seen = progress[progress["left"].notna()]
-    if "doing" in seen.columns:
-        seen = seen[seen["doing"] == "re-encrypting"]
-    with drawing(ax, "Records that a campaign had left") as axes:
-        if len(seen):
-            seconds = (seen["at"] - seen["at"].iloc[0]).dt.total_seconds().to_numpy()
-            left = seen["left"].to_numpy(float)
-            axes.step(seconds, left, where="post", color=STALE, label="left")
-            if rate is not None:
-                ends = np.array([0.0, left[0] / rate])
-                axes.plot(ends, [left[0], 0], color=STALE, lw=0.8, ls="--", label="forecast")
-        axes.set_ylim(bottom=0)
-        axes.set_xlabel("time since the start (s)")
-        axes.set_ylabel("records left")
-        whole_numbers(axes.yaxis)
-        legend(axes)
-    return axes
+
+_SHOWN: Final[dict[str, tuple[str, str, Any]]] = {
+    "record_days": ("Record-days of stale records", "record-days", "sum"),
+    "stale": ("Stale records", "records", "sum"),
+    "records": ("Records, stale or not", "records", "sum"),
+    "unknown": ("Records that may be stale", "records", "sum"),
+    "oldest_stale_days": ("Longest time that a record is stale", "days", "max"),
+}
+"""What a map of each column is of: title, unit, and how several are one."""
 
 
 def exposure_map(
@@ -246,36 +270,63 @@ def exposure_map(
 
     `values` is the column that is shown. The `most` owners and keys with the most of it have a line
     each, all others one together; those without any have none. With a column `alias` keys are
-    named by it. Keys of one name are told apart by their provider, or their id.
+    named by it. Keys of one name are told apart by their provider, or their id. ValueError for
+    fewer than one line.
     """
-    check_columns(exposure, ["owner", "key_id", values])
+    check_columns(
+        exposure, ["owner", "key_id", values], source="df.kms.exposure() of an inventory has it"
+    )
+    if not pd.api.types.is_numeric_dtype(exposure[values].dtype):
+        raise FrameError(
+            f"column {values!r} holds {exposure[values].dtype}, and numbers are needed: one of "
+            f"{', '.join(_SHOWN)}",
+            column=values,
+        )
+    if not (is_whole(most) and most >= 1):
+        raise ValueError(f"most is a whole number from 1, not {most!r}")
+    plain = values.replace("_", " ")
+    what, unit, joined = _SHOWN.get(values, (plain.capitalize(), plain, "sum"))
     named = exposure[exposure[values] > 0]
     table = pd.DataFrame()
     if len(named):
         by = named.groupby(key_columns(named), dropna=False, observed=True)
         owners = named["owner"].astype("string").fillna("no owner")
         table = named.assign(key=by.ngroup(), owner=owners).pivot_table(
-            values, "owner", "key", aggfunc="sum", fill_value=0, observed=True
+            values, "owner", "key", aggfunc=joined, fill_value=0, observed=True
         )
-        table = _most(_most(table, most).T, most).T
+        table = _most(_most(table, most, joined).T, most, joined).T
         names: dict[Any, str] = dict(zip(by.ngroup(), key_names(named), strict=True))
         table.columns = pd.Index([names.get(key, key) for key in table.columns])
-    unit = {"record_days": "record-days"}.get(values, values.replace("_", " "))
-    with drawing(ax, "Stale records by owner and key", rows=len(table) + 3) as axes:
+    with drawing(ax, f"{what}, by owner and key", rows=len(table) + 3) as axes:
         if table.size:
             _heat(axes, table, unit)
+        else:
+            nothing(axes, _why_nothing(exposure, values))
         axes.set_xlabel("key")
         axes.set_ylabel("owner")
     return axes
 
 
-def _most(table: pd.DataFrame, most: int) -> pd.DataFrame:
-    """The rows of a table with the most in them, the others as one row."""
-    table = table.loc[table.sum(axis=1).sort_values(ascending=False, kind="stable").index]
-    if len(table) <= most:
+def _why_nothing(exposure: pd.DataFrame, values: str) -> str:
+    """Why a map of exposure is empty: nothing is stale, or nobody knows."""
+    unknown = int(exposure["unknown"].sum()) if "unknown" in exposure.columns else 0
+    if values not in ("record_days", "stale", "oldest_stale_days"):
+        return "none"
+    if not unknown:
+        return "nothing is stale"
+    records = "1 record is" if unknown == 1 else f"{unknown:,} records are"
+    return f"nothing is known to be stale; {records} not known to be current either"
+
+
+def _most(table: pd.DataFrame, most: int, joined: Any) -> pd.DataFrame:
+    """The rows of a table with the most in them, the others as one row where they are several."""
+    whole: pd.Series[Any] = table.agg(joined, axis=1)
+    table = table.loc[whole.sort_values(ascending=False, kind="stable").index]
+    if len(table) <= most + 1:
         return table
-    rest = table.iloc[most - 1 :].sum().rename(f"{len(table) - most + 1} others")
-    return pd.concat([table.iloc[: most - 1], rest.to_frame().T])
+    rest = table.iloc[most:].agg(joined).rename(f"{len(table) - most} others")
+    found: pd.DataFrame = pd.concat([table.iloc[:most], rest.to_frame().T])
+    return found
 
 
 def _heat(axes: Axes, table: pd.DataFrame, unit: str) -> None:
@@ -302,76 +353,6 @@ def _heat(axes: Axes, table: pd.DataFrame, unit: str) -> None:
     bar.set_label(unit, size="small")
     bar.ax.tick_params(labelsize="x-small")
     bar.ax.yaxis.set_major_formatter(short_numbers())
-
-
-def forecast_curves(curves: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """How many records are left as time goes by, a line for each provider and rate:
-    `rotation.forecast(inventory, rates=...)`."""
-    check_columns(curves, ["provider", "rate", "hours", "left"])
-    unit, size = _unit(curves["hours"].max() if len(curves) else 0.0)
-    providers = list(dict.fromkeys(curves["provider"]))
-    rates = sorted(set(curves["rate"]))
-    with drawing(ax, "How long re-encryption takes") as axes:
-        for name, curve in curves.groupby(["provider", "rate"], observed=True, sort=False):
-            provider, rate = name
-            end = curve["hours"].iloc[-1] * size
-            axes.plot(
-                curve["hours"] * size,
-                curve["left"],
-                color=_GREYS[rates.index(rate) % len(_GREYS)],
-                ls=_LINES[providers.index(provider) % len(_LINES)],
-                label=f"{provider}, {rate:g} calls/s: {end:,.3g} {unit}",
-            )
-        axes.set_ylim(bottom=0)
-        axes.set_xlim(left=0)
-        axes.set_xlabel(f"time since the start ({unit})")
-        axes.set_ylabel("records left")
-        whole_numbers(axes.yaxis)
-        legend(axes)
-    return axes
-
-
-def _unit(hours: float) -> tuple[str, float]:
-    """The unit in which a time is a number that can be read, and how many of it an hour has.
-
-    >>> _unit(0.01), _unit(100)
-    (('s', 3600.0), ('days', 0.041666666666666664))
-    """
-    for least, unit, size in ((72, "days", 1 / 24), (2, "h", 1.0), (0.05, "min", 60.0)):
-        if hours >= least:
-            return unit, size
-    return "s", 3600.0
-
-
-def simulation_curves(
-    daily: Mapping[str, pd.DataFrame], *, limit_days: float | None = None, ax: Axes | None = None
-) -> Axes:
-    """The age that 99 % of the records do not exceed, day by day, a line for each simulation:
-    their `daily` by name. With `limit_days` a line shows what is asked for."""
-    with drawing(ax, "Age that 99 % of the records do not exceed") as axes:
-        for number, (name, days) in enumerate(daily.items()):
-            check_columns(days, ["day", "age_p99_days"])
-            axes.plot(
-                days["day"] / 365,
-                days["age_p99_days"],
-                color=_GREYS[number % len(_GREYS)],
-                ls=_LINES[number % len(_LINES)],
-                lw=1.2,
-                label=name,
-            )
-        if limit_days is not None:
-            axes.axhline(limit_days, color="black", lw=0.8)
-            axes.text(
-                0, limit_days, f" limit: {limit_days:g} days", va="bottom", fontsize="x-small"
-            )
-        ages = [days["age_p99_days"].max() for days in daily.values()]
-        highest = max([limit_days or 0.0, *(age for age in ages if not pd.isna(age))])
-        axes.set_ylim(0, 1.4 * highest or 1)  # with room for the legend
-        axes.set_xlim(left=0)
-        axes.set_xlabel("years")
-        axes.set_ylabel("age (days)")
-        legend(axes, columns=2)
-    return axes
 
 
 __all__ = [

@@ -36,7 +36,13 @@ FONTS: Final = (
 )
 """Fonts with Chinese letters, the first of which that is installed is used beside DejaVu Sans."""
 
+CURRENT: Final = "#c9d6df"
+STALE: Final = "#2f3e4e"
+UNKNOWN: Final = "#ffffff"
+
 _GRID: Final = "#e4e7ea"
+_MOST_INSIDE: Final = 6
+"""So many lines of a legend fit into the axes."""
 
 
 @contextmanager
@@ -85,11 +91,28 @@ def room(axes: Axes, share: float, letters: int) -> bool:
     return 0.8 * _inches(axes)[0] * share > letters * 0.075
 
 
-def legend(axes: Axes, *, columns: int = 1) -> None:
-    """Say what is what, where there is more than one thing."""
-    if len(axes.get_legend_handles_labels()[1]) > 1:
-        size = "small" if wide(axes) else "xx-small"
+def legend(axes: Axes, *, columns: int = 1, least: int = 2) -> None:
+    """Say what is what, where there are at least so many things; beside the axes where they are
+    too many to stand in them, if the figure makes room for it."""
+    figure: Any = axes.figure
+    count = len(axes.get_legend_handles_labels()[1])
+    if count < least:
+        return
+    size = "small" if wide(axes) else "xx-small"
+    if count > _MOST_INSIDE and figure.get_layout_engine() is not None:
+        axes.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize="x-small")
+    else:
         axes.legend(loc="best", frameon=False, fontsize=size, ncols=columns)
+
+
+def nothing(axes: Axes, text: str) -> None:
+    """Say in the middle of the axes why nothing is drawn in them."""
+    axes.annotate(
+        text, (0.5, 0.5), xycoords="axes fraction", ha="center", va="center", fontsize="small"
+    )
+    axes.grid(visible=False)
+    axes.set_xticks([])
+    axes.set_yticks([])
 
 
 def remark(axes: Axes, text: str) -> None:

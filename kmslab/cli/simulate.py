@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from kmslab.campaign.wording import counted
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate_text, write_json, write_table
 
@@ -27,12 +28,23 @@ _COLUMNS = (
 )
 
 
+_OPTIONS = (
+    ("per_day", "--per-day"),
+    ("rotate_days", "--rotate-days"),
+    ("delay_days", "--delay"),
+)
+
+
 def _numbers(kind: Callable[[str], Any], said: str) -> Callable[[str], list[Any]]:
     def parse(value: str) -> list[Any]:
         try:
-            return [kind(part) for part in value.split(",")]
+            found = [kind(part) for part in value.split(",")]
         except ValueError:
             raise typer.BadParameter(said) from None
+        double = [each for each in found if found.count(each) > 1]
+        if double:
+            raise typer.BadParameter(f"{said}, each once: {double[0]:g} is there twice")
+        return found
 
     return parse
 
@@ -82,9 +94,12 @@ def simulate(
         typer.Option("--growth", help="How much more a year has than the one before; 0.5 is half."),
     ] = 0,
     deleted: Annotated[
-        float, typer.Option("--deleted", help="The share of all records deleted within a year.")
+        float,
+        typer.Option("--deleted", help="The share of all that is deleted in a year, below 1."),
     ] = 0,
-    years: Annotated[float, typer.Option("--years", help="Years to play.")] = 5,
+    years: Annotated[
+        float, typer.Option("--years", help="Years to play, up to 100; more than two intervals.")
+    ] = 5,
     younger_than: Annotated[
         float | None,
         typer.Option("--younger-than", metavar="DAYS", help="Ask for 99 % of the records."),
@@ -103,6 +118,8 @@ def simulate(
     """
     from kmslab.analysis.simulate import Arrivals, Campaign, sweep
 
+    if younger_than is not None and not 0 < younger_than < float("inf"):
+        raise typer.BadParameter("--younger-than takes a number of days above 0")
     said = "--rotate-days takes whole days from 1, such as 90,180"
     intervals = _numbers(_whole, said)(rotate_days)
     rates = _numbers(_rate, "--rate takes calls a second from 0, such as 50,100")(rate)
@@ -110,7 +127,7 @@ def simulate(
         arrivals = Arrivals(per_day, initial, growth, deleted)
         found = sweep(intervals, rates, arrivals, Campaign(hours=hours, delay_days=delay), years)
     except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        raise typer.BadParameter(_in_options(str(error))) from None
     rows = [_plain(row, younger_than) for row in found.to_dict("records")]
     if as_json:
         write_json(rows)
@@ -119,6 +136,13 @@ def simulate(
     write_table(columns, [_cells(row) for row in rows])
     if younger_than is not None:
         narrate_text(_answer(rows, younger_than))
+
+
+def _in_options(said: str) -> str:
+    """An error of the model as it speaks of options."""
+    for name, option in _OPTIONS:
+        said = said.replace(name, option)
+    return said
 
 
 def _plain(row: Mapping[Any, Any], younger_than: float | None) -> dict[str, Any]:
@@ -139,7 +163,7 @@ def _young(row: Mapping[str, Any], younger_than: float) -> bool:
 
 def _cells(row: Mapping[str, Any]) -> list[Any]:
     cells = [
-        f"{row['rotate_days']} days",
+        _days(row["rotate_days"]),
         f"{row['rate']:g}",
         f"{row['records']:,.0f}",
         _days(row["age_p99_days"]),
@@ -153,7 +177,7 @@ def _cells(row: Mapping[str, Any]) -> list[Any]:
 
 
 def _days(number: float | None) -> str:
-    return "-" if number is None else f"{number:,.0f} days"
+    return "-" if number is None else counted(round(number), "day")
 
 
 def _answer(rows: Sequence[Mapping[str, Any]], younger_than: float) -> str:
@@ -167,6 +191,6 @@ def _answer(rows: Sequence[Mapping[str, Any]], younger_than: float) -> str:
     best = enough[0]
     return (
         f"{len(enough)} of {len(rows)} keep {asked}; the fewest calls a year, {best['calls']:,}, "
-        f"takes rotating every {best['rotate_days']} days, re-encrypting at {best['rate']:g} "
+        f"takes rotating every {_days(best['rotate_days'])}, re-encrypting at {best['rate']:g} "
         f"calls/s.{but}"
     )

@@ -22,7 +22,8 @@ import pandas as pd
 from kmslab.analysis import counting, inventory, rotation
 from kmslab.analysis.classify import Drop, Target
 from kmslab.analysis.forecast import usual_verify
-from kmslab.analysis.frame_columns import check_columns, flags
+from kmslab.analysis.frame_columns import check_columns, check_known, flags
+from kmslab.analysis.given import check_providers
 from kmslab.analysis.verify import Verify
 from kmslab.analysis.versions import versions as versions
 from kmslab.analysis.versions import with_alias as with_alias
@@ -30,7 +31,7 @@ from kmslab.campaign.plan import Options, Plan
 from kmslab.clock import Clock, SystemClock
 from kmslab.context import Context
 from kmslab.frames.altering import altered as altered
-from kmslab.frames.planning import plan_frame
+from kmslab.frames.planning import check_rates, named_key, plan_frame
 from kmslab.frames.re_encrypting import re_encrypt_frame
 from kmslab.frames.reading import from_records as from_records
 from kmslab.frames.reading import parts as parts
@@ -92,8 +93,10 @@ class KmsAccessor:
 
     def stale(self) -> pd.DataFrame:
         """The records of an inventory that are not on the primary version of their key, the most
-        stale first. Those of which that is not known are not among them."""
+        stale first. Those of which that is not known are not among them; FrameError where that is
+        all, since there was no lab to ask."""
         check_columns(self._frame, ["stale", "stale_days"])
+        check_known(self._frame)
         stale = self._frame[flags(self._frame, "stale").fillna(value=False)]
         return stale.sort_values("stale_days", ascending=False, kind="stable")
 
@@ -118,17 +121,19 @@ class KmsAccessor:
     ) -> Plan:
         """What re-encryption would do with each record: the Plan of `kmslab campaign plan`.
 
-        `to` is the id of the key that records go to (without it each stays on its own), `provider`
-        that key's, where records cross over to it. `deep` opens every blob. Nothing is changed.
+        `to` is the key that records go to, by id, or by an alias that it alone has (without it each
+        record stays on its own); `provider` is that key's, where records cross over to it. `deep`
+        opens every blob. Nothing is changed.
         `verify`, `rates` and `clock` are as for `re_encrypt`. CampaignError for another
-        `context` where there is no column `encryption_context` for it; ValueError for a rate of a
-        provider that is not there.
+        `context` where there is no column `encryption_context` for it; KeyNotFound for an alias
+        that no key has, or several have; ValueError for a rate of a provider that is not there.
         """
+        rates = _checked(providers, rates)
         return plan_frame(
             self._frame,
             providers,
-            Target(key_id=to, context=context, provider=provider),
-            options=Options(verify=_verify(providers, verify), rates=dict(rates or {})),
+            Target(key_id=named_key(providers, to, provider), context=context, provider=provider),
+            options=Options(verify=_verify(providers, verify), rates=rates),
             deep=deep,
             clock=clock or _clock(providers),
         )
@@ -169,14 +174,22 @@ class KmsAccessor:
         ...     df.kms.re_encrypt(lab)["result"].tolist()
         ['re_encrypted', 'left']
         """
+        rates = _checked(providers, rates)
         return re_encrypt_frame(
             self._frame,
             providers,
-            Target(key_id=to, context=context, provider=provider),
+            Target(key_id=named_key(providers, to, provider), context=context, provider=provider),
             verify=Verify.parse(_verify(providers, verify)),
-            rates=rates or {},
+            rates=rates,
             clock=clock or _clock(providers),
         )
+
+
+def _checked(providers: Providers, rates: Mapping[str, float] | None) -> dict[str, float]:
+    check_providers(providers)
+    found: Mapping[str, float] = {} if rates is None else rates
+    check_rates(providers, found)
+    return dict(found)
 
 
 def _clock(providers: Providers | None) -> Clock:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from kmslab.analysis.frame_columns import blobs, check_columns, strings
+from kmslab.analysis.frame_columns import ADDED, blobs, check_columns, strings
 from kmslab.analysis.many_heads import many_heads
 from kmslab.columns import Records
 from kmslab.records.columns import DEFAULT_COLUMNS
@@ -92,6 +92,19 @@ class FrameRecords:
             part["region"],
             part["account"],
         )
+
+
+def likely_contexts(frame: pd.DataFrame) -> str | None:
+    """The column that may hold the encryption contexts, where none is called so.
+
+    >>> likely_contexts(pd.DataFrame(columns=["id", "Context"]))
+    'Context'
+    """
+    if COLUMN_OF["context"] in frame.columns:
+        return None
+    names = [n for n in frame.columns if isinstance(n, str) and n not in ADDED]
+    likely = (n for n in names if "context" in n.lower() or n.lower() in ("ctx", "aad"))
+    return next(likely, None)
 
 
 def _cells(column: pd.Series[Any]) -> list[str | None]:

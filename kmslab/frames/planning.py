@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 
@@ -14,8 +14,10 @@ from kmslab.analysis.classify import Target
 from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.planning import make_plan
 from kmslab.clock import Clock, SystemClock
-from kmslab.errors import SourceError
-from kmslab.frames.columns import FrameRecords
+from kmslab.encoding import is_uuid
+from kmslab.errors import KeyNotFound, SourceError
+from kmslab.frames.columns import FrameRecords, likely_contexts
+from kmslab.model import TENCENT
 from kmslab.providers.base import Providers, placed
 from kmslab.records.source import CHUNK_ROWS, Chunk, Edit, Part
 from kmslab.records.spec import SourceSpec
@@ -71,8 +73,35 @@ class FrameSource:
     blob_capacity: int | None = None
 
 
+def named_key(providers: Providers, name: str | None, provider: str | None) -> str | None:
+    """The id of the key that is meant by an id or by an alias that one key alone has.
+
+    KeyNotFound for an alias that no key has, or several have; ValueError for what is no name.
+    """
+    if name is None:
+        return None
+    if not isinstance(name, str):
+        raise ValueError(
+            f"`to` is the id or the alias of a key, and no {type(name).__name__}: to=key.key_id"
+        )
+    if is_uuid(name):
+        return name
+    asked = [each for each in providers.providers() if provider in (None, each)]
+    found = [k for each in asked for k in providers.kms(each).list_keys() if k.alias == name]
+    if len(found) > 1:
+        places = ", ".join(f"{key.key_id} ({key.provider} {key.region})" for key in found)
+        raise KeyNotFound(f"the alias {name} is not unique: {places}; use the key id")
+    if not found:
+        raise KeyNotFound(f"there is no key with the id or alias {name[:60]}")
+    return found[0].key_id
+
+
 def check_rates(providers: Providers, rates: Mapping[str, float]) -> None:
     """ValueError for a rate of nobody who is there: it would hold nothing back."""
+    if not isinstance(rates, Mapping):
+        raise ValueError(
+            f"rates are in calls a second by provider, {{'tencent': 50}}; not {rates!r}"
+        )
     there = providers.providers()
     for name in rates:
         if name not in there:
@@ -94,9 +123,8 @@ def plan_frame(
     deep: bool = False,
     clock: Clock | None = None,
 ) -> Plan:
-    """What a campaign over a frame would do: see `make_plan`."""
-    check_rates(providers, options.rates)
-    return make_plan(
+    """What a campaign over a frame would do: see `make_plan`. The notes speak to Python."""
+    plan = make_plan(
         frame_source(FrameRecords(frame, placed=placed(providers))),
         SourceSpec(NAME),
         providers,
@@ -105,3 +133,13 @@ def plan_frame(
         options=options,
         deep=deep,
     )
+    notes = [note.replace("--deep", "plan(lab, deep=True)") for note in plan.notes]
+    return replace(plan, notes=(*notes, *_misnamed(frame, plan)))
+
+
+def _misnamed(frame: pd.DataFrame, plan: Plan) -> Iterator[str]:
+    """Which column may hold the contexts, where there are none for records to be sent."""
+    sent = any(each.provider == TENCENT for each in plan.forecast.providers)
+    if sent and (likely := likely_contexts(frame)):
+        rename = f"df.rename(columns={{{likely!r}: 'encryption_context'}})"
+        yield f"If the column {likely!r} holds their contexts: {rename}."

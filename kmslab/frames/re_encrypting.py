@@ -18,9 +18,10 @@ from kmslab.campaign.judging import Judging
 from kmslab.campaign.planning import fitting
 from kmslab.campaign.sending import Answer, Sender
 from kmslab.clock import Clock, SystemClock
-from kmslab.frames.columns import FrameRecords, put_back
-from kmslab.frames.planning import check_rates, frame_source
-from kmslab.model import Record
+from kmslab.errors import InvalidCiphertext
+from kmslab.frames.columns import FrameRecords, likely_contexts, put_back
+from kmslab.frames.planning import frame_source
+from kmslab.model import TENCENT, Record
 from kmslab.providers.base import Providers, placed
 from kmslab.records.source import CHUNK_ROWS, Value
 
@@ -43,7 +44,6 @@ def re_encrypt_frame(
     """A new frame with new blobs: see `KmsAccessor.re_encrypt`."""
     frame = as_recorded(frame)
     clock = clock or SystemClock()
-    check_rates(providers, rates)
     records = FrameRecords(frame, placed=placed(providers))
     before = _re_encrypted_at(frame)
     target = fitting(frame_source(records), target)
@@ -51,7 +51,7 @@ def re_encrypt_frame(
         providers, target, verify=verify, rates=rates, clock=clock, jitter=random.random
     )
     judging = Judging(providers, target, sender, clock)
-    made = _Made(records, target)
+    made = _Made(records, target, likely_contexts(frame))
     for start in range(0, len(records), CHUNK_ROWS):
         judging.look_again()
         rows = records.records(start, min(start + CHUNK_ROWS, len(records)))
@@ -70,7 +70,8 @@ def _re_encrypted_at(frame: pd.DataFrame) -> pd.Series[Any]:
 class _Made:
     """The new columns in the making."""
 
-    def __init__(self, records: FrameRecords, target: Target) -> None:
+    def __init__(self, records: FrameRecords, target: Target, likely: str | None) -> None:
+        self._likely = likely
         self._fields = records.fields - {"record_id", "owner"}
         self._new: dict[str, dict[int, Value]] = {field: {} for field in self._fields}
         self._target = target
@@ -104,7 +105,7 @@ class _Made:
     def _take_one(self, row: int, record: Record, answer: Answer) -> None:
         if answer.error is not None:
             self._result[row] = _FAILED
-            self._reason[row] = f"{answer.code}: {answer.error}"
+            self._reason[row] = f"{answer.code}: {answer.error}{self._context_hint(record, answer)}"
             return
         found = change(record, row, answer, self._target, self._fields)
         self._result[row] = _UNCHANGED if found is None else _RE_ENCRYPTED
@@ -112,6 +113,17 @@ class _Made:
             self._new["ciphertext_blob"][row] = found.new_blob
             for field, (_, new) in found.others.items():
                 self._new[field][row] = new
+
+    def _context_hint(self, record: Record, answer: Answer) -> str:
+        """What of its context may be why a blob does not open; "" where that is not it."""
+        if record.provider != TENCENT or not isinstance(answer.error, InvalidCiphertext):
+            return ""
+        if record.context:
+            return " (under this encryption_context, of which every character counts)"
+        if "context" in self._fields:
+            return " (the record has no encryption_context)"
+        likely = "" if self._likely is None else f"; is it {self._likely!r}?"
+        return f" (there is no column 'encryption_context'{likely})"
 
     def frame(self, frame: pd.DataFrame, before: pd.Series[Any], clock: Clock) -> pd.DataFrame:
         """The new frame; what an inspection said of the old blobs is not in it."""

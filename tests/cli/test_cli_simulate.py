@@ -55,6 +55,12 @@ def test_a_policy_that_does_not_keep_up_is_not_enough(bare_run: Run) -> None:
     assert "2 more would for now, but did not keep up." in result.stderr
 
 
+def test_one_day_is_a_day(bare_run: Run) -> None:
+    result = bare_run("simulate", "--per-day", "9", "--rotate-days", "1", "--rate", "1")
+    _, row = result.stdout.splitlines()
+    assert row.startswith("1 day ")
+
+
 def test_no_records_have_no_age(bare_run: Run) -> None:
     result = bare_run("simulate", "--per-day", "0", "--rotate-days", "30", "--rate", "1", "--json")
     (row,) = json.loads(result.stdout)
@@ -66,6 +72,11 @@ def test_no_records_have_no_age(bare_run: Run) -> None:
     [
         ("--rotate-days", "0", "whole days from 1"),
         ("--rotate-days", "90,x", "whole days from 1"),
+        ("--rotate-days", "90,180,90", "each once: 90 is there twice"),
+        ("--per-day", "1e400", "--per-day is a number from 0"),
+        ("--younger-than", "-3", "a number of days above 0"),
+        ("--younger-than", "nan", "a number of days above 0"),
+        ("--delay", "90", "--delay is 90, and the key rotates every 90 days"),
         ("--rate", "-1", "calls a second from 0"),
         ("--rate", "inf", "calls a second from 0"),
         ("--deleted", "1", "deleted is a share"),

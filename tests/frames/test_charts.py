@@ -101,9 +101,133 @@ def test_the_exposure_map_sums_up_what_is_too_much(inventory: pd.DataFrame) -> N
     many = pd.concat([exposure.assign(owner=f"team {n}") for n in range(20)])
     axes = charts.exposure_map(many, most=5)
     labels = [label.get_text() for label in axes.get_yticklabels()]
-    assert labels[-1] == "16 others"
+    assert labels[-1] == "15 others"
     shown = axes.images[0].get_array()
     assert shown.sum() == pytest.approx(many["record_days"].sum())
+
+
+@pytest.mark.parametrize(
+    ("owners", "most", "names"),
+    [
+        (4, 3, ["o3", "o2", "o1", "o0"]),
+        (5, 3, ["o4", "o3", "o2", "2 others"]),
+        (4, 1, ["o3", "3 others"]),
+        (2, 1, ["o1", "o0"]),
+    ],
+)
+def test_as_many_owners_as_asked_for_have_a_line(owners: int, most: int, names: list[str]) -> None:
+    many = pd.concat([exposure(owner=f"o{n}", record_days=n + 1.0) for n in range(owners)])
+    axes = charts.exposure_map(many, most=most)
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+
+
+def test_a_map_is_titled_by_what_it_shows(inventory: pd.DataFrame) -> None:
+    found = inventory.kms.exposure()
+    assert charts.exposure_map(found).get_title(loc="left").startswith("Record-days of stale")
+    records = charts.exposure_map(found, values="records")
+    assert records.get_title(loc="left").startswith("Records, stale or not")
+    oldest = charts.exposure_map(
+        found.assign(owner=list("abcd")), values="oldest_stale_days", most=1
+    )
+    assert oldest.images[0].get_array().max() == found["oldest_stale_days"].max()
+    with pytest.raises(FrameError, match=r"column 'owner' holds .*, and numbers are needed"):
+        charts.exposure_map(found, values="owner")
+    for most in (0, 2.5):
+        with pytest.raises(ValueError, match="most is a whole number from 1"):
+            charts.exposure_map(found, most=most)
+
+
+def said_in(axes: Axes) -> str:
+    return " ".join(text.get_text() for text in axes.texts)
+
+
+def test_an_empty_chart_says_why(shared_world: World, inventory: pd.DataFrame) -> None:
+    unknown = shared_world.frame().kms.inspect(now=shared_world.clock.now())
+    nobody = charts.exposure_map(unknown.kms.exposure())
+    assert said_in(nobody).startswith("nothing is known to be stale; 14 records are not known")
+    current = inventory[~inventory["stale"]]
+    assert said_in(charts.exposure_map(current.kms.exposure())) == "nothing is stale"
+    forecast = charts.forecast_curves(rotation.forecast(current))
+    assert said_in(forecast) == "nothing is to be sent"
+    assert said_in(charts.simulation_curves({})) == "no records"
+    assert said_in(charts.census_bars(inventory.iloc[:0].kms.census())) == "no records"
+    assert said_in(charts.age_histogram(inventory.assign(age_days=np.nan))).endswith("with a date")
+
+
+def test_versions_without_numbers_have_their_ids(shared_world: World) -> None:
+    axes = charts.census_bars(shared_world.frame().kms.inspect().kms.census())
+    names = [label.get_text() for label in axes.get_yticklabels()]
+    assert len(set(names)) == 8
+    assert all(" version " in name for name in names)
+
+
+def test_what_only_names_a_version_is_not_counted_on_it(shared_world: World) -> None:
+    """In a timeline as in the census, where a cloud's own blob has no number."""
+    versions = frames.versions(shared_world.lab)
+    census = versions.assign(records=1)[["provider", "key_id", "key_version_id", "version_number"]]
+    census = pd.concat([census, census.assign(version_number=pd.NA)]).assign(records=5)
+    axes = charts.version_timeline(versions, census, now=START + timedelta(days=100))
+    assert {text.get_text().strip() for text in axes.texts} == {f"v{n}: 5" for n in (1, 2, 3, 4)}
+    without = census.assign(version_number=pd.array([pd.NA] * 16, "Int64"))
+    axes = charts.version_timeline(versions, without, now=START + timedelta(days=100))
+    assert "v1: 10" in said_in(axes)
+
+
+def test_a_primary_version_that_was_just_made_has_its_count(shared_world: World) -> None:
+    versions, now = frames.versions(shared_world.lab), shared_world.clock.now()
+    census = versions.assign(records=12_345)
+    axes = charts.version_timeline(versions, census, now=now + timedelta(hours=1))
+    assert said_in(axes).count(" v4: 12,345") == 2
+    assert axes.get_xlabel().endswith("the numbers are records")
+    alone = charts.version_timeline(versions, now=now + timedelta(hours=1))
+    assert "v4" not in said_in(alone)
+
+
+def test_many_lines_are_drawn_in_many_ways(inventory: pd.DataFrame) -> None:
+    """Each rate and simulation in its own, and the legend beside the axes."""
+    forecast = charts.forecast_curves(rotation.forecast(inventory, rates=range(1, 8)))
+    days = simulate(90, Arrivals(per_day=1), years=0.1).daily
+    sixteen = charts.simulation_curves({str(n): days for n in range(16)})
+    for axes, lines in ((forecast, 14), (sixteen, 16)):
+        ways = [(each.get_color(), each._dash_pattern, each.get_marker()) for each in axes.lines]
+        assert len(set(map(str, ways))) == lines
+        assert axes.get_legend().get_bbox_to_anchor().x0 >= axes.bbox.x1
+
+
+def test_one_simulation_is_named_or_given_alone() -> None:
+    days = simulate(90, Arrivals(per_day=1), years=0.1).daily
+    named = charts.simulation_curves({"each quarter": days})
+    assert [text.get_text() for text in named.get_legend().get_texts()] == ["each quarter"]
+    alone = charts.simulation_curves(days)
+    assert alone.get_legend() is None
+    assert alone.lines[0].get_ydata().tolist() == named.lines[0].get_ydata().tolist()
+    with pytest.raises(FrameError, match="a DataFrame is needed, not Simulation"):
+        charts.simulation_curves({"it": simulate(90, Arrivals(per_day=1), years=0.1)})
+
+
+def test_short_simulations_are_in_days() -> None:
+    for years, label in ((0.003, "days"), (0.1, "days"), (2, "years")):
+        axes = charts.simulation_curves(simulate(90, Arrivals(per_day=1), years=years).daily)
+        assert axes.get_xlabel() == label
+        assert axes.get_xlim()[0] == 0
+        assert axes.get_xlim()[1] >= 1
+
+
+@pytest.mark.parametrize(
+    ("chart", "maker"),
+    [
+        (charts.census_bars, "df.kms.census(lab) has it"),
+        (charts.version_timeline, "frames.versions(lab) has it"),
+        (charts.exposure_map, "df.kms.exposure() of an inventory has it"),
+        (charts.forecast_curves, "rotation.forecast(inventory) has it"),
+        (charts.burn_down, "a frames.Recording has it"),
+        (charts.simulation_curves, "the daily of a simulation has it"),
+    ],
+)
+def test_a_chart_says_what_makes_its_frame(chart, maker: str, shared_world: World) -> None:
+    with pytest.raises(FrameError) as raised:
+        chart(shared_world.frame())
+    assert maker in str(raised.value)
 
 
 def test_chinese_names_are_drawn_or_escaped_with_one_warning(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 
 import pandas as pd
@@ -13,6 +14,7 @@ from kmslab.analysis import rotation
 from kmslab.errors import FrameError, KmslabError, SourceError
 
 BLOB = cloud_blob(1)
+EMPTY = pd.DataFrame({"ciphertext_blob": []}).astype("string").kms.inspect()
 
 
 def good(**columns: object) -> pd.DataFrame:
@@ -40,6 +42,12 @@ def good(**columns: object) -> pd.DataFrame:
         (good(re_encrypted_at=["yesterday"]), "column 're_encrypted_at', row 0: 'yesterday'"),
         (good(created_at=[5]), "pd.to_datetime(df['created_at'], unit='s', utc=True)"),
         (good(created_at=["yesterday"]), "'yesterday' is neither an ISO 8601 time nor Unix"),
+        (good(created_at=["2026/01/03"]), "pd.to_datetime(df['created_at'], format=..., utc=True)"),
+        (
+            pd.DataFrame({0: ["a"], "blob": [BLOB]}),
+            "found: 0, 'blob'. If 'blob' is meant: df.rename(columns={'blob': 'ciphertext_blob'})",
+        ),
+        (pd.DataFrame({7: [BLOB]}), "found: 7. Rename"),
         (good(encryption_context=[{"app": "orders"}]), "row 0: dict, and a text is needed"),
     ],
 )
@@ -54,6 +62,60 @@ def test_inspect_says_what_is_needed(frame: pd.DataFrame, said: str) -> None:
 def test_a_time_without_a_zone_is_no_now() -> None:
     with pytest.raises(FrameError, match="without a time zone"):
         good().kms.inspect(now=datetime(2026, 1, 1))
+
+
+def test_columns_of_several_levels_are_none() -> None:
+    with pytest.raises(FrameError, match="the columns have 2 levels"):
+        good().set_axis(pd.MultiIndex.from_product([["x"], good().columns]), axis=1).kms.inspect()
+
+
+def test_empty_texts_are_no_times() -> None:
+    assert good(created_at=[""]).kms.inspect()["age_days"].isna().all()
+
+
+@pytest.mark.parametrize(
+    ("ask", "said"),
+    [
+        (lambda: good().kms.inspect("lab"), "providers are a Lab or Remotes, not 'lab'"),
+        (lambda: good().kms.census("lab"), "a Lab or Remotes"),
+        (lambda: good().kms.plan(None), "a Lab or Remotes, not None"),
+        (lambda: good().kms.re_encrypt(None), "a Lab or Remotes, not None"),
+        (lambda: frames.versions("lab"), "a Lab or Remotes"),
+        (lambda: good().kms.plan(_Nobody(), rates=50), "by provider, {'tencent': 50}; not 50"),
+        (lambda: good().kms.inspect(now="2026-01-01"), "'2026-01-01', and a datetime with a time"),
+        (lambda: rotation.ages("inventory"), "a DataFrame is needed, not str"),
+        (lambda: rotation.Policy(rotate_days="90"), "a number of days from 0, or None; not '90'"),
+        (lambda: rotation.forecast(EMPTY, rates=50), r"[50, 100]; not 50"),
+        (lambda: rotation.forecast(EMPTY, rates=["50"]), "0 calls a second, not '50'"),
+        (lambda: rotation.forecast(EMPTY, points=0), "a whole number from 2, not 0"),
+        (lambda: frames.read("orders.csv", provider="aws"), "'aws' is neither tencent nor ctyun"),
+    ],
+)
+def test_what_is_of_another_kind_is_named(ask, said: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(said)):
+        ask()
+
+
+@pytest.mark.parametrize("freq", ["0D", "often", 5])
+def test_a_period_is_a_frequency(shared_world, freq) -> None:
+    inventory = shared_world.frame().kms.inspect(shared_world.lab)
+    with pytest.raises(ValueError, match="freq is a pandas frequency above 0"):
+        rotation.census_over_time(inventory, freq=freq)
+
+
+def test_ages_need_times() -> None:
+    with pytest.raises(FrameError, match="If 'created' is meant"):
+        rotation.ages(good(created=[START]).kms.inspect())
+    assert rotation.ages(good(created_at=[None]).kms.inspect())["undated"].tolist() == [1]
+
+
+def test_errors_of_reading_speak_of_arguments(tmp_path) -> None:
+    path = tmp_path / "orders.csv"
+    path.write_text("record_id,provider,blob\n", encoding="utf-8")
+    with pytest.raises(SourceError, match=r"meant: columns=Columns\(ciphertext_blob='blob'\)"):
+        frames.read(path)
+    with pytest.raises(SourceError, match="name one with table="):
+        frames.read(f"sqlite:///{tmp_path}/orders.db")
 
 
 @pytest.mark.parametrize("ask", ["stale", "exposure"])

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from pathlib import Path
+
 import pandas as pd
 import pytest
 from frame_data import CONTEXT, START, World, cloud_blob
 
 import kmslab.frames as frames
-from kmslab import same_plaintext_many
-from kmslab.analysis import DROP, Drop, Outcome
+from kmslab import Lab, same_plaintext_many
+from kmslab.analysis import DROP, Drop, Outcome, rotation
+from kmslab.analysis.frame_columns import TIME
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.planning import make_plan
 from kmslab.campaign.sending import Sender
 from kmslab.clock import ManualClock
 from kmslab.context import Context
 from kmslab.demo import DEMO_TIME, make_lab, sample_path
-from kmslab.errors import CampaignError, FrameError, PlanOutdated
+from kmslab.errors import (
+    CampaignError,
+    FrameError,
+    KeyNotFound,
+    PlanOutdated,
+    SourceChanged,
+    SourceError,
+)
+from kmslab.frames import reading
 from kmslab.model import Record
 from kmslab.records.opening import open_source
+from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
 
@@ -52,8 +65,12 @@ def test_a_frame_has_the_plan_of_its_file(tmp_path) -> None:
         spec = SourceSpec(str(path))
         of_file = make_plan(open_source(spec), spec, lab, plan.target, clock=clock)
         deep = frames.read(path).kms.plan(lab, clock=clock, deep=True)
-    for name in ("total", "outcomes", "reasons", "census", "forecast", "rights", "keys", "notes"):
+        inventory = frames.read(path).kms.inspect(lab, now=DEMO_TIME)
+    for name in ("total", "outcomes", "reasons", "census", "forecast", "rights", "keys"):
         assert getattr(plan, name) == getattr(of_file, name), name
+    calls = rotation.forecast(inventory, rates=[1]).groupby("provider", observed=True)["left"].max()
+    assert calls.to_dict() == {each.provider: each.calls for each in plan.forecast.providers}
+    assert [n.replace("plan(lab, deep=True)", "--deep") for n in plan.notes] == [*of_file.notes]
     assert plan.unverified
     assert not deep.unverified
     assert deep.outcomes[Outcome.INVALID] > plan.outcomes[Outcome.INVALID]
@@ -64,9 +81,13 @@ def test_a_plan_shows_itself(shared_world: World) -> None:
     plan = frame.kms.plan(shared_world.lab)
     assert repr(plan) == "Plan(DataFrame: 14 records: 14 invalid)"
     html = plan._repr_html_()
+    assert "<li>Told from the heads of the blobs, unverified; plan(lab, deep=True)" in html
+    assert "<p>14 records, 0 to send</p>" in html
+    html = shared_world.frame().kms.plan(shared_world.lab, rates={"ctyun": 2})._repr_html_()
+    assert ": 6 calls to tencent at 100 a second, 6 calls to ctyun at 2 a second, 3 s" in html
+    html = plan._repr_html_()
     assert "<style" not in html
     assert "<td>7</td>" in html
-    assert "14 records, 0 to send" in html
     assert isinstance(Plan.from_dict(plan.as_dict()), Plan)
 
 
@@ -289,3 +310,103 @@ def test_frames_of_every_source(tmp_path, world: World) -> None:
     pd.testing.assert_frame_equal(
         table.reset_index(), frame, check_index_type=False, check_categorical=False
     )
+
+
+def test_a_missing_column_of_contexts_is_said(shared_world: World) -> None:
+    """In the note of a plan and in the reason of each failure: a lab's blob does not tell."""
+    lab, frame = shared_world.lab, shared_world.frame()
+    named = frame.rename(columns={"encryption_context": "Context"})
+    *_, lacking, _, hint = named.kms.plan(lab).notes
+    assert lacking.startswith("There is no column with encryption contexts")
+    assert "df.rename(columns={'Context': 'encryption_context'})" in hint
+    moved = named.kms.re_encrypt(lab)
+    assert set(moved["reason"][moved["result"] == "failed"]) == {
+        "InvalidParameterValue.InvalidCiphertext: the ciphertext does not open "
+        "(there is no column 'encryption_context'; is it 'Context'?)"
+    }
+    assert "keeps its encryption context" in " ".join(frame.kms.plan(lab).notes)
+    ctyun = named[named["provider"] == "ctyun"].kms.plan(lab)
+    assert not any("no column" in note for note in ctyun.notes)
+
+
+@pytest.mark.parametrize(
+    ("context", "hint"),
+    [('{"app": "orders"}', "every character counts"), ("", "the record has no encryption_context")],
+)
+def test_a_context_that_does_not_open_its_blob_is_said(
+    shared_world: World, context: str, hint: str
+) -> None:
+    frame = shared_world.frame().iloc[:1].assign(encryption_context=context)
+    assert hint in frame.kms.re_encrypt(shared_world.lab)["reason"].iloc[0]
+
+
+def test_a_key_is_named_by_id_or_alias(shared_world: World) -> None:
+    lab, frame = shared_world.lab, shared_world.frame()
+    by_alias = frame.kms.plan(lab, to="orders", provider="tencent")
+    by_id = frame.kms.plan(lab, to=shared_world.tencent.key_id, provider="tencent")
+    assert by_alias.outcomes == by_id.outcomes
+    assert by_alias.target == by_id.target
+    for ask in (frame.kms.plan, frame.kms.re_encrypt):
+        with pytest.raises(KeyNotFound, match="no key with the id or alias order"):
+            ask(lab, to="order")
+        with pytest.raises(KeyNotFound, match="no key"):
+            ask(lab, to="orders", provider="ctyun")
+        with pytest.raises(ValueError, match=r"no Key: to=key\.key_id"):
+            ask(lab, to=shared_world.tencent)
+
+
+def test_an_alias_of_two_keys_is_none() -> None:
+    with Lab.in_memory() as lab:
+        lab.tencent().create_key("orders")
+        lab.ctyun().create_key(alias="orders")
+        frame = pd.DataFrame({"ciphertext_blob": ["cut"]})
+        with pytest.raises(KeyNotFound, match="the alias orders is not unique"):
+            frame.kms.plan(lab, to="orders")
+        assert frame.kms.plan(lab, to="orders", provider="ctyun").total == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "jsonl"])
+def test_when_a_record_was_re_encrypted_is_kept_through_a_file(
+    shared_world: World, tmp_path: Path, suffix: str
+) -> None:
+    when = [START, pd.NaT, START]
+    frame = shared_world.frame().iloc[:3].assign(re_encrypted_at=pd.Series(when, dtype=TIME).array)
+    path = tmp_path / f"moved.{suffix}"
+    if suffix == "csv":
+        frame.to_csv(path, index=False)
+    elif suffix == "parquet":
+        frame.to_parquet(path)
+    else:
+        frame.to_json(path, orient="records", lines=True, date_format="iso")
+    read = frames.read(path)
+    assert str(read["re_encrypted_at"].dtype) == "datetime64[us, UTC]"
+    assert read["re_encrypted_at"].tolist() == when
+    now = START + timedelta(days=100)
+    for each in (frame, read):
+        assert each.kms.inspect(now=now)["age_days"].iloc[[0, 2]].tolist() == [100, 100]
+
+
+def test_a_column_of_re_encryptions_is_read_strictly(tmp_path: Path) -> None:
+    path = tmp_path / "moved.csv"
+    path.write_text("record_id,provider,ciphertext_blob,re_encrypted_at\n1,ctyun,a,yesterday\n")
+    with pytest.raises(SourceError, match=r"row 1 .*: re_encrypted_at: 'yesterday' is neither"):
+        frames.read(path)
+    path.write_text("record_id,provider,ciphertext_blob\n1,ctyun,a\n")
+    assert "re_encrypted_at" not in frames.read(path).columns
+
+
+def test_a_file_that_changes_between_two_readings_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "moved.csv"
+    path.write_text("record_id,provider,ciphertext_blob,re_encrypted_at\n1,ctyun,a,\n")
+    opened = reading._opened
+
+    def changing(spec: SourceSpec, password: str | None) -> Source:
+        if spec.columns.created_at == "re_encrypted_at":
+            path.write_text(path.read_text().replace("ctyun,a", "ctyun,b"))
+        return opened(spec, password)
+
+    monkeypatch.setattr(reading, "_opened", changing)
+    with pytest.raises(SourceChanged, match="read it again"):
+        frames.read(path)

@@ -345,6 +345,41 @@ def test_forecast_counts_equal_pairs_once(shared_world: World) -> None:
         rotation.forecast(frame.kms.inspect(shared_world.lab), rates=[0])
 
 
+def test_forecast_counts_what_would_be_sent(world: World) -> None:
+    """As the plan does: not what is on a disabled key, lacks its context or contradicts itself."""
+    frame = world.frame()
+    frame["source_key_id"] = pd.NA
+    frame.iloc[1, frame.columns.get_loc("source_key_id")] = "another"  # CTyun's, and stale
+    frame.iloc[0, frame.columns.get_loc("encryption_context")] = "{"  # Tencent's
+    print_ = {"provider": "tencent", "created_at": START, "key_id": world.tencent.key_id}
+    cloud = pd.DataFrame([{"ciphertext_blob": cloud_blob(1), **print_}])
+    frame = pd.concat([frame, cloud], ignore_index=True)
+    for calls in ({"tencent": 5, "ctyun": 5}, {"ctyun": 5}):
+        inventory = frame.kms.inspect(world.lab)
+        assert inventory["stale"].sum() == 13
+        curves = rotation.forecast(inventory, rates=[1])
+        left = curves.groupby("provider", observed=True)["left"].max().to_dict()
+        planned = frame.kms.plan(world.lab).forecast.providers
+        assert left == calls == {each.provider: each.calls for each in planned}
+        world.lab.tencent().disable_key(world.tencent.key_id)
+
+
+def test_of_an_inventory_without_a_lab_nobody_says_what_is_stale(shared_world: World) -> None:
+    """Nothing would seem stale."""
+    inventory = shared_world.frame().kms.inspect()
+    for ask in (inventory.kms.stale, lambda: rotation.forecast(inventory)):
+        with pytest.raises(FrameError, match="made without a lab"):
+            ask()
+    assert inventory.iloc[:0].kms.stale().empty
+    errors = shared_world.frame().assign(ciphertext_blob="cut").kms.inspect(shared_world.lab)
+    assert errors.kms.stale().empty
+
+
+def test_versions_are_listed_by_number(shared_world: World) -> None:
+    found = rotation.version_ages(shared_world.frame().kms.inspect(shared_world.lab))
+    assert found["version_number"].tolist() == [1, 2, 3, 4] * 2
+
+
 def test_empty_frames_have_empty_answers(shared_world: World) -> None:
     empty = shared_world.frame().iloc[:0]
     inventory = empty.kms.inspect(shared_world.lab)

@@ -144,7 +144,7 @@ def test_a_fast_campaign_keeps_every_blob_younger_than_the_interval() -> None:
 def test_no_record_is_lost_or_made(
     rotate_days: int, per_day: int, initial: int, capacity: int, delay: int, days: int
 ) -> None:
-    campaign = Campaign(rate=rate_of(capacity), delay_days=delay)
+    campaign = Campaign(rate=rate_of(capacity), delay_days=min(delay, rotate_days - 1))
     found = simulate(rotate_days, Arrivals(per_day, initial), campaign, years=days / 365)
     daily = found.daily
     assert len(daily) == days
@@ -195,6 +195,16 @@ def test_a_result_shows_itself() -> None:
         lambda: simulate(90, Arrivals(per_day=1e10, growth=999), years=100),
         lambda: simulate(90, Arrivals(per_day=1, initial=1e16)),
         lambda: sweep([], [1], Arrivals(1)),
+        lambda: sweep(90, [1], Arrivals(1)),
+        lambda: sweep([90], 1, Arrivals(1)),
+        lambda: sweep([90], ["1"], Arrivals(1)),
+        lambda: simulate("90", Arrivals(1)),
+        lambda: simulate(90, 500_000),
+        lambda: simulate(90, Arrivals(1), 50),
+        lambda: simulate(90, Arrivals(1), years="5"),
+        lambda: simulate(90, Arrivals(1), Campaign(delay_days=90)),
+        lambda: Arrivals("5"),
+        lambda: Campaign(delay_days=1.5),
         lambda: sweep([90], [1], Arrivals(1), years=1e308),
         lambda: simulate(90, Arrivals(1), years=0),
         lambda: simulate(90, Arrivals(1), years=float("nan")),
@@ -202,7 +212,7 @@ def test_a_result_shows_itself() -> None:
     ],
 )
 def test_what_makes_no_sense_is_refused(make) -> None:
-    with pytest.raises(ValueError, match=r"number|share|day|years"):
+    with pytest.raises(ValueError, match=r"number|share|day|years|Campaign"):
         make()
 
 

@@ -97,7 +97,7 @@ LAB_CASES: dict[str, tuple[Record, Target, Outcome, str]] = {
         Outcome.INVALID,
         "provider 'aws' is neither tencent nor ctyun",
     ),
-    "no blob": (tencent(""), Target(), Outcome.INVALID, 'not three segments joined by "-k-"'),
+    "no blob": (tencent(""), Target(), Outcome.INVALID, "there is no blob"),
     "cut": (ctyun(CUT), Target(), Outcome.INVALID, "a lab's body of 31 bytes is cut"),
     "blob of the other": (
         ctyun(tencent_blob(1)),
