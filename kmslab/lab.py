@@ -215,6 +215,11 @@ class Lab:
             return self.ctyun(region=region).explain(blob)
         return "; ".join(found.notes) or "not a blob of either provider"
 
+    @property
+    def clock(self) -> Clock:
+        """What the lab takes the time from: versions and rotations are dated by it."""
+        return self._keystore.clock
+
     def epoch(self) -> int:
         """A number that grows whenever anything in the lab has changed, whoever changed it.
 

@@ -1,4 +1,4 @@
-"""Draw the charts of the README: python docs/img/charts.py"""
+"""The charts of the README; make.py writes them."""
 
 from __future__ import annotations
 
@@ -14,15 +14,13 @@ import kmslab.frames as frames
 from kmslab import charts
 from kmslab.analysis.simulate import Arrivals, Campaign, simulate
 
-HERE = Path(__file__).parent
 
-
-def main() -> None:
-    """Three charts of a made-up history, each as a small PNG beside this file."""
-    made = frames.history(20_000)
-    inventory = made.frame.kms.inspect(made.lab, now=made.clock.now())
+def main(folder: Path) -> None:
+    """Write three charts of a made-up history into a folder, each a small PNG."""
+    made = frames.history(8_000)
+    inventory = made.frame.kms.inspect(made.lab)
     versions = frames.versions(made.lab)
-    names = versions[["key_id", "alias"]].drop_duplicates()
+    exposure = frames.with_alias(inventory.kms.exposure(), versions)
     arrivals = Arrivals(per_day=500_000, initial=100_000_000)
     daily = {
         f"every {days} days, {rate}/s": simulate(days, arrivals, Campaign(rate=rate)).daily
@@ -32,16 +30,11 @@ def main() -> None:
         "timeline": lambda ax: charts.version_timeline(
             versions, inventory.kms.census(), now=made.clock.now(), ax=ax
         ),
-        "exposure": lambda ax: charts.exposure_map(
-            inventory.kms.exposure().merge(names, on="key_id", how="left"), ax=ax
-        ),
+        "exposure": lambda ax: charts.exposure_map(exposure, ax=ax),
         "policies": lambda ax: charts.simulation_curves(daily, limit_days=400, ax=ax),
     }
     for name, draw in drawn.items():
-        figure, axes = plt.subplots(figsize=(5.2, 3), layout="constrained")
+        figure, axes = plt.subplots(figsize=(6, 3.2), layout="constrained")
         draw(axes)
-        figure.savefig(HERE / f"{name}.png", dpi=100, metadata={"Software": None})
-
-
-if __name__ == "__main__":
-    main()
+        figure.savefig(folder / f"{name}.png", dpi=90, metadata={"Software": None})
+        plt.close(figure)

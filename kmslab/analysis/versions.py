@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pandas as pd
 
-from kmslab.analysis.frame_columns import TIME
+from kmslab.analysis.frame_columns import TIME, VERSION, check_columns
 from kmslab.analysis.given import check_providers
 from kmslab.model import Key, KeyVersion
 from kmslab.providers.base import Kms, Providers, Unknown
@@ -102,6 +102,24 @@ def versions(providers: Providers) -> pd.DataFrame:
     """
     check_providers(providers)
     return _frame(list(_all_periods(providers)))
+
+
+def with_alias(table: pd.DataFrame, versions: pd.DataFrame) -> pd.DataFrame:
+    """A table of keys, such as a census or an exposure, with a column `alias`, by which charts call
+    them; NA for a key that has none, or that `versions` (`frames.versions(lab)`) does not have.
+
+    FrameError where there is no column `key_id`.
+
+    >>> known = pd.DataFrame({"key_id": ["3f6c", "3f6c"], "alias": ["orders", "orders"]})
+    >>> with_alias(pd.DataFrame({"key_id": ["3f6c", None]}), known)["alias"].tolist()
+    ['orders', <NA>]
+    """
+    check_columns(table, ["key_id"])
+    check_columns(versions, ["key_id", "alias"], source="frames.versions(lab) has it")
+    by = [name for name in VERSION[:2] if name in table.columns and name in versions.columns]
+    names = versions[[*by, "alias"]].astype("string").drop_duplicates(by)
+    found = table[by].astype("string").merge(names, on=by, how="left")
+    return table.assign(alias=found["alias"].array)
 
 
 def _all_periods(providers: Providers) -> Iterator[Period]:

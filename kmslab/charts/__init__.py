@@ -22,6 +22,7 @@ from kmslab.analysis.given import is_whole
 from kmslab.charts.curves import burn_down as burn_down
 from kmslab.charts.curves import forecast_curves as forecast_curves
 from kmslab.charts.curves import simulation_curves as simulation_curves
+from kmslab.charts.lengths import blob_lengths as blob_lengths
 from kmslab.charts.naming import key_columns, key_names
 from kmslab.charts.shared import CURRENT as CURRENT
 from kmslab.charts.shared import FONTS as FONTS
@@ -371,6 +372,7 @@ def _heat(axes: Axes, table: pd.DataFrame, unit: str) -> None:
 __all__ = [
     "FONTS",
     "age_histogram",
+    "blob_lengths",
     "burn_down",
     "census_bars",
     "exposure_map",

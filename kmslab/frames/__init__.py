@@ -26,9 +26,11 @@ from kmslab.analysis.frame_columns import check_columns, check_known, flags
 from kmslab.analysis.given import check_providers
 from kmslab.analysis.verify import Verify
 from kmslab.analysis.versions import versions as versions
+from kmslab.analysis.versions import with_alias as with_alias
 from kmslab.campaign.plan import Options, Plan
-from kmslab.clock import Clock
+from kmslab.clock import Clock, SystemClock
 from kmslab.context import Context
+from kmslab.frames.altering import altered as altered
 from kmslab.frames.planning import check_rates, named_key, plan_frame
 from kmslab.frames.re_encrypting import re_encrypt_frame
 from kmslab.frames.reading import from_records as from_records
@@ -37,17 +39,20 @@ from kmslab.frames.reading import read as read
 from kmslab.frames.recording import Recording as Recording
 from kmslab.frames.sample import History as History
 from kmslab.frames.sample import history as history
+from kmslab.lab import Lab
 from kmslab.providers.base import KEEP, Keep, Providers
 
 __all__ = [
     "History",
     "KmsAccessor",
     "Recording",
+    "altered",
     "from_records",
     "history",
     "parts",
     "read",
     "versions",
+    "with_alias",
 ]
 
 
@@ -64,7 +69,8 @@ class KmsAccessor:
         """The inventory: a new frame with what the heads of the blobs say of each record.
 
         See `kmslab.analysis.inventory.inspect` for its columns. What the frame itself has by one
-        of their names, such as `error` or `format`, is replaced: rename it before.
+        of their names, such as `error` or `format`, is replaced: rename it before. Ages are counted
+        to `now`: without it to the time of a lab's own clock, or the system's for a remote.
 
         >>> from kmslab import Lab
         >>> with Lab.in_memory() as lab:
@@ -75,7 +81,7 @@ class KmsAccessor:
         ...     df.kms.inspect(lab)[["version_number", "stale"]].values.tolist()
         [[1, True]]
         """
-        return inventory.inspect(self._frame, providers, now=now)
+        return inventory.inspect(self._frame, providers, now=now or _clock(providers).now())
 
     def census(self, providers: Providers | None = None) -> pd.DataFrame:
         """How many records are on which key version.
@@ -118,7 +124,7 @@ class KmsAccessor:
         `to` is the key that records go to, by id, or by an alias that it alone has (without it each
         record stays on its own); `provider` is that key's, where records cross over to it. `deep`
         opens every blob. Nothing is changed.
-        `verify` and `rates` are as for `re_encrypt`. CampaignError for another
+        `verify`, `rates` and `clock` are as for `re_encrypt`. CampaignError for another
         `context` where there is no column `encryption_context` for it; KeyNotFound for an alias
         that no key has, or several have; ValueError for a rate of a provider that is not there.
         """
@@ -129,7 +135,7 @@ class KmsAccessor:
             Target(key_id=named_key(providers, to, provider), context=context, provider=provider),
             options=Options(verify=_verify(providers, verify), rates=rates),
             deep=deep,
-            clock=clock,
+            clock=clock or _clock(providers),
         )
 
     def re_encrypt(
@@ -149,7 +155,8 @@ class KmsAccessor:
         blob, as in a campaign. Each new blob is verified: `decrypt`, which labs do unless another
         is given, opens it, `answer`, which is usual for remotes, opens none, `sample:N` some.
         `rates` are in calls a second by provider; without one a lab is not held back, and a remote
-        keeps its own.
+        keeps its own. `clock` is waited by, and dates what is re-encrypted: without it a lab's own,
+        or the system's for a remote.
 
         Beside them the new frame has `result` (re_encrypted, unchanged, failed, left), `outcome`
         and `reason`, which say why, and `re_encrypted_at`. Of an inventory, which is a frame with
@@ -174,7 +181,7 @@ class KmsAccessor:
             Target(key_id=named_key(providers, to, provider), context=context, provider=provider),
             verify=Verify.parse(_verify(providers, verify)),
             rates=rates,
-            clock=clock,
+            clock=clock or _clock(providers),
         )
 
 
@@ -183,6 +190,11 @@ def _checked(providers: Providers, rates: Mapping[str, float] | None) -> dict[st
     found: Mapping[str, float] = {} if rates is None else rates
     check_rates(providers, found)
     return dict(found)
+
+
+def _clock(providers: Providers | None) -> Clock:
+    """The clock by which the keys of these providers rotate, as far as there is one to be had."""
+    return providers.clock if isinstance(providers, Lab) else SystemClock()
 
 
 def _verify(providers: Providers, given: str | None) -> str:

@@ -126,6 +126,14 @@ def _memory(*, reset: bool = False) -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
+def test_frame_plan(lab: Lab, frame: pd.DataFrame, benchmark, note) -> None:
+    """From heads, as a campaign plans: each row gets an outcome, and pairs are counted."""
+    some = frame.head(200_000)
+    benchmark.pedantic(lambda: some.kms.plan(lab), rounds=2, iterations=1)
+    each = benchmark.stats.stats.min / len(some)
+    note(f"{'df.kms.plan, from heads':44} {1 / each:12,.0f} rows/s")
+
+
 def test_frame_re_encryption(lab: Lab, frame: pd.DataFrame, benchmark, note) -> None:
     some = frame.drop_duplicates("ciphertext_blob").head(40_000)
     benchmark.pedantic(lambda: some.kms.re_encrypt(lab), rounds=1, iterations=1)

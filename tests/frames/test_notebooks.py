@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 from collections import Counter
@@ -61,6 +62,17 @@ def test_a_notebook_shows_no_plaintext_and_no_style(path: Path) -> None:
     ]
     # pandas puts one <style scoped> of its own before each table; what strips it loses nothing.
     assert all("".join(part).count("<style") <= 1 for part in html)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_calls_the_library_and_holds_no_logic(path: Path) -> None:
+    """The one loop is the year of an application in the first, in which its records are made."""
+    logic = (ast.FunctionDef, ast.ClassDef, ast.Try, ast.If, ast.IfExp, ast.While)
+    cells = [cell for cell in load(path)["cells"] if cell["cell_type"] == "code"]
+    nodes = [node for cell in cells for node in ast.walk(ast.parse("".join(cell["source"])))]
+    assert not [node.lineno for node in nodes if isinstance(node, logic)]
+    loops = [node for node in nodes if isinstance(node, ast.For)]
+    assert len(loops) == (2 if path.stem.startswith("01") else 0)
 
 
 @pytest.fixture
@@ -133,7 +145,9 @@ class Plain:
     def __init__(self, row: dict[str, Any], named: dict[str, str], keys: dict[str, Key]) -> None:
         found = inspect(row["ciphertext_blob"])
         self.blob = found.format is not BlobFormat.UNKNOWN
+        self.cloud = found.format is BlobFormat.CLOUD
         self.owner = row["owner"]
+        self.provider = row["provider"]
         self.at = row["created_at"]
         self.key_id = found.key_id or named.get(found.fingerprint or "")
         versions = keys[self.key_id].versions if self.key_id else ()
@@ -210,3 +224,22 @@ def test_what_is_left_after_re_encryption(analysis: dict[str, Any], plain: list[
     stale_cloud = len(analysis["stale"]) - (analysis["moved"]["result"] == "re_encrypted").sum()
     assert 0 < stale_cloud <= cloud
     assert analysis["after"]["stale"].sum() == stale_cloud
+
+
+def test_versions_may_go_that_plain_python_finds_nothing_on(
+    analysis: dict[str, Any], plain: list[Plain]
+) -> None:
+    keys = analysis["lab"].keys()
+    cut = {record.provider for record in plain if not record.blob}
+    assert cut
+    left = {(r.key_id, r.number) for r in plain if r.cloud and r.stale}
+    there = {(r.key_id, r.number) for r in plain}
+    old = {(key.key_id, v.number) for key in keys for v in key.versions[:-1]}
+    safe = {(key.key_id, v.number) for key in keys if key.provider not in cut for v in key.versions}
+    gone = analysis["gone"].query("retirable")
+    assert set(zip(gone["key_id"], gone["version_number"], strict=True)) == old - left
+    assert analysis["may_go"] == {
+        "before": len((old - there) & safe),
+        "after": len((old - left) & safe),
+        "after, without the cut ones": len(old - left),
+    }

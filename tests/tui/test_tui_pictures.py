@@ -13,7 +13,7 @@ IMAGES = Path(__file__).parents[2] / "docs" / "img"
 
 @pytest.mark.usefixtures("unpainted")
 def test_the_pictures_are_as_they_are_made(tmp_path: Path) -> None:
-    runpy.run_path(str(IMAGES / "make.py"))["main"](tmp_path)
+    runpy.run_path(str(IMAGES / "explorer.py"))["main"](tmp_path)
     made = {path.name: path.read_text(encoding="utf-8") for path in tmp_path.glob("*.svg")}
     kept = {path.name: path.read_text(encoding="utf-8") for path in IMAGES.glob("*.svg")}
     assert made.keys() == kept.keys()
