@@ -164,13 +164,16 @@ class Line:
         return ask()
 
     def each(self, items: Sequence[T], ask: Callable[[T], R]) -> list[R | KmsError]:
-        """What `ask` gives for each item, in their order; where it refuses, the KmsError."""
+        """What `ask` gives for each item, in their order; where it refuses, the KmsError. What
+        nobody foresaw is a BadAnswer of that item alone: the others have been answered."""
 
         def answer(item: T) -> R | KmsError:
             try:
                 return ask(item)
             except KmsError as error:
                 return error.with_traceback(None)  # whose frames hold the request
+            except Exception as error:
+                return BadAnswer(f"an answer could not be read ({type(error).__name__})")
 
         if len(items) <= 1:
             return [answer(item) for item in items]

@@ -190,6 +190,48 @@ class TestWithoutAnAnswer:
                 kms.encrypt(NOBODY, b"the canary sings")
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        "[]",
+        "null",
+        '"Response"',
+        '{"message":"limit"}',
+        '{"Response":null}',
+        '{"Response":{"Error":null}}',
+        '{"Response":{"Error":{"Code":"X"}}}',
+        '{"Response":{"Error":{"Code":"X","Message":"m"}}}',
+        "[" * 100_000,
+    ],
+)
+def test_what_no_envelope_is_costs_tencents_client_a_row(
+    body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The official client looks into any JSON as if it were an envelope."""
+    for name in ("ID", "KEY"):
+        monkeypatch.setenv(f"TENCENTCLOUD_SECRET_{name}", SECRET_KEY)
+    head = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+    with one_answer(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode()) as url:
+        with connect("tencent", region=REGIONS[TENCENT], endpoint=url) as kms:
+            done = kms.re_encrypt_many(["one", "two"])
+    assert [type(error) for error in done.error] == [errors.Unreachable] * 2
+
+
+def test_an_error_that_nobody_foresaw_is_one_rows() -> None:
+    class Odd(Told):
+        def send(self, _action: str, request: Any) -> Reply:
+            if request["Plaintext"] == "b25l":
+                raise KeyError(SECRET_KEY)
+            return Reply({"Response": {"CiphertextBlob": "b", "KeyId": NOBODY}})
+
+    kms: Any = remote_over(Odd(), TENCENT)
+    done = kms.encrypt_many([b"none", b"one", b"two"], key_id=NOBODY)
+    assert done.ciphertext_blob == ["b", None, "b"]
+    assert str(done.error[1]) == "an answer could not be read (KeyError)"
+    assert done.error[1].__context__ is None
+
+
 class one_answer:  # noqa: N801
     """Listens, and answers the first request with these bytes."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -33,15 +34,18 @@ class SdkLink:
             TencentCloudSDKException,
         )
 
+        json.dumps(request)  # so that a TypeError in the client is about the answer
+        client = self._client()
         try:
-            envelope = self._client().call_json(action, dict(request))
+            envelope = client.call_json(action, dict(request))
             code = None
         except TencentCloudSDKException as refusal:
             code, request_id = str(refusal.code), str(refusal.requestId or "")
             message = str(refusal.message)
         except (OSError, HTTPException):
             code, request_id = "ClientNetworkError", ""
-        except ValueError:
+        except (ValueError, LookupError, TypeError, RecursionError):
+            # It takes any JSON for an envelope, and looks into it.
             code, request_id = "ServerNetworkError", ""
         # Out of the handlers: what the SDK raises holds the request, and would come along.
         if code is None and isinstance(envelope, dict):
