@@ -212,9 +212,11 @@ def test_what_no_envelope_is_costs_tencents_client_a_row(
     for name in ("ID", "KEY"):
         monkeypatch.setenv(f"TENCENTCLOUD_SECRET_{name}", SECRET_KEY)
     head = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
-    with one_answer(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode()) as url:
-        with connect("tencent", region=REGIONS[TENCENT], endpoint=url) as kms:
-            done = kms.re_encrypt_many(["one", "two"])
+    with (
+        one_answer(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode()) as url,
+        connect("tencent", region=REGIONS[TENCENT], endpoint=url) as kms,
+    ):
+        done = kms.re_encrypt_many(["one", "two"])
     assert [type(error) for error in done.error] == [errors.Unreachable] * 2
 
 

@@ -24,7 +24,7 @@ from remote_world import (
 )
 
 from kmslab import Lab, Record, connect, errors
-from kmslab.analysis.classify import Outcome, Target
+from kmslab.analysis.classify import DROP, Classifier, Outcome, Target
 from kmslab.campaign.closing import close
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.plan import Options, Plan
@@ -37,6 +37,8 @@ from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.clock import SystemClock
 from kmslab.lab import REGIONS
 from kmslab.model import CTYUN, TENCENT
+from kmslab.providers.base import KEEP
+from kmslab.providers.remote import Reply
 from kmslab.records.opening import open_source
 from kmslab.records.spec import SourceSpec
 from kmslab.remotes import Remotes
@@ -299,6 +301,73 @@ class TestOnACloud:
         for again in (undo, verify):
             with pytest.raises(errors.CampaignState, match="on the remote prod"):
                 again(elsewhere, report.campaign)
+
+
+class TestAnswersThatContradict:
+    """Of a blob that names nothing, only the answer says which keys it was and is on."""
+
+    @pytest.mark.parametrize(
+        ("to", "context", "answered", "said"),
+        [
+            ("b", KEEP, {"KeyId": "b"}, "nothing was to be done"),
+            ("b", KEEP, {}, "not of"),
+            (None, KEEP, {"KeyId": "b"}, "nothing was to be done"),
+            (None, KEEP, {"KeyId": "b", "CiphertextBlob": "new", "ReEncrypted": True}, "not of"),
+            (None, DROP, {}, "the context changes"),
+            (None, '{"a":"c"}', {}, "the context changes"),
+            (None, '{"a":"b"}', {}, None),
+            (None, KEEP, {}, None),
+            ("a", KEEP, {}, None),
+            ("b", KEEP, {"KeyId": "b", "SourceKeyId": "b"}, None),
+        ],
+    )
+    def test_they_are_errors_and_the_record_stays(
+        self,
+        lab: Lab,
+        to: str | None,
+        context: Any,
+        answered: dict[str, Any],
+        said: str | None,
+        tmp_path: Path,
+    ) -> None:
+        kms: Any = lab.tencent()
+        link = CloudLink(kms)
+        cloud: Any = remote_over(link, TENCENT)
+        ids = {name: kms.create_key(name).key_id for name in "ab"}
+        blobs = {
+            name: cloud.encrypt(ids["a"], b"x", context='{"a":"b"}') for name in ("old", "new")
+        }
+        record = Record("r", TENCENT, blobs["old"], context='{"a":"b"}')
+        path = write_records(tmp_path / "r.csv", [record])
+        told = {"CiphertextBlob": "old", "ReEncrypted": False, "KeyId": "a", "SourceKeyId": "a"}
+        response = {
+            name: (ids | blobs).get(value, value) for name, value in (told | answered).items()
+        }
+        remotes = Remotes([remote_over(Answering({"Response": response}), TENCENT)])
+        target = Target(key_id=to and ids[to], context=context)
+        [verdict] = Classifier(remotes, target).classify_many([record])
+        assert verdict.outcome.sent
+        report = run(ground_on(remotes, tmp_path), SourceSpec(str(path)), target)
+        assert blobs_of(path) == {"r": blobs["old"]}
+        assert (report.results.failed, report.results.unchanged) == ((1, 0) if said else (0, 1))
+        assert [said in failure.message for failure in report.failures if said] == [True] * bool(
+            said
+        )
+
+
+class Answering:
+    """A link that answers ReEncrypt as it is told to, and knows no other call."""
+
+    def __init__(self, envelope: dict[str, Any]) -> None:
+        self._envelope = envelope
+
+    def send(self, action: str, _request: Any) -> Reply:
+        if action == "ReEncrypt":
+            return Reply(self._envelope)
+        return Reply({"Response": {"Error": {"Code": "UnauthorizedOperation"}}})
+
+    def close(self) -> None:
+        pass
 
 
 def after(method: Any, then: Any) -> Any:
