@@ -184,10 +184,34 @@ class TestWithoutAnAnswer:
     def test_it_is_not_answered_as_a_kms_does(
         self, provider: str, answer: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with one_answer(answer) as url:
-            kms = self.failing(provider, monkeypatch, url)
+        with one_answer(answer) as server:
+            kms = self.failing(provider, monkeypatch, server.url)
             with kms, pytest.raises(errors.Unreachable):
                 kms.encrypt(NOBODY, b"the canary sings")
+
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+    def test_no_proxy_has_what_is_for_this_machine(
+        self, provider: str, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with one_answer(b"") as proxy:
+            monkeypatch.setenv(name, proxy.url)
+            kms = self.failing(provider, monkeypatch, "http://127.0.0.1:1")
+            with kms, pytest.raises(errors.Unreachable):
+                kms.encrypt(NOBODY, b"the canary sings")
+        assert proxy.asked == []
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_nothing_is_sent_where_an_answer_points(
+        self, provider: str, status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with one_answer(b"") as other:
+            head = f"HTTP/1.1 {status} Moved\r\nLocation: {other.url}/"
+            with one_answer(f"{head}\r\nContent-Length: 0\r\n\r\n".encode()) as here:
+                kms = self.failing(provider, monkeypatch, here.url)
+                with kms, pytest.raises(errors.KmsError):
+                    kms.encrypt(NOBODY, b"the canary sings")
+        assert len(here.asked) == 1
+        assert other.asked == []
 
 
 @pytest.mark.parametrize(
@@ -213,8 +237,8 @@ def test_what_no_envelope_is_costs_tencents_client_a_row(
         monkeypatch.setenv(f"TENCENTCLOUD_SECRET_{name}", SECRET_KEY)
     head = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
     with (
-        one_answer(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode()) as url,
-        connect("tencent", region=REGIONS[TENCENT], endpoint=url) as kms,
+        one_answer(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode()) as server,
+        connect("tencent", region=REGIONS[TENCENT], endpoint=server.url) as kms,
     ):
         done = kms.re_encrypt_many(["one", "two"])
     assert [type(error) for error in done.error] == [errors.Unreachable] * 2
@@ -235,12 +259,13 @@ def test_an_error_that_nobody_foresaw_is_one_rows() -> None:
 
 
 class one_answer:  # noqa: N801
-    """Listens, and answers the first request with these bytes."""
+    """Listens at `url`, answers every request with these bytes, and keeps what was `asked`."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
+        self.asked: list[bytes] = []
 
-    def __enter__(self) -> str:
+    def __enter__(self) -> one_answer:
         import socket
 
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -252,12 +277,13 @@ class one_answer:  # noqa: N801
                 except OSError:
                     return
                 with connection:
-                    connection.recv(65_536)
+                    self.asked.append(connection.recv(65_536))
                     connection.sendall(self._answer)
 
         self._thread = threading.Thread(target=work)
         self._thread.start()
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return self
 
     def __exit__(self, *_: object) -> None:
         import socket

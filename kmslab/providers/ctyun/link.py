@@ -71,10 +71,12 @@ class EopLink:
         with self._lock:
             if self._client is None:
                 endpoint, most = self._access.endpoint, remote.AT_ONCE
+                tls = endpoint.scheme == "https"
                 self._client = httpx.Client(
                     base_url=str(endpoint),
                     # Without TLS there is nothing to verify, and certificates take a while to load.
-                    verify=endpoint.scheme == "https",
+                    verify=tls,
+                    trust_env=tls,  # no proxy has what is for this machine alone
                     timeout=remote.SECONDS,
                     limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
                 )

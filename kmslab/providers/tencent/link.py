@@ -6,12 +6,13 @@ import json
 import logging
 import threading
 from collections.abc import Mapping
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
 from kmslab.model import TENCENT
 from kmslab.providers import remote
-from kmslab.providers.remote import Access, Reply
+from kmslab.providers.remote import Access, Endpoint, Reply
 
 
 class SdkLink:
@@ -83,7 +84,17 @@ def _client_for(access: Access) -> Any:
         None if token is None else token.expose().decode("utf-8"),
     )
     profile = ClientProfile(httpProfile=place, signMethod="TC3-HMAC-SHA256", language="en-US")
-    return KmsClient(who, access.region, profile)
+    client = KmsClient(who, access.region, profile)
+    _keep_at_home(client.request.conn, endpoint)
+    return client
+
+
+def _keep_at_home(connection: Any, endpoint: Endpoint) -> None:
+    """Let no answer send a request elsewhere, and no proxy have one that is for this machine."""
+    session = connection._session
+    session.request = partial(session.request, allow_redirects=False)
+    if endpoint.scheme == "http":
+        connection.proxy, session.trust_env = None, False
 
 
 def _request_id(envelope: object) -> str:
