@@ -208,7 +208,7 @@ class TestWithoutAnAnswer:
             head = f"HTTP/1.1 {status} Moved\r\nLocation: {other.url}/"
             with one_answer(f"{head}\r\nContent-Length: 0\r\n\r\n".encode()) as here:
                 kms = self.failing(provider, monkeypatch, here.url)
-                with kms, pytest.raises(errors.KmsError):
+                with kms, pytest.raises(errors.Unreachable):
                     kms.encrypt(NOBODY, b"the canary sings")
         assert len(here.asked) == 1
         assert other.asked == []
@@ -330,6 +330,8 @@ def refusal(provider: str, code: str, status: int = 400) -> Reply:
         (CTYUN, "KMS.0999", 404, errors.KeyNotFound),
         (CTYUN, "KMS.0999", 500, errors.InternalError),
         (CTYUN, "KMS.0999", 429, errors.Throttled),
+        *((CTYUN, "KMS.0999", status, errors.InternalError) for status in (408, 502, 503, 504)),
+        (CTYUN, "", 503, errors.InternalError),
         (CTYUN, "", 404, errors.UnknownAction),
         (CTYUN, "", 500, errors.InternalError),
         (CTYUN, "CTAPI_10009", 400, errors.SignatureMismatch),
@@ -348,6 +350,13 @@ def test_a_code_is_an_error_of_the_tree(
     assert SECRET_KEY not in str(caught.value)
     assert len(str(caught.value)) < 200
     assert caught.value.code
+
+
+@pytest.mark.parametrize("envelope", [{}, {"code": "200"}, {"code": 0}, {"message": "busy"}])
+def test_a_gateways_status_is_heard_whatever_its_body_says(envelope: dict[str, Any]) -> None:
+    kms: Any = remote_over(Told(Reply(envelope, "r-1", 502)), CTYUN)
+    with pytest.raises(errors.InternalError, match="502"):
+        kms.encrypt(NOBODY, b"x")
 
 
 @pytest.mark.parametrize(

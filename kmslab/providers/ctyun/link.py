@@ -53,7 +53,7 @@ class EopLink:
         except (ValueError, RecursionError):
             envelope = None
         if not isinstance(envelope, dict):
-            if response.status_code >= 500 or response.is_success:
+            if not response.is_client_error:
                 raise remote.unreachable(self._access, "gave no answer of a KMS")
             envelope = {}
         return Reply(envelope, request_id, response.status_code)

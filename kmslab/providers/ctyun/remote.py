@@ -369,11 +369,13 @@ class CtyunRemote:
         reply = self._line.send(action, request)
         whole = Fields(CTYUN, reply.envelope, reply.request_id)
         told = str(reply.envelope.get("code", ""))
-        if reply.status == 200 and told in ("200", "0"):
+        good = told in ("200", "0")
+        if reply.status == 200 and good:
             name = "data" if whole.has("data") or not whole.has("result") else "result"
             return whole.part(name)
         code = reply.envelope.get("errorCode") or reply.envelope.get("statusCode")
-        status = int(told) if told.isascii() and told.isdigit() and len(told) == 3 else reply.status
+        says = told.isascii() and told.isdigit() and len(told) == 3 and not good
+        status = int(told) if says else reply.status
         raise codes.error_answered(code if isinstance(code, str) else "", status, reply.request_id)
 
     def _with_versions(self, told: Fields) -> Key:
