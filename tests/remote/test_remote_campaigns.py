@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from remote_world import (
     write_records,
 )
 
-from kmslab import Lab, Record, connect, errors
+from kmslab import Lab, ManualClock, Record, connect, errors
 from kmslab.analysis.classify import DROP, Classifier, Outcome, Target
 from kmslab.campaign.closing import close
 from kmslab.campaign.journal import Journal
@@ -241,6 +242,33 @@ class TestOnACloud:
         assert rows() == 5
         close(ground, report.campaign)
         assert rows() == 0
+
+    def test_what_was_shown_before_a_rotation_shows_nothing(
+        self, memory_lab: Lab, manual_clock: ManualClock, tmp_path: Path
+    ) -> None:
+        """Stopped while it counted, and resumed when the key had been rotated once more."""
+        local = memory_lab.tencent()
+        rotated, other = (local.create_key(name).key_id for name in ("rotated", "other"))
+        cloud = CloudLink(local)
+        kms: Any = remote_over(cloud, TENCENT)
+        records = [
+            Record(f"r{n}", TENCENT, kms.encrypt(key_id, b"%d" % n))
+            for n, key_id in enumerate((rotated, rotated, other))
+        ]
+        path = write_records(tmp_path / "r.csv", records)
+        ground = replace(ground_on(remotes_over(cloud), tmp_path), clock=manual_clock)
+        counting: list[Progress] = []
+        watch = Watch(
+            lambda told: counting.append(told) if told.doing == "counting" else None,
+            lambda: bool(counting),
+        )
+        with pytest.raises(errors.CampaignInterrupted, match="all is stored") as caught:
+            run(ground, SourceSpec(str(path)), watch=watch)
+        manual_clock.advance(timedelta(seconds=1))
+        memory_lab.rotate(rotated)
+        report = resume(ground, caught.value.campaign_id)
+        after = {(row.key_id, row.is_primary): row.records for row in report.census_after or ()}
+        assert after == {(other, True): 1, (None, None): 2}
 
     def test_decrypt_verifies_by_name_with_calls_of_its_own(
         self, cloud: CloudLink, path: Path, tmp_path: Path
