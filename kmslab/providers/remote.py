@@ -45,6 +45,7 @@ SECONDS: Final = 30.0
 """How long an answer is waited for."""
 
 _CHUNK: Final = 1_000
+_MOST_PAGES: Final = 1_000
 _WAITS: Final = (0.5, 1.0, 2.0)
 
 
@@ -276,6 +277,28 @@ class Fields:
         if not isinstance(value, kind):
             raise self.bad(name)
         return value
+
+
+def all_pages(ask: Callable[[int, int], Fields], parts: str, total: str) -> list[Fields]:
+    """The `parts` of all pages of a list, where `ask` is given how many parts and how many pages
+    were read before. A page may be shorter than was asked for: `total` says how many there are.
+
+    BadAnswer where fewer come than that. Where there is no total, an empty page ends the list.
+    """
+    found: list[Fields] = []
+    pages = 0
+    while True:
+        answer = ask(len(found), pages)
+        page = answer.parts(parts)
+        found += page
+        pages += 1
+        known = answer.has(total)
+        if known and len(found) >= answer.number(total):
+            return found
+        if not page and not known:
+            return found
+        if not page or pages >= _MOST_PAGES:
+            raise answer.bad(total)
 
 
 # Rows as columns

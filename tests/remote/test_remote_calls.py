@@ -377,6 +377,52 @@ def test_an_answer_that_lacks_something_is_none(provider: str, envelope: dict[st
         kms.re_encrypt("blob", destination_key_id=NOBODY)
 
 
+class Paged(Told):
+    """Answers lists with pages of its own size: of keys at Tencent, of versions at CTyun."""
+
+    def __init__(self, provider: str, there: int, size: int, total: int | None) -> None:
+        self._of_tencent = provider == TENCENT
+        self._there, self._size, self._total = there, size, total
+
+    def send(self, _action: str, request: Any) -> Reply:
+        start = request["Offset"] if self._of_tencent else (request["pageNumber"] - 1) * self._size
+        rows = range(start, min(start + self._size, self._there))
+        if self._of_tencent:
+            usual = {"KeyUsage": "ENCRYPT_DECRYPT", "Type": 2, "KeyState": "Enabled"}
+            keys = [{**usual, "KeyId": str(n), "KeyRotationEnabled": False} for n in rows]
+            return Reply({"Response": {"KeyMetadatas": keys, **self._told("TotalCount")}})
+        made = [{"keyVersionId": str(n), "creationDate": "2026-01-01 00:00:00"} for n in rows]
+        return Reply({"code": "200", "data": {"keyVersions": made, **self._told("totalCount")}})
+
+    def _told(self, name: str) -> dict[str, int]:
+        return {} if self._total is None else {name: self._total}
+
+    def listed(self, provider: str) -> int:
+        kms: Any = remote_over(self, provider)
+        return len(kms.list_keys() if self._of_tencent else kms.versions(NOBODY))
+
+
+@pytest.mark.parametrize("provider", BOTH)
+class TestPages:
+    @pytest.mark.parametrize("total", [True, False])
+    @pytest.mark.parametrize("size", [50, 100, 200])
+    @pytest.mark.parametrize("there", [0, 1, 100, 120, 250])
+    def test_all_are_read_however_long_they_are(
+        self, provider: str, there: int, size: int, total: bool
+    ) -> None:
+        asked = 200 if provider == TENCENT else 100
+        paged = Paged(provider, there, min(size, asked), there if total else None)
+        assert paged.listed(provider) == there
+
+    def test_a_list_that_ends_before_its_total_is_none(self, provider: str) -> None:
+        with pytest.raises(errors.BadAnswer, match="otalCount"):
+            Paged(provider, 120, 50, 121).listed(provider)
+
+    def test_one_that_never_ends_is_none(self, provider: str) -> None:
+        with pytest.raises(errors.BadAnswer, match="otalCount"):
+            Paged(provider, 10**6, 1, None).listed(provider)
+
+
 def test_the_guides_envelope_of_ctyun_is_understood() -> None:
     """reference/ctyun-guide.md 3: numbers for texts, `result` for `data`."""
     result = {"ciphertextBlob": "b", "cmkUuid": NOBODY, "keyVersionId": NOBODY}

@@ -384,14 +384,11 @@ class CtyunRemote:
 
     def _pages(self, action: str, request: Mapping[str, Any], name: str) -> list[Fields]:
         """What all pages of a list hold."""
-        found: list[Fields] = []
-        while True:
-            page = {"pageNumber": len(found) // _PAGE + 1, "pageSize": _PAGE}
-            answer = self._look(action, {**request, **page})
-            parts = answer.parts(name)
-            found += parts
-            if len(parts) < _PAGE or len(found) >= answer.number("totalCount"):
-                return found
+
+        def ask(_: int, pages: int) -> Fields:
+            return self._look(action, {**request, "pageNumber": pages + 1, "pageSize": _PAGE})
+
+        return remote.all_pages(ask, name, "totalCount")
 
 
 def _given(**parameters: Any) -> dict[str, Any]:

@@ -122,16 +122,13 @@ class TencentRemote:
 
     def list_keys(self) -> tuple[Key, ...]:
         """Every key of the region that is not deleted, oldest first; of kinds that kmslab knows."""
-        found: list[Key] = []
-        offset = 0
-        while True:
+
+        def ask(offset: int, _: int) -> Fields:
             page = {"Offset": offset, "Limit": _PAGE, "OrderType": 1, "KeyUsage": "ALL"}
-            answer = self._look("ListKeyDetail", page)
-            parts = answer.parts("KeyMetadatas")
-            found += [key_of(part, self.region) for part in parts if spec_of(part) is not None]
-            offset += len(parts)
-            if not parts or offset >= answer.number("TotalCount"):
-                return tuple(found)
+            return self._look("ListKeyDetail", page)
+
+        parts = remote.all_pages(ask, "KeyMetadatas", "TotalCount")
+        return tuple(key_of(part, self.region) for part in parts if spec_of(part) is not None)
 
     def versions(self, _key_id: str) -> tuple[KeyVersion, ...] | Unknown:
         """UNKNOWN: the API shows no versions."""
