@@ -20,6 +20,7 @@ from kmslab.providers.base import UNKNOWN, Kms
 from kmslab.providers.ctyun import codes as ctyun_codes
 from kmslab.providers.remote import AT_ONCE, Endpoint, Reply
 from kmslab.providers.tencent import codes as tencent_codes
+from kmslab.rate import CallWindow
 from kmslab.remotes import Remote
 
 BOTH = (TENCENT, CTYUN)
@@ -320,6 +321,8 @@ def refusal(provider: str, code: str, status: int = 400) -> Reply:
         *((TENCENT, each.code, 200, each.error) for each in tencent_codes.CODES),
         (TENCENT, "RequestLimitExceeded.UinLimitExceeded", 200, errors.Throttled),
         (TENCENT, "AuthFailure.MFAFailure", 200, errors.Unauthenticated),
+        (TENCENT, "AuthFailure.UnauthorizedOperation", 200, errors.Unauthorized),
+        (TENCENT, "UnsupportedOperation.ServiceTemporaryUnavailable", 200, errors.InternalError),
         (TENCENT, "InvalidParameterValue.New", 200, errors.InvalidRequest),
         (TENCENT, "ServiceUnavailable", 200, errors.InternalError),
         (TENCENT, "Nobody.Knows", 200, errors.KmsError),
@@ -469,6 +472,27 @@ class TestTheLine:
         begun = datetime(2026, 1, 1, tzinfo=UTC)
         assert (clock.now() - begun).total_seconds() == pytest.approx(3.0)
         assert len(link.asked) == 80
+
+    @pytest.mark.parametrize("step", [-3600.0, 3600.0])
+    def test_a_clock_that_is_set_changes_nothing(self, step: float) -> None:
+        class Set(ManualClock):
+            """Whose time is set by `step` against what passes."""
+
+            ahead = 0.0
+
+            def time(self) -> float:
+                return super().time() + self.ahead
+
+            def monotonic(self) -> float:
+                return super().time()
+
+        clock = Set(datetime(2026, 1, 1, tzinfo=UTC))
+        window = CallWindow(2, clock=clock)
+        assert [window.take(), window.take()] == [0.0, 0.0]
+        clock.ahead = step
+        assert window.take() == 1.0
+        clock.sleep(1.0)
+        assert window.take() == 0.0
 
     def test_calls_are_under_way_at_once_and_no_more_than_the_bound(self) -> None:
         lock, now, most = threading.Lock(), 0, 0

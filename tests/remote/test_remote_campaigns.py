@@ -164,6 +164,9 @@ class Sleepless(SystemClock):
     def time(self) -> float:
         return super().time() + self._ahead
 
+    def monotonic(self) -> float:
+        return super().monotonic() + self._ahead
+
     def sleep(self, seconds: float) -> None:
         self._ahead += seconds
 
