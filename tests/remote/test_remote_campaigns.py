@@ -47,6 +47,7 @@ from kmslab.remotes import Remotes
 LIMIT = 100  # what a server allows of ReEncrypt in a second, as documented
 SOAK = pytest.mark.soak
 OTHER_REGION = "ap-beijing"
+NOBODY = "00000000-0000-4000-8000-00000000dead"
 
 
 @pytest.fixture
@@ -523,6 +524,21 @@ class TestSeveralOfOneProvider:
                 remotes.key(name)
         sealed = kms.encrypt_many([b"x"], key_id=key.key_id)
         assert sealed.error == [None]
+
+    def test_one_that_may_not_be_asked_does_not_end_the_search(self, lab: Lab) -> None:
+        here, pay = lab.tencent(), lab.ctyun()
+        ours, theirs = here.create_key("ours").key_id, pay.create_key(alias="theirs").key_id
+        denied = remote_over(Answering({}), TENCENT, account="denied")
+        remotes = Remotes(
+            [denied, remote_over(LabLink(here), TENCENT), remote_over(LabLink(pay), CTYUN)]
+        )
+        assert remotes.kms(TENCENT).describe_key(ours).alias == "ours"
+        assert remotes.key(ours).alias == "ours"
+        assert remotes.key(theirs).alias == "theirs"
+        with pytest.raises(errors.Unauthorized):
+            remotes.key(NOBODY)
+        with pytest.raises(errors.KeyNotFound):
+            Remotes([remote_over(LabLink(here), TENCENT)]).key(NOBODY)
 
     def test_two_of_one_region_and_account_are_none(self, links: list[LabLink]) -> None:
         with pytest.raises(errors.ProfileError, match="differ in region or account"):
