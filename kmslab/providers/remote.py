@@ -250,13 +250,16 @@ class Fields:
             raise self.bad(name)
         return value
 
-    def data(self, name: str) -> bytes:
-        """The bytes of a base64 text; there may be none."""
+    def data(self, name: str, length: int | None = None) -> bytes:
+        """The bytes of a base64 text, of this length; without one there may be none."""
         text = str(self._of(name, str))
         try:
-            return unb64(text)
+            found = unb64(text)
         except FormatError:
             raise self.bad(name) from None
+        if length not in (None, len(found)):
+            raise self.bad(name)
+        return found
 
     def part(self, name: str) -> Fields:
         """The fields of an object."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
@@ -446,6 +447,61 @@ def test_which_key_ctyun_answers_is_told_by_the_blobs(memory_lab: Lab) -> None:
         versions = [local.describe_key(each).primary_version_id for each in (new, old)]
         assert [result.key_id, result.source_key_id] == [new, old]
         assert [result.key_version_id, result.source_key_version_id] == versions
+
+
+@pytest.mark.parametrize(
+    ("answered", "said"),
+    [
+        ({}, None),
+        ({"keyVersionId": None}, None),
+        ({"ciphertextBlob": "of another key"}, "ciphertextBlob"),
+        ({"ciphertextBlob": "the old one"}, "ciphertextBlob"),
+        ({"cmkUuid": NOBODY}, "cmkUuid"),
+        ({"cmkUuid": None}, "cmkUuid"),
+        ({"keyVersionId": NOBODY}, "keyVersionId"),
+        ({"ciphertextBlob": "unreadable"}, None),
+        ({"ciphertextBlob": "unreadable", "cmkUuid": None}, "cmkUuid"),
+        ({"ciphertextBlob": "unreadable", "cmkUuid": NOBODY}, "cmkUuid"),
+    ],
+)
+def test_a_re_encryption_of_ctyun_names_what_was_asked_for(
+    memory_lab: Lab, answered: dict[str, Any], said: str | None
+) -> None:
+    local: Any = memory_lab.ctyun()
+    key = local.create_key(alias="pay")
+    elsewhere = a_key(memory_lab, CTYUN)
+    blobs = {
+        "the old one": local.encrypt(key.key_id, b"secret"),
+        "new": local.encrypt(key.key_id, b"secret"),
+        "of another key": local.encrypt(elsewhere, b"secret"),
+    }
+    usual = {"ciphertextBlob": "new", "cmkUuid": key.key_id, "keyVersionId": key.primary_version_id}
+    told = usual | answered
+    told["ciphertextBlob"] = blobs.get(told["ciphertextBlob"], told["ciphertextBlob"])
+    kms: Any = remote_over(Told(Reply({"code": "200", "data": told}, "r-1")), CTYUN)
+    if said is None:
+        result = kms.re_encrypt(blobs["the old one"], destination_key_id=key.key_id)
+        assert (result.key_id, result.re_encrypted) == (key.key_id, True)
+    else:
+        with pytest.raises(errors.BadAnswer, match=said):
+            kms.re_encrypt(blobs["the old one"], destination_key_id=key.key_id)
+
+
+@pytest.mark.parametrize("provider", BOTH)
+@pytest.mark.parametrize(("asked", "got"), [(32, 1), (32, 0), (32, 33), (1, 2), (None, 31)])
+def test_a_data_key_has_the_length_that_was_asked_for(
+    provider: str, asked: int | None, got: int
+) -> None:
+    data = base64.b64encode(bytes(got)).decode()
+    told = {"Plaintext": data, "CiphertextBlob": "b", "KeyId": NOBODY}
+    envelope: dict[str, Any] = {"Response": told}
+    if provider == CTYUN:
+        told = {"plaintext": data, "ciphertextBlob": "b", "cmkUuid": NOBODY}
+        envelope = {"code": "200", "data": told}
+    kms: Any = remote_over(Told(Reply(envelope, "r-1")), provider)
+    spec = None if asked else "AES_256"
+    with pytest.raises(errors.BadAnswer, match="laintext"):
+        kms.generate_data_key(NOBODY, number_of_bytes=asked, key_spec=spec)
 
 
 def test_a_cloud_of_which_only_re_encrypt_is_known(memory_lab: Lab) -> None:

@@ -174,12 +174,12 @@ class CtyunRemote:
     ) -> DataKey:
         """A fresh data key in the clear and as a blob: 1 to 1,024 bytes, or of `key_spec` AES_256
         (the default) or AES_128."""
-        rules.data_key_bytes(key_spec, number_of_bytes)
+        length = rules.data_key_bytes(key_spec, number_of_bytes)
         request = _given(cmkUuid=key, keySpec=key_spec, numberOfBytes=number_of_bytes)
         answer = self._ask("generateDataKey", request)
         return DataKey(
             answer.text("ciphertextBlob"),
-            Plaintext(answer.data("plaintext")),
+            Plaintext(answer.data("plaintext", length)),
             answer.text("cmkUuid"),
             answer.text_or_none("keyVersionId"),
             answer.request_id,
@@ -197,7 +197,7 @@ class CtyunRemote:
         """Re-encrypt a blob to the primary version of a symmetric key: always a fresh blob.
 
         Public-key ciphertext needs all three of the source's. Which key the answer names is not
-        documented, so the ids are those that the two blobs name.
+        documented, so the ids are those that the two blobs name; BadAnswer where it names others.
         """
         rules.check_destination(destination_key_id)
         answer = self._ask(
@@ -210,17 +210,22 @@ class CtyunRemote:
                 sourceEncryptionAlgorithm=source_algorithm and str(source_algorithm),
             ),
         )
-        fresh = answer.text("ciphertextBlob")
         source = source_key_id, source_key_version_id
         if not source_algorithm:
             source = _named(blob)
+        fresh = answer.text("ciphertextBlob")
         key_id, version_id = _named(fresh)
-        if key_id is not None and answer.text("cmkUuid") not in (key_id, source[0]):
+        if fresh == blob or key_id not in (None, destination_key_id):
+            raise answer.bad("ciphertextBlob")
+        if answer.text("cmkUuid") not in (destination_key_id, source[0]):
             raise answer.bad("cmkUuid")
+        told = answer.text_or_none("keyVersionId")
+        if None not in (told, version_id) and told not in (version_id, source[1]):
+            raise answer.bad("keyVersionId")
         return ReEncryptResult(
             ciphertext_blob=fresh,
-            re_encrypted=fresh != blob,
-            key_id=key_id or destination_key_id,
+            re_encrypted=True,
+            key_id=destination_key_id,
             key_version_id=version_id,
             source_key_id=source[0],
             source_key_version_id=source[1],

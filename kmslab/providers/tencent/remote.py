@@ -162,7 +162,7 @@ class TencentRemote:
     ) -> DataKey:
         """A fresh data key of `number_of_bytes` (1 to 1,024), or of `key_spec` AES_128 or AES_256,
         in the clear and as a blob."""
-        rules.data_key_bytes(key_spec, number_of_bytes)
+        length = rules.data_key_bytes(key_spec, number_of_bytes)
         text = rules.context(context, "EncryptionContext")
         answer = self._ask(
             "GenerateDataKey",
@@ -174,7 +174,7 @@ class TencentRemote:
             ),
         )
         blob = answer.text("CiphertextBlob")
-        plaintext = Plaintext(answer.data("Plaintext"))
+        plaintext = Plaintext(answer.data("Plaintext", length))
         return DataKey(blob, plaintext, answer.text("KeyId"), _version(blob), answer.request_id)
 
     def re_encrypt(
