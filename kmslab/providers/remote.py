@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -180,22 +180,29 @@ class Line:
             return [answer(item) for item in items]
         found: list[R | KmsError] = []
         for start in range(0, len(items), _CHUNK):
-            found += self._workers().map(answer, items[start : start + _CHUNK])
+            for future in self._begin(answer, items[start : start + _CHUNK]):
+                try:
+                    found.append(future.result())
+                except CancelledError:
+                    found.append(Unreachable("the remote was closed before this was asked"))
         return found
 
     def close(self) -> None:
-        """Wait for what is under way, begin nothing more, and let go of connections."""
+        """Wait for what is under way, and let go of threads and connections. What waits for its
+        turn is Unreachable; what is asked afterwards opens others."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(cancel_futures=True)
         self._link.close()
 
-    def _workers(self) -> ThreadPoolExecutor:
-        with self._lock:
+    def _begin(
+        self, answer: Callable[[T], R | KmsError], items: Sequence[T]
+    ) -> list[Future[R | KmsError]]:
+        with self._lock:  # so that nobody closes the pool meanwhile
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(AT_ONCE, "kmslab-remote")
-            return self._pool
+            return [self._pool.submit(answer, item) for item in items]
 
 
 def unreachable(access: Access, why: str) -> Unreachable:

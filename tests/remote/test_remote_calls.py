@@ -260,6 +260,21 @@ def test_an_error_that_nobody_foresaw_is_one_rows() -> None:
     assert done.error[1].__context__ is None
 
 
+def test_a_client_that_another_thread_closes_is_out_of_reach(
+    signed_in: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpx
+
+    from kmslab.providers.ctyun.link import EopLink
+
+    closed = httpx.Client(base_url=signed_in.url)
+    closed.close()
+    monkeypatch.setattr(EopLink, "_opened", lambda _: closed)
+    kms = connect("ctyun", region=REGIONS[CTYUN], endpoint=signed_in.url)
+    with kms, pytest.raises(errors.Unreachable):
+        kms.encrypt(NOBODY, b"x")
+
+
 class one_answer:  # noqa: N801
     """Listens at `url`, answers every request with these bytes, and keeps what was `asked`."""
 
@@ -528,6 +543,37 @@ class TestTheLine:
         begun = datetime(2026, 1, 1, tzinfo=UTC)
         assert (clock.now() - begun).total_seconds() == pytest.approx(3.0)
         assert len(link.asked) == 80
+
+    def test_who_closes_it_ends_what_waits_and_no_answer_is_lost(self) -> None:
+        all_under_way, go_on = threading.Barrier(AT_ONCE + 1), threading.Event()
+
+        class Slow(Told):
+            def send(self, _action: str, _request: Any) -> Reply:
+                if not go_on.is_set():
+                    all_under_way.wait(5)
+                    go_on.wait(5)
+                return Reply({"Response": {"CiphertextBlob": "b", "KeyId": NOBODY}})
+
+        kms: Any = remote_over(Slow(), TENCENT)
+        found: list[Any] = []
+        asks = threading.Thread(
+            target=lambda: found.append(kms.encrypt_many([b"x"] * 40, key_id=NOBODY))
+        )
+        asks.start()
+        all_under_way.wait(5)
+        waiting = kms._line._pool._work_queue
+        closes = threading.Thread(target=kms.close)
+        closes.start()
+        while waiting.qsize() > 1:  # what waits is cancelled, and a mark says so
+            time.sleep(0.001)
+        go_on.set()
+        closes.join(5)
+        asks.join(5)
+        [done] = found
+        assert done.ciphertext_blob == ["b"] * AT_ONCE + [None] * (40 - AT_ONCE)
+        assert {type(error) for error in done.error[AT_ONCE:]} == {errors.Unreachable}
+        assert kms.encrypt_many([b"x"] * 3, key_id=NOBODY).error == [None] * 3
+        kms.close()
 
     @pytest.mark.parametrize("step", [-3600.0, 3600.0])
     def test_a_clock_that_is_set_changes_nothing(self, step: float) -> None:

@@ -44,7 +44,8 @@ class EopLink:
         request_id = str(uuid.uuid4())
         headers, client = self._signed(body, request_id), self._opened()
         response = None
-        with suppress(self._failed, OSError):  # what httpx raises holds the request
+        # What httpx raises holds the request. RuntimeError: another thread has closed the client.
+        with suppress(self._failed, OSError, RuntimeError):
             response = client.post(f"{_PATH}{action}", content=body, headers=headers)
         if response is None:
             raise remote.unreachable(self._access, "could not be reached")

@@ -84,7 +84,8 @@ class TencentRemote:
         self.close()
 
     def close(self) -> None:
-        """Let go of threads and connections. It can be used again."""
+        """Wait for the calls that are under way, and let go of threads and connections. Calls that
+        wait for their turn are Unreachable. It can be used again."""
         self._line.close()
 
     @property
