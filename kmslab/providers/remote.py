@@ -16,6 +16,7 @@ from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from kmslab.clock import Clock
+from kmslab.context import Context
 from kmslab.encoding import unb64
 from kmslab.errors import (
     BadAnswer,
@@ -26,7 +27,7 @@ from kmslab.errors import (
     Unreachable,
 )
 from kmslab.model import Record, ReEncryptResult
-from kmslab.providers.base import Opened, ReEncrypted, Sealed
+from kmslab.providers.base import Opened, ReEncrypted, Sealed, column
 from kmslab.providers.transfer import Opener, unequal_many
 from kmslab.rate import CallWindow
 from kmslab.secret import Plaintext, Secret
@@ -134,14 +135,18 @@ class Link(Protocol):
 class Line:
     """A link whose rate is kept whatever goes through it, with several calls under way at once.
 
-    Threads may share it.
+    `read` gives the fields of a reply, and raises the error that it is, where it is one. Threads
+    may share a Line.
     """
 
-    __slots__ = ("_clock", "_link", "_lock", "_pool", "_turn", "_window")
+    __slots__ = ("_clock", "_link", "_lock", "_pool", "_read", "_turn", "_window")
 
-    def __init__(self, link: Link, rate: float, clock: Clock) -> None:
+    def __init__(
+        self, link: Link, rate: float, clock: Clock, read: Callable[[Reply], Fields]
+    ) -> None:
         self._link = link
         self._clock = clock
+        self._read = read
         self._window = CallWindow(rate, clock=clock)
         self._turn = threading.Lock()
         self._lock = threading.Lock()
@@ -154,15 +159,19 @@ class Line:
                 self._clock.sleep(seconds)
         return self._link.send(action, request)
 
-    def patiently(self, ask: Callable[[], R]) -> R:
-        """What `ask` gives, asked again a few times where it fails for a while: for what is needed
-        before anything else can be done. A campaign has its own patience with records."""
+    def ask(self, action: str, request: Mapping[str, Any]) -> Fields:
+        """The fields of the answer to a request; the error that it is, where it is one."""
+        return self._read(self.send(action, request))
+
+    def look(self, action: str, request: Mapping[str, Any]) -> Fields:
+        """`ask`, and again a few times where it fails for a while: for what is needed before
+        anything else can be done. A campaign has its own patience with records."""
         for seconds in _WAITS:
             try:
-                return ask()
+                return self.ask(action, request)
             except Retryable:
                 self._clock.sleep(seconds)
-        return ask()
+        return self.ask(action, request)
 
     def each(self, items: Sequence[T], ask: Callable[[T], R]) -> list[R | KmsError]:
         """What `ask` gives for each item, in their order; where it refuses, the KmsError. What
@@ -359,6 +368,23 @@ def opened(rows: Sequence[OpenedRow | KmsError]) -> Opened:
         key_version_id=[None if row is None else row.key_version_id for row in good],
         error=[row if isinstance(row, KmsError) else None for row in rows],
     )
+
+
+def sealed_many(
+    line: Line,
+    plaintexts: Sequence[bytes | None],
+    contexts: Sequence[Context] | Context,
+    seal: Callable[[bytes, Context], SealedRow],
+) -> Sealed:
+    """The columns of encryptions that are made here; a row of None stays None. ValueError where
+    the lengths of the columns differ."""
+    each: Sequence[Context] = column(contexts, len(plaintexts), "contexts")
+
+    def row(number: int) -> SealedRow | None:
+        plaintext = plaintexts[number]
+        return None if plaintext is None else seal(plaintext, each[number])
+
+    return sealed(line.each(range(len(plaintexts)), row))
 
 
 def sealed(rows: Sequence[SealedRow | KmsError | None]) -> Sealed:
