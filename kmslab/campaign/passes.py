@@ -231,7 +231,7 @@ class Pass:
             else:
                 unchanged += 1
         self._journal.fail(self._part, failures)
-        self._journal.show(shown)
+        self._journal.show(shown, at=self._tools.judging.looked_at)
         self.unchanged += unchanged
         self._tools.counts[UNCHANGED] += unchanged
         self._tools.counts[FAILED] += len(failures)
