@@ -117,7 +117,8 @@ class CtyunDoor:
             raise Unauthenticated(f"the header {signing.REQUEST_ID} is needed, once")
         # The documented sample has no Eop-date, but this.
         date = headers.text(signing.EOP_DATE) or headers.text("requestdate") or ""
-        self._window.check(*_times(date))
+        times = _times(date)
+        self._window.check(*times)
         secret_key = self._callers.secret_key(said.access_key)
         stand_in = {signing.EOP_DATE: date.encode("ascii")}
         covered = [
@@ -127,7 +128,7 @@ class CtyunDoor:
             text = signing.string_to_sign(covered, query, body)
             made = signing.eop_signature(secret_key, said.access_key, date, text)
             if compare_digest(made, said.signature):
-                self._window.use_up(said.access_key, request_id)
+                self._window.use_up(said.access_key, request_id, *times)
                 return said.access_key
         raise SignatureMismatch("the signature is not that of the request")
 

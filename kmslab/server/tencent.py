@@ -200,7 +200,8 @@ class TencentDoor:
         method = pairs.get("SignatureMethod") or "HmacSHA1"
         if method not in signing.V1_METHODS:
             raise InvalidRequest("SignatureMethod is HmacSHA1 or HmacSHA256")
-        self._window.check(_timestamp(pairs["Timestamp"]))
+        timestamp = _timestamp(pairs["Timestamp"])
+        self._window.check(timestamp)
         if not _NUMBER.fullmatch(pairs["Nonce"]):
             raise InvalidRequest("Nonce is a positive number", parameter="Nonce")
         secret_key = self._callers.secret_key(pairs["SecretId"])
@@ -210,7 +211,7 @@ class TencentDoor:
         made = signing.v1_signature(secret_key, text, method)
         if not compare_digest(made.encode(), pairs["Signature"].encode("utf-8", "surrogatepass")):
             raise SignatureMismatch("the signature is not that of the request")
-        self._window.use_up(pairs["SecretId"], pairs["Nonce"])
+        self._window.use_up(pairs["SecretId"], pairs["Nonce"], timestamp)
 
 
 def _refusal(code: str, known: _Known) -> dict[str, Any]:

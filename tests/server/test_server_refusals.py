@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import socket
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from wire_server import REGION, Reply, Wire
+from wire_server import REGION, Reply, Wire, serving
 
+from kmslab import Lab, ManualClock
 from kmslab.providers.ctyun import signing as eop
 from kmslab.server.ctyun import MOST_BODY
 from kmslab.server.tencent import MOST_QUERY, MOST_TC3_BODY, MOST_V1_BODY
@@ -361,6 +363,17 @@ def test_a_request_id_is_used_once(wire: Wire) -> None:
     assert ctyun_answered(tampered) == (401, "LAB.SignatureMismatch")
     ok(wire.send_eop(request))
     assert ctyun_answered(wire.send_eop(request)) == (401, "LAB.RequestReplayed")
+
+
+def test_a_request_made_in_beijing_cannot_be_made_again_in_utc(manual_clock: ManualClock) -> None:
+    """Eight hours later its Eop-date is right anew."""
+    with Lab.in_memory(clock=manual_clock) as lab, serving(lab, clock=manual_clock) as wire:
+        request = wire.eop(date=eop.eop_date(manual_clock.now()), request_id="made-once")
+        ok(wire.send_eop(request))
+        for hours, code in ((0, "RequestReplayed"), (1, "SignatureExpired"), (7, "RequestReplayed")):
+            manual_clock.advance(timedelta(hours=hours))
+            assert ctyun_answered(wire.send_eop(request)) == (401, f"LAB.{code}")
+        ok(wire.send_eop(replace(request, request_id="another")))
 
 
 @pytest.mark.parametrize(
