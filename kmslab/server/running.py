@@ -22,7 +22,8 @@ STOP_SECONDS: Final = 5
 """How long requests that are under way may take once the server is to stop."""
 
 MOST_HEAD: Final = 256 * 1024
-"""Bytes of a request line and its headers; beyond, the connection ends."""
+"""Bytes of a request line and its headers, or of anything else that is not a body; beyond, the
+connection ends."""
 
 KEEP_ALIVE_SECONDS: Final = 75
 BACKLOG: Final = 1024
@@ -62,32 +63,41 @@ class OneWrite:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's reader of HTTP, which takes no head of more than MOST_HEAD bytes (and a read)."""
+    """uvicorn's reader of HTTP, which takes no more than MOST_HEAD bytes (and a read) at a stretch
+    that are no body: a head, or what stands around and after the chunks of a body.
 
-    _head = 0
-    _in_head = False
+    The fields after a chunked body are dropped; uvicorn would have them be headers.
+    """
+
+    _beside = 0
+    _moved_on = False
 
     def connection_made(self, transport: Any) -> None:
         """A client has come."""
         super().connection_made(OneWrite(transport))  # type: ignore[arg-type]
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._in_head, self._head = True, 0
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
-        """Its head is whole."""
-        self._in_head = False
+        """A head is whole."""
         super().on_headers_complete()
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        """More of a body."""
+        self._moved_on = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        self._moved_on = True
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """More of what the client sends."""
+        self._moved_on = False
         super().data_received(data)
-        if self._in_head:
-            self._head += len(data)
-            if self._head > MOST_HEAD:
-                self.send_400_response("The head of the request is too long.")
+        self._beside = 0 if self._moved_on else self._beside + len(data)
+        if self._beside > MOST_HEAD:
+            self.send_400_response("The head of the request is too long.")
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -370,9 +371,10 @@ def test_a_request_made_in_beijing_cannot_be_made_again_in_utc(manual_clock: Man
     with Lab.in_memory(clock=manual_clock) as lab, serving(lab, clock=manual_clock) as wire:
         request = wire.eop(date=eop.eop_date(manual_clock.now()), request_id="made-once")
         ok(wire.send_eop(request))
-        for hours, code in ((0, "RequestReplayed"), (1, "SignatureExpired"), (7, "RequestReplayed")):
+        replayed, expired = (401, "LAB.RequestReplayed"), (401, "LAB.SignatureExpired")
+        for hours, refusal in ((0, replayed), (1, expired), (7, replayed)):
             manual_clock.advance(timedelta(hours=hours))
-            assert ctyun_answered(wire.send_eop(request)) == (401, f"LAB.{code}")
+            assert ctyun_answered(wire.send_eop(request)) == refusal
         ok(wire.send_eop(replace(request, request_id="another")))
 
 
@@ -507,6 +509,41 @@ def test_a_chunked_body_is_put_together(wire: Wire) -> None:
     data = f"POST / HTTP/1.1\r\n{head}\r\n".encode() + chunks + b"0\r\n\r\n"
     said = talk(wire, data, hang_up=False)
     assert b"TotalCount" in said
+
+
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "fields after the body": (b"2\r\n{}\r\n0\r\n", b"a: " + b"b" * 1000 + b"\r\n"),
+    "one field after the body": (b"2\r\n{}\r\n0\r\na: ", b"b" * 1000),
+    "what is said of a chunk": (b"2;", b"a" * 1000),
+}
+
+
+@pytest.mark.parametrize(("begun", "more"), ENDLESS.values(), ids=ENDLESS)
+def test_what_is_no_body_ends_the_connection_when_it_is_too_long(
+    wire: Wire, begun: bytes, more: bytes
+) -> None:
+    sent, said = 0, b""
+    with socket.create_connection(("127.0.0.1", wire.port), timeout=5) as connection:
+        with suppress(ConnectionError):
+            connection.sendall(CHUNKED + begun)
+            while sent < 16 * 1024 * 1024:
+                connection.sendall(more * 64)
+                sent += len(more) * 64
+            said = connection.recv(65536)
+    # The sockets themselves may hold some.
+    assert sent < 16 * 1024 * 1024, said
+    ok(wire.send_tc3())
+
+
+def test_fields_after_a_body_are_no_headers(wire: Wire) -> None:
+    request = wire.tc3(body=b'{"Limit": 10}')
+    names = {name: value for name, value in request.headers().items() if name != "X-TC-Action"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in names.items())
+    head += "Transfer-Encoding: chunked\r\nConnection: close\r\n"
+    data = f"POST / HTTP/1.1\r\n{head}\r\nd\r\n".encode() + request.body
+    said = talk(wire, data + b"\r\n0\r\nX-TC-Action: ListKeys\r\n\r\n", hang_up=False)
+    assert b"MissingParameter" in said
 
 
 # What is told of requests
