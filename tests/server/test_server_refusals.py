@@ -16,6 +16,7 @@ from wire_server import REGION, Reply, Wire, serving
 
 from kmslab import Lab, ManualClock
 from kmslab.providers.ctyun import signing as eop
+from kmslab.server import exchange
 from kmslab.server.ctyun import MOST_BODY
 from kmslab.server.tencent import MOST_QUERY, MOST_TC3_BODY, MOST_V1_BODY
 
@@ -471,10 +472,25 @@ def talk(wire: Wire, data: bytes, *, hang_up: bool = True) -> bytes:
         return found
 
 
+BEGUN = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{}"
+
+
 def test_a_body_that_ends_early_is_not_answered(wire: Wire) -> None:
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{}"
-    assert b"200" not in talk(wire, head).split(b"\r\n")[0]
+    assert talk(wire, BEGUN) == b""
     ok(wire.send_tc3())
+
+
+def test_a_body_that_does_not_come_is_no_error_of_the_server(
+    wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(exchange, "BODY_SECONDS", 0.05)
+    said = talk(wire, BEGUN, hang_up=False)
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nconnection: close\r\n" in said
+    assert not caplog.records
+    ok(wire.send_tc3())
+    lines = [json.loads(line) for line in wire.log.getvalue().splitlines()]
+    assert [line["status"] for line in lines if line["code"] == "SenderSlow"] == [408]
 
 
 @pytest.mark.parametrize(
@@ -524,13 +540,13 @@ def test_what_is_no_body_ends_the_connection_when_it_is_too_long(
     wire: Wire, begun: bytes, more: bytes
 ) -> None:
     sent, said = 0, b""
-    with socket.create_connection(("127.0.0.1", wire.port), timeout=5) as connection:
-        with suppress(ConnectionError):
-            connection.sendall(CHUNKED + begun)
-            while sent < 16 * 1024 * 1024:
-                connection.sendall(more * 64)
-                sent += len(more) * 64
-            said = connection.recv(65536)
+    address = ("127.0.0.1", wire.port)
+    with suppress(ConnectionError), socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(CHUNKED + begun)
+        while sent < 16 * 1024 * 1024:
+            connection.sendall(more * 64)
+            sent += len(more) * 64
+        said = connection.recv(65536)
     # The sockets themselves may hold some.
     assert sent < 16 * 1024 * 1024, said
     ok(wire.send_tc3())
