@@ -7,7 +7,7 @@ status 200, since the official client looks into no other.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import Any, Final
@@ -61,6 +61,10 @@ _COMMON: Final = frozenset(
         "Version",
     }
 )
+_KNOWN_NAMES: Final = _COMMON.union(
+    parameter.name for action in ACTIONS.values() for parameter in action.parameters
+)
+_LIKE_A_NAME = re.compile(r"&([A-Za-z0-9]+)(?:[._][^&=]*)?=")
 _LANGUAGES: Final = ("zh-CN", "en-US")
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 
@@ -207,11 +211,22 @@ class TencentDoor:
         secret_key = self._callers.secret_key(pairs["SecretId"])
         signed = [(name, value) for name, value in pairs.items() if name != "Signature"]
         host = request.headers.raw("host") or b""
+        _check_one_reading(host, signed)
         text = signing.v1_string(request.method, host, signed)
         made = signing.v1_signature(secret_key, text, method)
         if not compare_digest(made.encode(), pairs["Signature"].encode("utf-8", "surrogatepass")):
             raise SignatureMismatch("the signature is not that of the request")
         self._window.use_up(pairs["SecretId"], pairs["Nonce"], timestamp)
+
+
+def _check_one_reading(host: bytes, pairs: Iterable[tuple[str, str]]) -> None:
+    """InvalidRequest for what version 1 signs just as another request: it encodes no value, so
+    that one with `&Limit=1` in it looks like two parameters, and a host with a slash like some."""
+    if b"/" in host:
+        raise InvalidRequest("a host has no slash", parameter="Host")
+    for name, value in pairs:
+        if "&" in value and not _KNOWN_NAMES.isdisjoint(_LIKE_A_NAME.findall(value)):
+            raise InvalidRequest("a value looks like a further parameter", parameter=name)
 
 
 def _refusal(code: str, known: _Known) -> dict[str, Any]:

@@ -9,13 +9,15 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
+from uuid import uuid4
 
 import pytest
 from wire_server import REGION, Reply, Wire, serving
 
 from kmslab import Lab, ManualClock
 from kmslab.providers.ctyun import signing as eop
+from kmslab.providers.tencent import signing as tc3
 from kmslab.server import exchange
 from kmslab.server.ctyun import MOST_BODY
 from kmslab.server.tencent import MOST_QUERY, MOST_TC3_BODY, MOST_V1_BODY
@@ -316,6 +318,30 @@ def test_a_request_of_version_1_cannot_be_changed(wire: Wire) -> None:
     unsigned = urlencode({"Action": "ListKeys"})
     assert answered(wire.send("GET", f"/?{unsigned}", {})) == AUTHORIZATION
     assert answered(wire.send("POST", "/", {"Content-Type": "text/plain"}, b"a")) == AUTHORIZATION
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["b&DestinationKeyId=k", "b&Nonce=1", "b&KeyIds.0=k", "b&Tags_0.TagKey=k", "&&x=1&Limit=&"],
+)
+def test_no_value_of_version_1_may_look_like_a_parameter(wire: Wire, value: str) -> None:
+    """Both requests have one signature: version 1 signs its values as they are."""
+    assert answered(v1(wire, Action="Decrypt", CiphertextBlob=value)) == "InvalidParameter"
+
+
+@pytest.mark.parametrize("value", ["a&b", "a&b=c", "Limit=1", "a=&limit=1", "&Limits=1", "&=&"])
+def test_a_value_of_version_1_may_have_signs_in_it(wire: Wire, value: str) -> None:
+    key = wire.lab.tencent().create_key(f"v1-{uuid4().hex}")
+    ok(v1(wire, Action="UpdateKeyDescription", KeyId=key.key_id, Description=value))
+
+
+def test_no_host_of_version_1_may_look_like_parameters(wire: Wire) -> None:
+    """`Action=/?Action=ListKeys` of one host is `Action=ListKeys` of another."""
+    host = f"{wire.host}/?Action="
+    pairs = [pair for pair in parse_qsl(wire.v1().decode()) if pair[0] != "Signature"]
+    text = tc3.v1_string("GET", host.encode(), pairs)
+    signed = urlencode([*pairs, ("Signature", tc3.v1_signature(wire.secret_key.encode(), text))])
+    assert answered(wire.send("GET", f"/?{signed}", {"Host": host})) == "InvalidParameter"
 
 
 def test_a_nonce_is_used_once(wire: Wire) -> None:
