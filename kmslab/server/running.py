@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -122,11 +123,10 @@ class Place:
 def listen(place: Place) -> socket.socket:
     """The socket of a server, which connections can be made to from now on.
 
-    SettingError for a place that is off loopback without TLS, for half a TLS set-up, and where
-    nothing can listen.
+    SettingError for a place that is off loopback without TLS, for a TLS set-up that is half one or
+    cannot be used, and where nothing can listen.
     """
-    if (place.certificate is None) is not (place.private_key is None):
-        raise SettingError("TLS needs both --tls-cert and --tls-key")
+    _check_tls(place)
     try:
         found = socket.getaddrinfo(
             place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -152,6 +152,27 @@ def listen(place: Place) -> socket.socket:
             f"cannot listen on {place.host} port {place.port}: {error.strerror or error}"
         ) from None
     return listener
+
+
+def _check_tls(place: Place) -> None:
+    certificate, key = place.certificate, place.private_key
+    if certificate is None and key is None:
+        return
+    if certificate is None or key is None:
+        raise SettingError("TLS needs both --tls-cert and --tls-key")
+    for option, path in (("--tls-cert", certificate), ("--tls-key", key)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise SettingError(f"{option} {path}: {error.strerror or error}") from None
+    try:
+        # Without a passphrase given, OpenSSL would ask the terminal for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError:
+        raise SettingError(
+            f"--tls-cert {certificate}, --tls-key {key}: not a certificate and its own private key,"
+            " both as PEM, the key without a passphrase"
+        ) from None
 
 
 def url_of(place: Place, listener: socket.socket) -> str:

@@ -1,20 +1,25 @@
-"""The parts of a server that need no socket: the window, the log, the metrics, rate limits."""
+"""The parts of a server: the window, the log, the metrics, TLS, rate limits."""
 
 from __future__ import annotations
 
 import io
 import json
 import threading
-from datetime import timedelta
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from wire_server import serving
 
 from kmslab import Lab, ManualClock
-from kmslab.errors import RequestReplayed, SignatureExpired, Throttled
+from kmslab.errors import RequestReplayed, SettingError, SignatureExpired, Throttled
 from kmslab.server import logs
 from kmslab.server.logs import JsonLog
 from kmslab.server.metrics import BUCKETS, Metrics
+from kmslab.server.running import Place, listen, url_of
 from kmslab.server.window import WINDOW, Window
 
 
@@ -195,6 +200,61 @@ def test_metrics_add_up() -> None:
     assert 'kmslab_request_seconds_count{provider="tencent"} 4' in lines
     assert "kmslab_log_lines_dropped_total 3" in lines
     assert len([line for line in lines if "_bucket{" in line]) == 2 * (len(BUCKETS) + 1)
+
+
+# TLS
+
+
+def private_key(passphrase: bytes) -> tuple[ec.EllipticCurvePrivateKey, bytes]:
+    """A private key, and its PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    sealed = serialization.BestAvailableEncryption(passphrase) if passphrase else None
+    return key, key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        sealed or serialization.NoEncryption(),
+    )
+
+
+@pytest.fixture(scope="module")
+def pems(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with certificates, their keys, and what is neither."""
+    folder = tmp_path_factory.mktemp("pems")
+    name, now = x509.Name([]), datetime(2026, 1, 1)
+    for stem, passphrase in (("own", b""), ("sealed", b"passphrase"), ("other", b"")):
+        key, pem = private_key(passphrase)
+        made = x509.CertificateBuilder(name, name, key.public_key(), 1, now, now)
+        (folder / f"{stem}.key").write_bytes(pem)
+        (folder / f"{stem}.pem").write_bytes(
+            made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+        )
+    (folder / "text").write_text("no certificate")
+    return folder
+
+
+def test_a_certificate_with_its_key_is_listened_with(pems: Path) -> None:
+    place = Place(certificate=pems / "own.pem", private_key=pems / "own.key")
+    with listen(place) as listener:
+        assert url_of(place, listener).startswith("https://")
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key", "said"),
+    [
+        ("missing", "own.key", r"--tls-cert \S+/missing: No such file"),
+        ("own.pem", "missing", r"--tls-key \S+/missing: No such file"),
+        (".", "own.key", r"--tls-cert \S+: Is a directory"),
+        ("text", "own.key", r"--tls-cert \S+/text, --tls-key \S+/own.key: not a certificate"),
+        ("own.pem", "text", r"its own private key, both as PEM"),
+        ("own.pem", "other.key", r"its own private key, both as PEM"),
+        ("sealed.pem", "sealed.key", r"the key without a passphrase"),
+    ],
+)
+def test_a_certificate_that_cannot_be_used_is_told_of(
+    pems: Path, certificate: str, key: str, said: str
+) -> None:
+    with pytest.raises(SettingError, match=said):
+        listen(Place(certificate=pems / certificate, private_key=pems / key))
 
 
 # Rate limits
