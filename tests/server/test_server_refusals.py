@@ -228,6 +228,8 @@ LISTS = [
     (b"KeyIds.a=x", "InvalidParameter"),
     (b"KeyIds.0.a=x", "InvalidParameter"),
     (b"KeyIds=x", "InvalidParameter"),
+    (b"KeyIds=x&KeyIds.0=x", "InvalidParameter"),
+    (b"KeyIds.0=x&KeyIds=", "InvalidParameter"),
     (b"KeyIds.0=x", "InvalidParameterValue.InvalidKeyId"),
     (b"KeyIds.0=x&KeyIds.1=x", "InvalidParameterValue.DuplicatedKeyId"),
 ]
