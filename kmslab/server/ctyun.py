@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from kmslab.errors import (
     FormatError,
-    InternalError,
-    KmsError,
     MissingParameter,
     RequestTooLarge,
     SignatureMismatch,
@@ -27,7 +24,7 @@ from kmslab.errors import (
 from kmslab.model import CTYUN
 from kmslab.providers.ctyun import codes, signing
 from kmslab.providers.ctyun.wire import CALLS
-from kmslab.server.answers import OK, encoded, problem_of
+from kmslab.server.answers import OK, Envelope, Known, encoded, envelope_of
 from kmslab.server.bodies import read_json
 from kmslab.server.callers import Callers
 from kmslab.server.exchange import Answer, Headers, Request, check_json_type
@@ -42,15 +39,6 @@ _QUICK: Final = frozenset(
 )
 _QUICK_BYTES: Final = 64 * 1024
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known of a request so far, for the log."""
-
-    action: str = ""
-    caller: str = ""
-    problem: str = ""
 
 
 class CtyunDoor:
@@ -72,14 +60,12 @@ class CtyunDoor:
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request, whatever it is."""
-        known = _Known()
-        try:
-            envelope = self._envelope(request, known)
-        except KmsError as error:
-            envelope = _refusal(codes.code_of(error, known.action))
-        except Exception as error:
-            known.problem = problem_of(error)
-            envelope = _refusal(codes.code_of(InternalError(""), known.action))
+        known = Known()
+        envelope = envelope_of(
+            known,
+            lambda: self._envelope(request, known),
+            lambda error: _refusal(codes.code_of(error, known.action)),
+        )
         return Answer(
             status=int(envelope["code"]),
             body=encoded(envelope),
@@ -89,7 +75,7 @@ class CtyunDoor:
             problem=known.problem,
         )
 
-    def _envelope(self, request: Request, known: _Known) -> dict[str, Any]:
+    def _envelope(self, request: Request, known: Known) -> Envelope:
         if request.path in CALLS:
             known.action = request.path
         if request.method != "POST":
@@ -133,7 +119,7 @@ class CtyunDoor:
         raise SignatureMismatch("the signature is not that of the request")
 
 
-def _refusal(code: str) -> dict[str, Any]:
+def _refusal(code: str) -> Envelope:
     status, message = codes.status_of(code), codes.message_of(code)
     return {"code": str(status), "errorCode": code, "msg": message, "data": None}
 

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Final
 from uuid import uuid4
 
 from kmslab.errors import (
     FormatError,
-    InternalError,
     InvalidRequest,
-    KmsError,
     MissingParameter,
     RequestTooLarge,
     SignatureMismatch,
@@ -30,7 +28,7 @@ from kmslab.errors import (
 from kmslab.model import TENCENT
 from kmslab.providers.tencent import codes, signing
 from kmslab.providers.tencent.wire import ACTIONS, UNSUPPORTED, VERSION
-from kmslab.server.answers import OK, encoded, problem_of
+from kmslab.server.answers import OK, Envelope, Known, encoded, envelope_of
 from kmslab.server.bodies import read_json, read_pairs, unflatten
 from kmslab.server.callers import Callers
 from kmslab.server.exchange import Answer, Headers, Request, check_json_type, needed
@@ -65,7 +63,7 @@ _KNOWN_NAMES: Final = _COMMON.union(
     parameter.name for action in ACTIONS.values() for parameter in action.parameters
 )
 _LIKE_A_NAME = re.compile(r"&([A-Za-z0-9]+)(?:[._][^&=]*)?=")
-_LANGUAGES: Final = ("zh-CN", "en-US")
+_LANGUAGES: Final = ("zh-CN", "en-US")  # of messages, the usual one first
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -78,16 +76,6 @@ class _Call:
     version: str
     region: str
     parameters: object
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known of a request so far, for its answer and for the log."""
-
-    language: str = "zh-CN"
-    action: str = ""
-    caller: str = ""
-    problem: str = field(default="")
 
 
 class TencentDoor:
@@ -110,14 +98,12 @@ class TencentDoor:
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request, whatever it is."""
-        known = _Known()
-        try:
-            envelope = self._envelope(request, known)
-        except KmsError as error:
-            envelope = _refusal(codes.code_of(error, known.action), known)
-        except Exception as error:
-            known.problem = problem_of(error)
-            envelope = _refusal(codes.code_of(InternalError(""), known.action), known)
+        known = Known(language=_LANGUAGES[0])
+        envelope = envelope_of(
+            known,
+            lambda: self._envelope(request, known),
+            lambda error: _refusal(codes.code_of(error, known.action), known),
+        )
         response = envelope["Response"]
         return Answer(
             status=200,
@@ -129,7 +115,7 @@ class TencentDoor:
             problem=known.problem,
         )
 
-    def _envelope(self, request: Request, known: _Known) -> dict[str, Any]:
+    def _envelope(self, request: Request, known: Known) -> Envelope:
         _note_language(known, request.headers.text("x-tc-language"))
         if request.method not in ("GET", "POST"):
             raise UnsupportedProtocol("a request is a GET or a POST")
@@ -184,7 +170,7 @@ class TencentDoor:
 
     # Version 1
 
-    def _v1(self, request: Request, known: _Known) -> _Call:
+    def _v1(self, request: Request, known: Known) -> _Call:
         pairs = _v1_pairs(request)
         _note_language(known, pairs.get("Language"))
         if "Signature" not in pairs:
@@ -229,12 +215,12 @@ def _check_one_reading(host: bytes, pairs: Iterable[tuple[str, str]]) -> None:
             raise InvalidRequest("a value looks like a further parameter", parameter=name)
 
 
-def _refusal(code: str, known: _Known) -> dict[str, Any]:
+def _refusal(code: str, known: Known) -> Envelope:
     error = {"Code": code, "Message": codes.message_of(code, known.language)}
     return {"Response": {"Error": error, "RequestId": str(uuid4())}}
 
 
-def _note_language(known: _Known, said: str | None) -> None:
+def _note_language(known: Known, said: str | None) -> None:
     if said in _LANGUAGES:
         known.language = str(said)
 
