@@ -38,6 +38,7 @@ _QUICK: Final = frozenset(
     {"reEncrypt", "encrypt", "decrypt", "generateDataKey", "generateDataKeyWithoutPlaintext"}
 )
 _QUICK_BYTES: Final = 64 * 1024
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -60,7 +61,7 @@ class CtyunDoor:
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request, whatever it is."""
-        known = Known()
+        known = Known(request_id=_told_id(request.headers))
         envelope = envelope_of(
             known,
             lambda: self._envelope(request, known),
@@ -72,6 +73,7 @@ class CtyunDoor:
             code=envelope["errorCode"] or OK,
             action=known.action,
             caller=known.caller,
+            request_id=known.request_id,
             problem=known.problem,
         )
 
@@ -117,6 +119,12 @@ class CtyunDoor:
                 self._window.use_up(said.access_key, request_id, *times)
                 return said.access_key
         raise SignatureMismatch("the signature is not that of the request")
+
+
+def _told_id(headers: Headers) -> str:
+    """The request id where it may be told in a log: what is no UUID may hold anything."""
+    request_id = headers.text(signing.REQUEST_ID) or ""
+    return request_id if _UUID.fullmatch(request_id) else ""
 
 
 def _refusal(code: str) -> Envelope:

@@ -45,6 +45,11 @@ def ctyun_answered(reply: Reply) -> tuple[int, str]:
     return reply.status, reply.code
 
 
+def logged(wire: Wire) -> list[dict[str, Any]]:
+    """The log of a server that has stopped."""
+    return [json.loads(line) for line in wire.log.getvalue().splitlines()]
+
+
 # Tencent Cloud, TC3
 
 
@@ -509,16 +514,16 @@ def test_a_body_that_ends_early_is_not_answered(wire: Wire) -> None:
 
 
 def test_a_body_that_does_not_come_is_no_error_of_the_server(
-    wire: Wire, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    memory_lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(exchange, "BODY_SECONDS", 0.05)
-    said = talk(wire, BEGUN, hang_up=False)
+    with serving(memory_lab) as wire:
+        said = talk(wire, BEGUN, hang_up=False)
     assert said.startswith(b"HTTP/1.1 408 ")
     assert b"\r\nconnection: close\r\n" in said
     assert not caplog.records
-    ok(wire.send_tc3())
-    lines = [json.loads(line) for line in wire.log.getvalue().splitlines()]
-    assert [line["status"] for line in lines if line["code"] == "SenderSlow"] == [408]
+    (line,) = logged(wire)
+    assert (line["status"], line["code"]) == (408, "SenderSlow")
 
 
 @pytest.mark.parametrize(
@@ -608,6 +613,18 @@ def test_nothing_of_a_request_is_in_log_or_metrics(wire: Wire) -> None:
     told = wire.log.getvalue() + metrics.body.decode()
     assert canary not in told
     assert wire.secret_key not in told
+
+
+def test_a_log_line_has_the_request_id(memory_lab: Lab) -> None:
+    """Tencent's answers hold it; CTyun's do not, so that the sender knows it alone."""
+    sent = [str(uuid4()) for _ in range(2)]
+    with serving(memory_lab) as wire:
+        wire.send_eop(wire.eop(request_id=sent[0]))
+        wire.send_eop(wire.eop(request_id=sent[1]), eop_authorization=None)
+        wire.send_eop(wire.eop(request_id="sk-secret"))
+        answer = wire.send_tc3().json["Response"]["RequestId"]
+    lines = logged(wire)
+    assert [line.get("request_id") for line in lines] == [*sent, None, answer]
 
 
 def test_the_server_says_how_it_is(wire: Wire) -> None:
