@@ -45,6 +45,7 @@ from kmslab.errors import (
     KmslabError,
     Retryable,
     SourceError,
+    Unauthenticated,
 )
 from kmslab.providers.base import Providers, own_rates
 from kmslab.records.opening import open_source
@@ -332,8 +333,10 @@ class _Run:
         rows = counted(self._before + pass_.rows, "record")
         done = f"campaign {campaign_id} stopped after {rows}"
         if pass_.stalled is not None:
+            refused = isinstance(pass_.stalled, Unauthenticated)
+            why = "refuses the credential" if refused else "does not answer"
             raise CampaignInterrupted(
-                f"{done}, since a provider does not answer: {pass_.stalled}",
+                f"{done}, since a provider {why}: {pass_.stalled}",
                 campaign_id=campaign_id,
                 error=pass_.stalled,
             )
