@@ -35,7 +35,7 @@ class SdkLink:
             TencentCloudSDKException,
         )
 
-        json.dumps(request)  # so that a TypeError in the client is about the answer
+        json.dumps(dict(request))  # so that a TypeError in the client is about the answer
         client = self._client()
         try:
             envelope = client.call_json(action, dict(request))
