@@ -94,6 +94,7 @@ class Evidence:
         if key not in self._rotated:
             self._rotated[key] = self._last_rotation(*key)
         rotated = self._rotated[key]
+        # Told in whole seconds: a campaign may follow a rotation within one, as in a script.
         return rotated is None or rotated.timestamp() <= at
 
     def _last_rotation(self, provider: str, key_id: str) -> datetime | None:

@@ -46,7 +46,8 @@ from kmslab.providers.base import (
 from kmslab.providers.ctyun import codes, rules
 from kmslab.providers.ctyun.answers import key_of, spec_of, versions_of
 from kmslab.providers.ctyun.blob import read_header
-from kmslab.providers.remote import Access, Fields, Line, Link, OpenedRow, Reply, SealedRow
+from kmslab.providers.fields import Fields, all_pages, given
+from kmslab.providers.remote import Access, Line, Link, OpenedRow, Reply, SealedRow
 from kmslab.secret import Plaintext
 
 CAPABILITIES: Final = Capabilities(
@@ -176,7 +177,7 @@ class CtyunRemote:
         """A fresh data key in the clear and as a blob: 1 to 1,024 bytes, or of `key_spec` AES_256
         (the default) or AES_128."""
         length = rules.data_key_bytes(key_spec, number_of_bytes)
-        request = _given(cmkUuid=key, keySpec=key_spec, numberOfBytes=number_of_bytes)
+        request = given(cmkUuid=key, keySpec=key_spec, numberOfBytes=number_of_bytes)
         answer = self._line.ask("generateDataKey", request)
         return DataKey(
             answer.text("ciphertextBlob"),
@@ -203,7 +204,7 @@ class CtyunRemote:
         rules.check_destination(destination_key_id)
         answer = self._line.ask(
             "reEncrypt",
-            _given(
+            given(
                 ciphertextBlob=blob,
                 destinationKeyId=destination_key_id,
                 sourceKeyId=source_key_id,
@@ -369,7 +370,7 @@ class CtyunRemote:
         def ask(_: int, pages: int) -> Fields:
             return self._line.look(action, {**request, "pageNumber": pages + 1, "pageSize": _PAGE})
 
-        return remote.all_pages(ask, name, "totalCount")
+        return all_pages(ask, name, "totalCount")
 
 
 def _fields(reply: Reply) -> Fields:
@@ -388,11 +389,6 @@ def _fields(reply: Reply) -> Fields:
     says = told.isascii() and told.isdigit() and len(told) == 3 and not good
     status = int(told) if says else reply.status
     raise codes.error_answered(code if isinstance(code, str) else "", status, reply.request_id)
-
-
-def _given(**parameters: Any) -> dict[str, Any]:
-    """The parameters that are not empty."""
-    return {name: value for name, value in parameters.items() if value not in (None, "")}
 
 
 def _named(blob: str) -> tuple[str | None, str | None]:

@@ -35,7 +35,7 @@ class SdkLink:
             TencentCloudSDKException,
         )
 
-        json.dumps(request)  # so that a TypeError in the client is about the answer
+        json.dumps(dict(request))  # so that a TypeError in the client is about the answer
         client = self._client()
         try:
             envelope = client.call_json(action, dict(request))
@@ -63,9 +63,10 @@ class SdkLink:
         self._threads = threading.local()
 
     def _client(self) -> Any:
-        if not hasattr(self._threads, "client"):
-            self._threads.client = _client_for(self._access)
-        return self._threads.client
+        mine = self._threads  # another thread may put others in its place
+        if not hasattr(mine, "client"):
+            mine.client = _client_for(self._access)
+        return mine.client
 
 
 def _client_for(access: Access) -> Any:

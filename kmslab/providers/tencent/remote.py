@@ -37,7 +37,8 @@ from kmslab.providers.base import (
     Unknown,
     column,
 )
-from kmslab.providers.remote import Access, Fields, Line, Link, OpenedRow, Reply, SealedRow
+from kmslab.providers.fields import Fields, all_pages, given
+from kmslab.providers.remote import Access, Line, Link, OpenedRow, Reply, SealedRow
 from kmslab.providers.tencent import codes, rules
 from kmslab.providers.tencent.answers import key_of, spec_of
 from kmslab.providers.tencent.blob import read_header
@@ -128,7 +129,7 @@ class TencentRemote:
             page = {"Offset": offset, "Limit": _PAGE, "OrderType": 1, "KeyUsage": "ALL"}
             return self._line.look("ListKeyDetail", page)
 
-        parts = remote.all_pages(ask, "KeyMetadatas", "TotalCount")
+        parts = all_pages(ask, "KeyMetadatas", "TotalCount")
         return tuple(key_of(part, self.region) for part in parts if spec_of(part) is not None)
 
     def versions(self, _key_id: str) -> tuple[KeyVersion, ...] | Unknown:
@@ -167,7 +168,7 @@ class TencentRemote:
         text = rules.context(context, "EncryptionContext")
         answer = self._line.ask(
             "GenerateDataKey",
-            _given(
+            given(
                 KeyId=key_id,
                 KeySpec=key_spec,
                 NumberOfBytes=number_of_bytes,
@@ -195,7 +196,7 @@ class TencentRemote:
         after = rules.context(destination_context, "DestinationEncryptionContext")
         answer = self._line.ask(
             "ReEncrypt",
-            _given(
+            given(
                 CiphertextBlob=blob,
                 DestinationKeyId=destination_key_id,
                 SourceEncryptionContext=before,
@@ -296,14 +297,14 @@ class TencentRemote:
     def _seal(self, key_id: str, plaintext: bytes, context: Context) -> SealedRow:
         rules.check_plaintext(plaintext)
         text = rules.context(context, "EncryptionContext")
-        request = _given(KeyId=key_id, Plaintext=b64(plaintext), EncryptionContext=text)
+        request = given(KeyId=key_id, Plaintext=b64(plaintext), EncryptionContext=text)
         answer = self._line.ask("Encrypt", request)
         blob = answer.text("CiphertextBlob")
         return SealedRow(blob, answer.text("KeyId"), _version(blob))
 
     def _open(self, blob: str, context: Context) -> OpenedRow:
         text = rules.context(context, "EncryptionContext")
-        answer = self._line.ask("Decrypt", _given(CiphertextBlob=blob, EncryptionContext=text))
+        answer = self._line.ask("Decrypt", given(CiphertextBlob=blob, EncryptionContext=text))
         plaintext = Plaintext(answer.data("Plaintext"))
         return OpenedRow(plaintext, answer.text("KeyId"), _version(blob))
 
@@ -314,11 +315,6 @@ def _fields(reply: Reply) -> Fields:
     if found.has("Error"):
         raise codes.error_answered(found.part("Error").text("Code"), reply.request_id)
     return found
-
-
-def _given(**parameters: Any) -> dict[str, Any]:
-    """The parameters that are not empty."""
-    return {name: value for name, value in parameters.items() if value not in (None, "")}
 
 
 def _text(context: Context) -> str | None:
