@@ -12,10 +12,11 @@ from typing import Final
 
 from kmslab.campaign.run import Ground
 from kmslab.campaign.sources import Sources
+from kmslab.campaign.standing import unfinished_on
 from kmslab.campaign.state import State
 from kmslab.clock import ManualClock
 from kmslab.demo import DEMO_TIME, RECORDS, ROTATED, make_lab, sample_path
-from kmslab.errors import SettingError
+from kmslab.errors import KmslabError, SettingError
 from kmslab.keys import Names
 from kmslab.lab import Lab
 from kmslab.records.spec import SourceSpec
@@ -72,6 +73,16 @@ class Session:
         if self.password is None or self.password[0] != spec.location:
             return None
         return self.password[1]
+
+    def unfinished(self) -> str:
+        """The campaign on the source that is looked at which is not finished; "" for none, or where
+        a journal cannot be read: whoever begins another is told so."""
+        if self.spec is None or not self.ground.state.journals():
+            return ""
+        try:
+            return unfinished_on(self.ground.state, self.ground.open_source(self.spec).name)
+        except KmslabError:
+            return ""
 
     def names(self) -> Names:
         """What the keys are called now."""

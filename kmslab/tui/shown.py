@@ -67,10 +67,16 @@ def _why(reason: Reason) -> str:
     return f"{why}: {', '.join(examples)}" if examples else why
 
 
-def rest_text(plan: Plan, names: Names, command: str, width: int) -> Text:
-    """What continuing a campaign would do, judged with the keys as they are now."""
+def rest_text(plan: Plan, pending: int, names: Names, command: str, width: int) -> Text:
+    """What continuing a campaign would do, judged with the keys as they are now.
+
+    `pending` records have their new blob in the journal, and not in the source yet.
+    """
     text = Text("What is left, judged with the keys as they are now. ")
     text.append(" ".join(visible(sentence) for sentence in intent(plan)))
+    if pending:
+        have = counted(pending, "has its new blob", "have their new blobs")
+        text.append(f" Of these {have} in the journal already: no call is made for them again.")
     text.append("\n\n")
     text.append(plan_text(plan, names, width))
     text.append(f"\n\nThe same: {visible(command)}")
@@ -200,8 +206,8 @@ def _both(
     return text
 
 
-def undo_text(plan: UndoPlan, command: str, width: int) -> Text:
-    """What an undo would do."""
+def undo_text(plan: UndoPlan, command: str, ends: str, width: int) -> Text:
+    """What an undo would do; `ends` says what it is for where it changes no record."""
     rows = [
         ["get their old blob back", plan.restorable],
         ["have it already", plan.already],
@@ -216,9 +222,10 @@ def undo_text(plan: UndoPlan, command: str, width: int) -> Text:
     )
     if plan.touched:
         text.append(f"\nchanged since: {visible(', '.join(plan.touched[:_NAMED]))}")
-    text.append(
-        "\n\nA record is restored only if its old blob opens to what the new one holds; so the old "
-        "key versions must still be there."
+    proof = (
+        "A record is restored only if its old blob opens to what the new one holds; so the old key "
+        "versions must still be there."
     )
+    text.append(f"\n\n{ends or proof}")
     text.append(f"\n\nThe same: {visible(command)}")
     return text

@@ -39,11 +39,16 @@ def counts_text(view: View, twins: int) -> str:
 
 
 def status_text(
-    grid: Grid, twins: int, read: int | None, error: str, silent: Iterable[str] = ()
+    grid: Grid,
+    twins: int,
+    read: int | None,
+    error: str,
+    silent: Iterable[str] = (),
+    unfinished: str = "",
 ) -> Text:
     """The status line; `read` is how many were read so far while a source is read.
 
-    `silent` are the providers that do not answer.
+    `silent` are the providers that do not answer, `unfinished` is a campaign that is not finished.
     """
     if error:
         return Text(f"! {visible(error)}")
@@ -56,6 +61,7 @@ def status_text(
     if grid.wanted != grid.view.wanted:
         parts.append("arranging")
     parts += [f"! {visible(name)} does not answer (F5 asks again)" for name in silent]
+    parts += [f"! campaign {unfinished} is not finished (J)"] if unfinished else []
     return Text("   ".join(parts))
 
 

@@ -36,10 +36,13 @@ from tui_world import (
 )
 
 from kmslab import Lab, ManualClock
-from kmslab.campaign.plan import SURE
+from kmslab.analysis.classify import STAY
+from kmslab.campaign.plan import SURE, Options, Plan
+from kmslab.campaign.planning import make_plan
 from kmslab.campaign.run import Ground, run
 from kmslab.campaign.state import State
 from kmslab.campaign.watching import Watch
+from kmslab.errors import CampaignInterrupted
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs import confirm
 from kmslab.tui.dialogs.confirm import Confirm
@@ -285,6 +288,10 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
                     return
                 sleep(0.01)
 
+        def make() -> Plan:
+            source, options = ground.open_source(spec), Options(verify="answer")
+            return make_plan(source, spec, lab, STAY, clock=ground.clock, options=options)
+
         async def scene(app: Explorer, pilot: Pilot[None]) -> None:
             asked = Event()
 
@@ -307,8 +314,15 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
             state = ended[0].error
             assert state is not None
             lab.rotate(lab.key("orders").key_id)
-            await pilot.press("J")
+            await until(pilot, lambda: "is not finished (J)" in status(app))
+            await pilot.press("a", "r")
+            stopped = await come(pilot, PlanScreen)
+            await until(pilot, lambda: stopped.plan is not None)
+            await pilot.press("enter")
+            assert "J continues, undoes or ends it" in told(app)[-1], "told before it is agreed to"
+            await pilot.press("escape", "A", "J")
             await until(pilot, lambda: app.screen.chosen is not None)
+            await until(pilot, lambda: "not planned" in screen_text(app))
             await pilot.press("c")
             dialog = await come(pilot, Confirm)
             left = int(
@@ -323,8 +337,24 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
             assert results.re_encrypted + results.failed == left, "what was agreed to, no more"
             await pilot.press("escape")
             await come(pilot, Journals)
+            for letter, said, state in (("u", "Undo", "undone"), ("C", "Abandon", "closed")):
+                lab.rotate(lab.key("orders").key_id)
+                with pytest.raises(CampaignInterrupted):
+                    run(ground, spec, plan=make(), watch=Watch(stop=lambda: True))
+                await pilot.press("f5")
+                await until(pilot, lambda: "not finished" in screen_text(app))
+                await pilot.press("g", letter)
+                dialog = await come(pilot, Confirm)
+                assert dialog._title.startswith(f"{said} campaign")
+                await pilot.press("y")
+                if letter == "u":
+                    await come(pilot, ResultScreen)
+                    await pilot.press("escape")
+                await come(pilot, Journals)
+                await until(pilot, lambda state=state: app.screen.chosen.state == state)
             await pilot.press("escape")
             await back(pilot)
+            await until(pilot, lambda: "is not finished" not in status(app))
             with monkeypatch.context() as patch:
                 patch.setattr(plan, "make_plan", endless)
                 await pilot.press("r")

@@ -74,6 +74,7 @@ class PlanScreen(Screen[Plan | None]):
         self._saved: Path | None = None
         self._job: Job | None = None
         self._names = Names({})
+        self._unfinished = ""
         self._words: list[str] = []
 
     def compose(self) -> ComposeResult:
@@ -113,7 +114,7 @@ class PlanScreen(Screen[Plan | None]):
             return "the plan is not made yet"
         if action.name == "go_on" and not self.plan.to_send:
             return "nothing is to be re-encrypted"
-        return ""
+        return in_the_way(self._unfinished) if action.name == "go_on" else ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Actions that cannot be done now are grey."""
@@ -136,7 +137,7 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _make(self, job: Job) -> None:
         try:
-            self._names, self._words = await away_for(self, self._known)
+            self._names, self._words, self._unfinished = await away_for(self, self._known)
             self._show()
             made = await away_for(self, lambda: self._made(job))
         except (CampaignInterrupted, Stopped):
@@ -156,9 +157,10 @@ class PlanScreen(Screen[Plan | None]):
             self.plan = made
             self._show()
 
-    def _known(self) -> tuple[Names, list[str]]:
-        """What keys and source are called on a command line."""
-        return self._session.names(), source_words(self._session)
+    def _known(self) -> tuple[Names, list[str], str]:
+        """What keys and source are called on a command line, and which campaign is in the way."""
+        session = self._session
+        return session.names(), source_words(session), session.unfinished()
 
     def _made(self, job: Job) -> Plan:
         session, spec = self._session, self._session.spec
@@ -196,7 +198,8 @@ class PlanScreen(Screen[Plan | None]):
             to = f"all to {visible(self._named(target.key_id))} of {target.provider}"
         context = "each keeps its own" if target.context is KEEP else "dropped"
         how = "every blob is opened" if self._deep else "heads only, unverified"
-        return f"records: {visible(self._what)}\nto: {to}   context: {context}   told from: {how}"
+        first = f"! {in_the_way(self._unfinished)}\n" if self._unfinished else ""
+        return f"{first}records: {visible(self._what)}\nto: {to}   context: {context}   told from: {how}"
 
     def _named(self, key_id: str) -> str:
         return self._names(key_id) or key_id
@@ -279,7 +282,7 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _agree(self) -> None:
         plan = self.plan
-        if plan is None or not plan.to_send:
+        if plan is None or not plan.to_send or self._unfinished:
             return
         body = Text("\n".join(visible(sentence) for sentence in intent(plan)))
         body.append("\n\nIt can be undone from its journal until that is closed.")
@@ -293,3 +296,10 @@ class PlanScreen(Screen[Plan | None]):
         )
         if agreed and not self.explorer.read_only:
             await finish(self, plan)
+
+
+def in_the_way(campaign_id: str) -> str:
+    """That a campaign has to be ended first; "" for none."""
+    if not campaign_id:
+        return ""
+    return f"campaign {campaign_id} on this source is not finished: J continues, undoes or ends it"

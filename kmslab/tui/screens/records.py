@@ -13,7 +13,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import DescendantFocus
+from textual.events import DescendantFocus, ScreenResume
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Input, Static
@@ -97,6 +97,7 @@ class Records(Screen[None]):
         self._read_wanted = False
         self._twins_wanted = False
         self._twins = 0
+        self._unfinished = ""
         self._looking_at_keys = asyncio.Lock()
         self._looking: Timer
         self._reader: Reader | None = None
@@ -170,6 +171,16 @@ class Records(Screen[None]):
         if self.is_running:
             self._show_tree()
 
+    async def _look_at_campaigns(self) -> None:
+        """See whether a campaign on the source is not finished: no other can be begun until then."""
+        self._unfinished = await away_for(self, self.session.unfinished)
+        self._show_status()
+
+    @on(ScreenResume)
+    def _came_back(self) -> None:
+        if self._reader is not None and not self.reader.busy:
+            self.explorer.begin("campaigns", self._look_at_campaigns)
+
     def read_again(self) -> None:
         """Read the source anew; marks, filter and order stay."""
         if self.session.spec is None:
@@ -223,6 +234,7 @@ class Records(Screen[None]):
         if self.reader.notes:
             self.explorer.tell("\n".join(self.reader.notes), severity="warning")
         await self.explorer.guarded(self._look_at_keys)
+        await self.explorer.guarded(self._look_at_campaigns)
         self._refresh()
         self._marks_changed()
         if self._judge_wanted:
@@ -323,7 +335,7 @@ class Records(Screen[None]):
         status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
         silent = [name for name, tally in self.tallies.providers.items() if tally.unanswered]
-        said = status_text(self.grid, self._twins, busy, error, silent)
+        said = status_text(self.grid, self._twins, busy, error, silent, self._unfinished)
         status.update(said, layout=False)
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
