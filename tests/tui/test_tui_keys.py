@@ -37,6 +37,7 @@ from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.session import Session
+from kmslab.tui.texts import moment
 
 LOOKS = {"DescribeKey", "describeKey"}
 """What the lab may be asked for in read-only."""
@@ -110,9 +111,13 @@ async def alias_rotation_policy_and_deletion(app: Explorer, pilot: Pilot[None]) 
     await filled(pilot, days="7")
     await come(pilot, Confirm)
     assert f"{FROZEN} records on it. What is not re-encrypted" in said(app)
+    told_before = said(app)
     await yes(pilot)
     assert lab.key("ice").state is KeyState.PENDING_DELETION
+    assert moment(lab.key("ice").deletion_at) in told_before, "as it is then"
     await pilot.press("D")
+    await come(pilot, Confirm)
+    assert "Keep the key (y)" in said(app)
     await yes(pilot)
     assert lab.key("ice").state is KeyState.DISABLED
     await typed(pilot, "key:bills")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 from rich.text import Text
@@ -12,6 +12,7 @@ from kmslab.campaign.retrying import code_of
 from kmslab.errors import KmsError
 from kmslab.keys import create_key, kms_in, kms_of, set_rotation
 from kmslab.model import CTYUN, TENCENT, Key, KeyOrigin, KeySpec, KeyState
+from kmslab.providers.tencent.rules import end_of_beijing_day
 from kmslab.tui.activity import command_line
 from kmslab.tui.census import Tallies
 from kmslab.tui.dialogs.confirm import Confirm
@@ -113,8 +114,9 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
             f"{then}.",
             f"{_here(app, tallies)}: {records(total)} on it, which would be lost.",
         ]
+        text.insert(0, "This cancels the deletion that is scheduled.")
         words = ["key", "cancel-deletion", _named(app, key)]
-        if await _agreed(app, "Cancel the deletion?", text, words, "Cancel the deletion"):
+        if await _agreed(app, "Keep the key?", text, words, "Keep the key"):
             made = await _called(
                 app, key, "CancelKeyDeletion", lambda: kms.cancel_key_deletion(key.key_id)
             )
@@ -130,7 +132,7 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
     if values is None:
         return
     days = int(values["days"])
-    at = app.session.ground.clock.now() + timedelta(days=days)
+    at = deletion_moment(key.provider, app.session.ground.clock.now(), days)
     tallies = counted()
     total = tallies.key(key.provider, key.key_id).total
     text = [
@@ -147,10 +149,26 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
     # Where nobody knows how many records are lost with it, one key is no answer either.
     name = (key.alias or key.key_id) if tallies.missing else ""
     if await _agreed(app, "Schedule the deletion?", text, words, answer, touched=total, name=name):
-        await _called(
+        made = await _called(
             app, key, "ScheduleKeyDeletion", lambda: kms.schedule_key_deletion(key.key_id, days)
         )
-        app.done(f"{_name(app, key)} is to be deleted on {moment(at)}", *words)
+        app.done(f"{_name(app, key)} is to be deleted on {moment(made.deletion_at)}", *words)
+
+
+def deletion_moment(provider: str, now: datetime, days: int) -> datetime:
+    """When a key is deleted: Tencent Cloud does so at the end of that day in Beijing.
+
+    >>> from datetime import UTC
+    >>> now = datetime(2026, 11, 1, 10, 7, tzinfo=UTC)
+    >>> print(deletion_moment("tencent", now, 7), deletion_moment("ctyun", now, 7), sep="\\n")
+    2026-11-08 15:59:59+00:00
+    2026-11-08 10:07:00+00:00
+    """
+    at = now + timedelta(days=days)
+    if provider != TENCENT:
+        return at
+    end = end_of_beijing_day(round(at.timestamp() * 1_000_000))
+    return datetime.fromtimestamp(end / 1_000_000, UTC)
 
 
 async def policy(app: Host, key: Key, counted: Counted) -> None:
