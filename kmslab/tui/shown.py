@@ -8,19 +8,23 @@ from typing import Any, Final
 from rich.text import Text
 
 from kmslab.analysis.census import CensusRow
-from kmslab.analysis.classify import Outcome, Verdict
+from kmslab.analysis.classify import Drop, Outcome, Verdict
 from kmslab.campaign.accounts import account, summary
 from kmslab.campaign.plan import Plan, Reason
 from kmslab.campaign.rendering import MEANINGS, both_censuses, duration, intent
 from kmslab.campaign.report import Report
 from kmslab.campaign.undo import UndoPlan
 from kmslab.campaign.wording import counted
+from kmslab.context import context_text
 from kmslab.keys import Names
+from kmslab.model import KeyState
+from kmslab.providers.base import Keep
 from kmslab.tui.cells import state_text
-from kmslab.tui.texts import heading, table, visible
+from kmslab.tui.texts import fields, heading, table, visible
 
 _NAMED: Final = 3
 _LISTED: Final = 20
+_OPENING: Final = frozenset({KeyState.ENABLED.value, KeyState.ARCHIVED.value})
 
 
 def plan_text(plan: Plan, names: Names, width: int) -> Text:
@@ -67,13 +71,47 @@ def _why(reason: Reason) -> str:
     return f"{why}: {', '.join(examples)}" if examples else why
 
 
+def agreed_text(plan: Plan, what: str, names: Names) -> Text:
+    """What somebody agrees to: which records, from which keys to which, under which context; calls.
+
+    `what` says which records those are, "" where nobody knows.
+    """
+    text = fields(_facts(plan, what, names))
+    sentences = "\n".join(visible(sentence) for sentence in intent(plan))
+    return text.append(f"\n\n{sentences}")
+
+
+def _facts(plan: Plan, what: str, names: Names) -> list[tuple[str, str]]:
+    target = plan.target
+    there = [mark for mark in plan.keys if mark.state in _OPENING and mark.key_id != target.key_id]
+    keys = [f"{names(mark.key_id) or mark.key_id} of {mark.provider}" for mark in there[:_NAMED]]
+    if len(there) > _NAMED:
+        keys.append(f"{len(there) - _NAMED:,} more")
+    to = "each on its own key, the primary version of it"
+    if target.key_id is not None:
+        provider = f" of {target.provider}" if target.provider else ""
+        to = f"{names(target.key_id) or target.key_id}{provider}, all of them"
+        if any(mark.provider != target.provider for mark in there) and target.provider:
+            to += "; some cross from one provider to the other"
+    match target.context:
+        case Keep():
+            context = "each keeps its own"
+        case Drop():
+            context = "DROPPED: no new blob has one"
+        case named:
+            context = context_text(named)
+    facts = [("records", what), ("from", ", ".join(keys)), ("to", to), ("context", context)]
+    return [(name, value) for name, value in facts if value]
+
+
 def rest_text(plan: Plan, pending: int, names: Names, command: str, width: int) -> Text:
     """What continuing a campaign would do, judged with the keys as they are now.
 
     `pending` records have their new blob in the journal, and not in the source yet.
     """
     text = Text("What is left, judged with the keys as they are now. ")
-    text.append(" ".join(visible(sentence) for sentence in intent(plan)))
+    text.append("\n\n")
+    text.append(agreed_text(plan, "", names))
     if pending:
         have = counted(pending, "has its new blob", "have their new blobs")
         text.append(f" Of these {have} in the journal already: no call is made for them again.")

@@ -36,7 +36,7 @@ from tui_world import (
 )
 
 from kmslab import Lab, ManualClock
-from kmslab.analysis.classify import STAY
+from kmslab.analysis.classify import DROP, STAY, Target
 from kmslab.campaign.plan import SURE, Options, Plan
 from kmslab.campaign.planning import make_plan
 from kmslab.campaign.run import Ground, run
@@ -118,7 +118,20 @@ async def cancel_is_focused_and_the_yes_button_can_be_reached(
     app: Explorer, pilot: Pilot[None]
 ) -> None:
     await pilot.press("a")
-    await planned(pilot)
+    screen = await planned(pilot)
+    bills = app.session.lab.key("bills")
+    screen._target = Target(bills.key_id, context=DROP, provider="ctyun")
+    screen._plan_anew()
+    await until(pilot, lambda: screen.plan is not None)
+    await pilot.press("enter")
+    dialog = await come(pilot, Confirm)
+    said = str(dialog.query_one(Sheet).render())
+    for line in ("from     orders of tencent", "to       bills of ctyun, all", "context  DROPPED"):
+        assert line in said
+    await pilot.press("escape")
+    screen._target = STAY
+    screen._plan_anew()
+    await until(pilot, lambda: screen.plan is not None)
     await pilot.press("enter")
     await come(pilot, Confirm)
     assert app.focused is not None

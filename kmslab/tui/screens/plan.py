@@ -19,7 +19,6 @@ from kmslab.analysis.classify import DROP, STAY, Target
 from kmslab.analysis.forecast import usual_verify
 from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.planning import make_plan
-from kmslab.campaign.rendering import intent
 from kmslab.campaign.selection import Selection
 from kmslab.errors import CampaignInterrupted, KmslabError
 from kmslab.keys import Names
@@ -37,7 +36,7 @@ from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
 from kmslab.tui.session import Session
 from kmslab.tui.sheet import SHORT, Sheet
-from kmslab.tui.shown import plan_text
+from kmslab.tui.shown import agreed_text, plan_text
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.texts import records, told, visible
 
@@ -199,7 +198,10 @@ class PlanScreen(Screen[Plan | None]):
         context = "each keeps its own" if target.context is KEEP else "dropped"
         how = "every blob is opened" if self._deep else "heads only, unverified"
         first = f"! {in_the_way(self._unfinished)}\n" if self._unfinished else ""
-        return f"{first}records: {visible(self._what)}\nto: {to}   context: {context}   told from: {how}"
+        return (
+            f"{first}records: {visible(self._what)}\n"
+            f"to: {to}   context: {context}   told from: {how}"
+        )
 
     def _named(self, key_id: str) -> str:
         return self._names(key_id) or key_id
@@ -284,7 +286,7 @@ class PlanScreen(Screen[Plan | None]):
         plan = self.plan
         if plan is None or not plan.to_send or self._unfinished:
             return
-        body = Text("\n".join(visible(sentence) for sentence in intent(plan)))
+        body = agreed_text(plan, self._what, self._names)
         body.append("\n\nIt can be undone from its journal until that is closed.")
         agreed = await self.app.push_screen_wait(
             Confirm(

@@ -172,7 +172,7 @@ class Records(Screen[None]):
             self._show_tree()
 
     async def _look_at_campaigns(self) -> None:
-        """See whether a campaign on the source is not finished: no other can be begun until then."""
+        """See whether a campaign on the source is not finished: no other can be begun then."""
         self._unfinished = await away_for(self, self.session.unfinished)
         self._show_status()
 
