@@ -8,7 +8,7 @@ from typing import Any, Final
 from rich.text import Text
 
 from kmslab.analysis.census import CensusRow
-from kmslab.analysis.classify import Drop, Outcome, Verdict
+from kmslab.analysis.classify import Drop, Verdict
 from kmslab.campaign.accounts import account, summary
 from kmslab.campaign.plan import Plan, Reason
 from kmslab.campaign.rendering import MEANINGS, both_censuses, duration, intent
@@ -19,7 +19,7 @@ from kmslab.context import context_text
 from kmslab.keys import Names
 from kmslab.model import KeyState
 from kmslab.providers.base import Keep
-from kmslab.tui.cells import state_text
+from kmslab.tui.states import state_text
 from kmslab.tui.texts import fields, heading, table, visible
 
 _NAMED: Final = 3
@@ -32,7 +32,7 @@ def plan_text(plan: Plan, names: Names, width: int) -> Text:
     text = heading("What would become of the records")
     rows = [
         [
-            f"{sign(each.outcome)} {each.outcome.value}",
+            state_text(Verdict(each.outcome)),
             f"{each.records:,}",
             _why(each),
         ]
@@ -53,7 +53,7 @@ def plan_text(plan: Plan, names: Names, width: int) -> Text:
             text.append("\nFewer calls than records: those with equal blobs are sent once.")
     text.append("\n")
     for note in plan.notes:
-        text.append(f"\n{visible(note)}")
+        text.append(f"\n{visible(note.replace('--deep', 'p (--deep)'))}")
     keys = {mark.key_id for mark in plan.keys}
     census = [row for row in plan.census if row.key_id in keys]
     if census:
@@ -119,11 +119,6 @@ def rest_text(plan: Plan, pending: int, names: Names, command: str, width: int) 
     text.append(plan_text(plan, names, width))
     text.append(f"\n\nThe same: {visible(command)}")
     return text
-
-
-def sign(outcome: Outcome) -> str:
-    """The sign that the grid has for an outcome."""
-    return state_text(Verdict(outcome))[0]
 
 
 def _calls(plan: Plan) -> list[list[str]]:

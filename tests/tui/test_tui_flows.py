@@ -396,6 +396,8 @@ def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
         await settled(pilot)
         failed = {failure.record_id for failure in report.failures}
         assert grid(app).view.marked_ids() == failed
+        await settled(pilot)
+        assert status(app) == f"showing 2 of {RECORDS}, 2 marked", "they are what is shown"
         assert isinstance(app.screen, Records)
 
     stage.play(session, scene)

@@ -42,6 +42,7 @@ from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
 from kmslab.tui.screens import journals
+from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.sources import SourcesScreen
@@ -216,8 +217,22 @@ async def a_lab_that_cannot_be_read_is_a_message(app: Explorer, pilot: Pilot[Non
 
 async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) -> None:
     await typed(pilot, "out:nonsense")
-    assert "'nonsense' is none of" in status(app)
+    assert "'nonsense' is not a word of the column STATE" in status(app)
+    assert status(app).endswith(f"{RECORDS} records")
     assert grid(app).view.shown == RECORDS
+    await pilot.press("enter", "a", "x")
+    assert app.marked == 0, "what was asked for is not what is shown"
+    assert "the filter is wrong" in told(app)[-1]
+    await pilot.press("space", "slash")
+    line = app.records.query_one(FilterLine)
+    assert (line.selected_text, line.cursor_position) == ("", len("out:nonsense"))
+    line.value = "is:marked"
+    await settled(pilot)
+    await pilot.press("enter")
+    assert grid(app).view.shown == 1
+    await pilot.press("A")
+    await settled(pilot)
+    assert grid(app).view.shown == 0
     await pilot.press("escape")
     await until(pilot, lambda: not status(app).startswith("!"))
 

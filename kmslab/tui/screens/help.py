@@ -17,8 +17,11 @@ from textual.widgets import Static
 from kmslab.tui.actions import APP, Acting
 from kmslab.tui.filtering import FIELDS
 from kmslab.tui.panes import PANES, Pane
+from kmslab.tui.states import LEGEND
 
 _WIDTH = 16
+
+STATES = "As they are now, by the heads of their blobs; in a filter _ stands for the space in them."
 
 
 class Help(ModalScreen[None]):
@@ -62,12 +65,14 @@ def help_text(screen: Screen[Any], focused: Widget | None) -> Text:
     pane = pane_of(focused)
     if pane is not None:
         _part(text, pane.title, pane.keys, pane.about)
-    if isinstance(screen, Acting):
-        keys = [(action.shown_keys, action.title) for action in screen.ACTIONS]
-        _part(text, "This screen", keys)
     if pane is not None and pane.name == "filter":
         fields = [(f"{name}:", wanted) for name, wanted in FIELDS.items()]
         _part(text, "The filter's fields", fields, "Terms must all hold; ! turns one round.")
+    if pane is not None and pane.name in ("filter", "records"):
+        _part(text, "The words of the column STATE", list(LEGEND), STATES)
+    if isinstance(screen, Acting):
+        keys = [(action.shown_keys, action.title) for action in screen.ACTIONS]
+        _part(text, "This screen", keys)
     _part(text, "Everywhere", [(action.shown_keys, action.title) for action in APP])
     return text
 

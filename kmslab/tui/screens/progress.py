@@ -122,7 +122,9 @@ def figures(job: Job) -> Text:
     if left is not None:
         text.append(f", {duration(left)} left")
     counts = "  ".join(
-        f"{visible(name)} {count:,}" for name, count in latest.counts.items() if count
+        f"{visible(name.replace('_', '-'))} {count:,}"
+        for name, count in latest.counts.items()
+        if count
     )
     text.append(f"\n{slow or counts}")
     return text

@@ -98,6 +98,7 @@ class Records(Screen[None]):
         self._twins_wanted = False
         self._twins = 0
         self._unfinished = ""
+        self._typed = Query()
         self._looking_at_keys = asyncio.Lock()
         self._looking: Timer
         self._reader: Reader | None = None
@@ -113,7 +114,10 @@ class Records(Screen[None]):
             with Vertical(id="right"):
                 yield Grid(View(Table(), self.session.ground.clock), id="records")
                 yield Detail(id="detail")
-        yield FilterLine(placeholder="text, key:x ver:<3 prov:ctyun age:>90d out:stale !word")
+        yield FilterLine(
+            placeholder="text, key:x ver:<3 prov:ctyun age:>90d out:stale,no_key is:marked !word",
+            select_on_focus=False,
+        )
         yield Static("", id="status", markup=False)
         yield KeyLine()
 
@@ -332,11 +336,11 @@ class Records(Screen[None]):
     def _show_status(self) -> None:
         status = self.query_one("#status", Static)
         error = "; ".join(self._errors.values())
-        status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
         silent = [name for name, tally in self.tallies.providers.items() if tally.unanswered]
         said = status_text(self.grid, self._twins, busy, error, silent, self._unfinished)
-        status.update(said, layout=False)
+        status.update(said, layout=bool(error) or status.has_class("wrong"))
+        status.set_class(bool(error), "wrong")
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
     @on(Grid.Failed)
@@ -447,6 +451,7 @@ class Records(Screen[None]):
         """Write a filter."""
         line = self.query_one(FilterLine)
         line.add_class("used")
+        line.action_end()
         self.set_focus(line)  # at once: what is typed next is for the line
 
     @on(Input.Changed)
@@ -454,12 +459,21 @@ class Records(Screen[None]):
         try:
             typed = Query.parse(self.query_one(FilterLine).value)
         except FilterError as error:
-            self._tell("filter", f"filter: {error}")
+            self.grid.unclear = "the filter is wrong"
+            self._tell("filter", f"filter: {error}; nothing is filtered by it")
+            self._ask()
             return
-        self.grid.ask_query(Query(self.place.terms() + typed.terms))
+        self.grid.unclear, self._typed = "", typed
+        self._ask()
         self._tell("filter", "")
         if self.session.spec is not None:
             self._say_what_is_not_shown()
+
+    def _ask(self) -> None:
+        """Show what is wanted; while the filter is wrong that is what it was before."""
+        wanted = Query(self.place.terms() + self._typed.terms)
+        if wanted != self.grid.wanted.query:
+            self.grid.ask_query(wanted)
 
     @on(Input.Submitted)
     def _filtered(self) -> None:
@@ -484,6 +498,8 @@ class Records(Screen[None]):
             return "there is no record"
         if name == "export" and not self.grid.view.total:
             return "there is no record"
+        if name == "export" and not self.grid.view.marked:
+            return self.grid.unclear
         return ""
 
     def _why_no_plan(self) -> str:
@@ -552,6 +568,10 @@ class Records(Screen[None]):
         self.grid.view.mark(rows)
         self.grid.refresh()
         self._marks_changed()
+        self.place, line = Everything, self.query_one(FilterLine)
+        line.add_class("used")
+        line.value = "is:marked"
+        self._filter()
 
     def action_inspect(self) -> None:
         """The blob on a screen of its own."""
