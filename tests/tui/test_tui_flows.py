@@ -184,8 +184,10 @@ async def a_plan_says_what_is_left_and_why(app: Explorer, pilot: Pilot[None]) ->
     await pilot.press("a")
     screen = await planned(pilot)
     text = str(screen.query_one("#plan").render())
-    for line in ("key disabled", "total", "Re-encryption does not change a data key"):
+    for line in ("key disabled (e on the key enables it)", "total", "Re-encryption does not"):
         assert line in text
+    sheet = screen.query_one("#plan", Sheet)
+    assert sheet._width == sheet.content_size.width, "its lines are not wrapped again"
     plan = screen.plan
     assert plan is not None
     assert plan.total == RECORDS
