@@ -24,6 +24,10 @@ from kmslab.tui.texts import fields, heading, table, visible
 
 _NAMED: Final = 3
 _LISTED: Final = 20
+_WAYS_OUT: Final = {
+    "key disabled": "e on the key enables it",
+    "key pending-deletion": "D on the key cancels its deletion",
+}
 _OPENING: Final = frozenset({KeyState.ENABLED.value, KeyState.ARCHIVED.value})
 
 
@@ -67,6 +71,7 @@ def plan_text(plan: Plan, names: Names, width: int) -> Text:
 def _why(reason: Reason) -> str:
     """Why records have their outcome, and some of them by name."""
     why = reason.reason or MEANINGS[reason.outcome]
+    why += f" ({_WAYS_OUT[why]})" if why in _WAYS_OUT else ""
     examples = reason.examples[:_NAMED]
     return f"{why}: {', '.join(examples)}" if examples else why
 
