@@ -38,6 +38,7 @@ from kmslab.secret import Plaintext
 from kmslab.tui import saving, watching
 from kmslab.tui.app import BUG, Explorer
 from kmslab.tui.crash import write_crash
+from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
@@ -152,7 +153,29 @@ async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilo
     with world.lab() as other:
         other.rotate(other.key("orders").key_id)
     await until(pilot, lambda: app.records.tallies.every.old == STALE + 4)
-    assert any("keys were changed" in text for text in told(app))
+    said = "keys were changed by somebody else: orders was rotated"
+    assert said in told(app)
+    await pilot.press("a", "r")
+    plan = await come(pilot, PlanScreen)
+    await until(pilot, lambda: plan.plan is not None)
+    first = plan.plan
+    with world.lab() as other:
+        other.tencent().update_alias(other.key("orders").key_id, "sales")
+    await until(pilot, lambda: plan.plan not in (None, first))
+    assert "planned anew, since sales was orders" in screen_text(app)
+    await pilot.press("enter")
+    await come(pilot, Confirm)
+    with world.lab() as other:
+        other.rotate(other.key("sales").key_id)
+        await pilot.press("y")
+        await until(pilot, lambda: app.screen is not plan and isinstance(app.screen, PlanScreen))
+    assert any("sales was rotated" in text for text in told(app)), "by its name"
+    await pilot.press("escape")
+    await back(pilot)
+    await pilot.press("J", "c", "escape")
+    entries = [entry.text for entry in app.activity.entries]
+    assert said in entries
+    assert "Continue: there is no campaign" in entries
     rows = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
     world.csv.write_text("".join(rows[:-2]), encoding="utf-8")
     await until(pilot, lambda: grid(app).view.total == RECORDS - 2)

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from rich.text import Text
 
+from kmslab.analysis.classify import STAY, Target
 from kmslab.campaign.accounts import summary
 from kmslab.campaign.closing import campaigns, close
 from kmslab.campaign.journal import Journal
@@ -21,7 +22,7 @@ from kmslab.campaign.selection import Selection
 from kmslab.campaign.standing import abandoned, said, why_no_resume, why_no_undo
 from kmslab.campaign.undo import UndoPlan, plan_undo, undo
 from kmslab.campaign.watching import Watch
-from kmslab.errors import CampaignInterrupted, CampaignState
+from kmslab.errors import CampaignInterrupted, CampaignState, PlanOutdated
 from kmslab.tui.activity import command_line
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.host import Host
@@ -41,25 +42,45 @@ _NOTHING_TO_UNDO: Final = "no record has its blob any more; nothing to undo"
 
 
 async def re_encrypt(app: Host, selection: Selection, what: str) -> None:
-    """Plan, ask, run, show; then whatever is asked for there."""
-    plan = await app.push_screen_wait(PlanScreen(app.session, selection, what))
-    if plan is not None:
-        await carry_out(app, plan)
+    """Plan, ask, run, show; then whatever is asked for there. Where keys or source have changed
+    since it was planned, it is planned anew."""
+    target: Target = STAY
+    while True:
+        screen = PlanScreen(app.session, selection, what, target)
+        plan = await app.push_screen_wait(screen)
+        if plan is None or await carry_out(app, plan, screen.command):
+            return
+        target = plan.target
 
 
-async def carry_out(app: Host, plan: Plan) -> None:
-    """Run a plan that somebody has agreed to, and show what came of it."""
+async def carry_out(app: Host, plan: Plan, command: str) -> bool:
+    """Run a plan that somebody has agreed to, and show what came of it; False where keys or source
+    are not what they were when it was made. `command` does the same."""
     ground = app.session.ground
-    report = await _campaign(
-        app, "Re-encrypting", lambda watch: run(ground, plan.spec, plan=plan, watch=watch)
-    )
-    if report is None:
-        return
-    if report.state not in UNFINISHED:
-        app.done(
-            f"campaign {report.campaign}: {summary(report)}", "campaign", "report", report.campaign
-        )
-    await show_result(app, report)
+
+    def begin(watch: Watch) -> Report:
+        try:
+            return run(ground, plan.spec, plan=plan, watch=watch)
+        except PlanOutdated as error:
+            raise PlanOutdated(_with_names(str(error), plan)) from None
+
+    ended = await _at_work_writing(app, "Re-encrypting", begin)
+    if isinstance(ended.error, PlanOutdated):
+        app.refused(ended.error)
+        return False
+    report = await _reported(app, ended)
+    if report is not None:
+        if report.state not in UNFINISHED:
+            app.done(f"campaign {report.campaign}: {summary(report)}", line=command)
+        await show_result(app, report)
+    return True
+
+
+def _with_names(text: str, plan: Plan) -> str:
+    """A text with what the keys of a plan are called in place of their ids."""
+    for key_id, alias in plan.aliases.items():
+        text = text.replace(key_id, alias)
+    return text
 
 
 async def show_result(app: Host, report: Report) -> None:
@@ -235,8 +256,16 @@ async def at_work(app: Host, title: str, work: Callable[[Watch], T]) -> Ended[T]
 
 async def _campaign(app: Host, title: str, work: Callable[[Watch], Report]) -> Report | None:
     """A pass that writes: its report, also where it was stopped on the way."""
+    return await _reported(app, await _at_work_writing(app, title, work))
+
+
+async def _at_work_writing(app: Host, title: str, work: Callable[[Watch], Report]) -> Ended[Report]:
     ended = await at_work(app, title, work)
     app.read_again()
+    return ended
+
+
+async def _reported(app: Host, ended: Ended[Report]) -> Report | None:
     error = ended.error
     if isinstance(error, CampaignInterrupted) and error.campaign_id:
         app.refused(error)

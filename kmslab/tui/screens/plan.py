@@ -41,6 +41,7 @@ from kmslab.tui.stopping import Stopped
 from kmslab.tui.texts import records, told, visible
 
 _STAY = ""
+_FAILED = "no plan could be made; Esc, and r plans again"
 
 
 class PlanScreen(Screen[Plan | None]):
@@ -61,12 +62,16 @@ class PlanScreen(Screen[Plan | None]):
     """
     VERTICAL_BREAKPOINTS = SHORT
 
-    def __init__(self, session: Session, selection: Selection, what: str) -> None:
+    def __init__(
+        self, session: Session, selection: Selection, what: str, target: Target = STAY
+    ) -> None:
         super().__init__()
         self.plan: Plan | None = None
         self._session = session
         self._what = what
-        self._target: Target = STAY
+        self._target = target
+        self._changed = ""
+        self._failed = False
         verify = usual_verify(session.ground.providers)
         self._options = Options(verify=str(verify), selection=selection)
         self._deep = False
@@ -110,7 +115,7 @@ class PlanScreen(Screen[Plan | None]):
         if action.name in ("close", "destination", "context", "deep"):
             return ""
         if self.plan is None:
-            return "the plan is not made yet"
+            return _FAILED if self._failed else "the plan is not made yet"
         if action.name == "go_on" and not self.plan.to_send:
             return "nothing is to be re-encrypted"
         return in_the_way(self._unfinished) if action.name == "go_on" else ""
@@ -129,7 +134,7 @@ class PlanScreen(Screen[Plan | None]):
     def _plan_anew(self) -> None:
         self._stop()
         self._deep = self._deep and not self.explorer.read_only
-        self.plan, self._saved = None, None
+        self.plan, self._saved, self._failed = None, None, False
         self._job = job = Job("the plan")
         self._show()
         self.run_worker(self._make(job), exclusive=True, exit_on_error=False)
@@ -143,8 +148,9 @@ class PlanScreen(Screen[Plan | None]):
             return
         except KmslabError as error:
             if job is self._job and self.is_running:
-                self._job = None
+                self._job, self._failed = None, True
                 refusal = Text(f"No plan: {visible(told(error))}\n\nEsc, and r plans again.")
+                self.refresh_bindings()
                 self._sheet.show(lambda _: refusal)
                 self.explorer.refused(error)
             return
@@ -186,7 +192,8 @@ class PlanScreen(Screen[Plan | None]):
         if self.plan is not None:
             self._sheet.show(partial(plan_text, self.plan, self._names))
             self.query_one(VerticalScroll).scroll_home(animate=False)
-        same = f"the same: {visible(self._command())}" if self._words else ""
+        note = "   (o writes FILE)" if self._needs_file and self._saved is None else ""
+        same = f"the same: {visible(self.command)}{note}" if self._words else ""
         self.query_one("#same", Static).update(same)
         self.refresh_bindings()
 
@@ -198,6 +205,7 @@ class PlanScreen(Screen[Plan | None]):
         context = "each keeps its own" if target.context is KEEP else "dropped"
         how = "every blob is opened" if self._deep else "heads only, unverified"
         first = f"! {in_the_way(self._unfinished)}\n" if self._unfinished else ""
+        first += f"! planned anew, since {visible(self._changed)}\n" if self._changed else ""
         return (
             f"{first}records: {visible(self._what)}\n"
             f"to: {to}   context: {context}   told from: {how}"
@@ -206,13 +214,23 @@ class PlanScreen(Screen[Plan | None]):
     def _named(self, key_id: str) -> str:
         return self._names(key_id) or key_id
 
-    def _command(self) -> str:
+    def keys_changed(self, what: str) -> None:
+        """Somebody else has changed keys: where nobody is asked just now, plan anew."""
+        if self.is_current:
+            self._changed = what
+            self._plan_anew()
+
+    @property
+    def _needs_file(self) -> bool:
+        return self._options.selection.record_ids is not None
+
+    @property
+    def command(self) -> str:
         """The command line that does the same; ids it takes from a plan in a file."""
         options, selection = self._session.options, self._options.selection
-        if selection.record_ids is not None or self._saved is not None:
+        if self._needs_file or self._saved is not None:
             file = "FILE" if self._saved is None else str(self._saved)
-            line = command_line(["campaign", "run", "--plan", file, "--yes"], options)
-            return line if self._saved is not None else f"{line}   (o writes FILE)"
+            return command_line(["campaign", "run", "--plan", file, "--yes"], options)
         words = ["campaign", "run", *self._words]
         if selection.provider is not None:
             words += ["--only-provider", selection.provider]

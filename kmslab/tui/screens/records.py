@@ -39,6 +39,7 @@ from kmslab.tui.screens.inspect import InspectScreen
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.layout import LAYOUT, FilterLine
+from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.status import crumbs, marked_text, status_text, twins_text
@@ -57,6 +58,8 @@ LOOK_SECONDS: Final = 1.0
 UNREADABLE: Final = "the source cannot be read: F5 tries again, O opens another"
 
 READING: Final = "reading"
+
+_NAMED: Final = 3
 
 Kind = Literal["filter", "lab", "source", "judging", "order"]
 """What can be wrong at the same time, each until it is so no more."""
@@ -282,10 +285,14 @@ class Records(Screen[None]):
             return
         self._tell("lab", "" if seen.error is None else str(seen.error))
         if seen.keys:
-            self.explorer.tell("keys were changed: what is said of the records is told anew")
+            first, more = seen.keys[:_NAMED], len(seen.keys) - _NAMED
+            what = "; ".join(first) + (f"; and {more} keys more" if more > 0 else "")
+            self.explorer.noticed(f"keys were changed by somebody else: {what}")
             self.keys_changed()
+            if isinstance(self.app.screen, PlanScreen):
+                self.app.screen.keys_changed(what)
         if seen.source and not seen.gone:  # reading it tells that it is gone
-            self.explorer.tell("the source was changed; it is read again")
+            self.explorer.noticed("the source was changed by somebody else; it is read again")
         self._read_wanted = self._read_wanted or seen.source
         if self._read_wanted and not self.reader.busy:
             self.read_again()
