@@ -19,6 +19,7 @@ from kmslab.campaign.standing import said, why_no_close, why_no_resume, why_no_u
 from kmslab.tui.actions import JOURNALS, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.host import Host, away_for, host_of
+from kmslab.tui.rows import Rows
 from kmslab.tui.screens import flows
 from kmslab.tui.texts import visible
 
@@ -43,7 +44,7 @@ class Journals(Screen[None]):
         """A table, and a line on the journal under the cursor."""
         yield TopBar()
         yield Crumbs("Journals of campaigns")
-        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Rows(zebra_stripes=True)
         yield Static("", id="about", markup=False)
         yield KeyLine()
 
