@@ -15,6 +15,7 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.texts import visible
 
 
@@ -95,6 +96,7 @@ class Form(ModalScreen[Mapping[str, str] | None]):
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel", compact=True)
                 yield Button(self._answer, id="go", variant="primary", compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """The first field has the focus."""
@@ -164,6 +166,7 @@ class Choose(ModalScreen[str | None]):
                     for at, (_, text, reason) in enumerate(self._options)
                 ]
             )
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """The list has the focus."""

@@ -15,6 +15,7 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from kmslab.tui.actions import APP, Acting
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.filtering import FIELDS
 from kmslab.tui.panes import PANES, Pane
 from kmslab.tui.states import LEGEND
@@ -49,6 +50,7 @@ class Help(ModalScreen[None]):
         """One text, which can be scrolled."""
         with Vertical(), VerticalScroll():
             yield Static(self._text)
+        yield KeyLine()
 
     def action_close(self) -> None:
         """Go back."""

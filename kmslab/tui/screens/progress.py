@@ -15,6 +15,7 @@ from textual.widgets import ProgressBar, Static
 
 from kmslab.campaign.watching import Watch
 from kmslab.errors import KmslabError
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.finishing import finish
 from kmslab.tui.host import host_of
 from kmslab.tui.jobs import Job
@@ -44,7 +45,7 @@ class AtWork(ModalScreen[Ended[Any]]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop after this chunk"),
+        Binding("escape,ctrl+c", "stop", "Stop after this chunk", key_display="Esc"),
         Binding("q,ctrl+q", "app.quit", "Quit"),
     ]
     DEFAULT_CSS = """
@@ -71,6 +72,7 @@ class AtWork(ModalScreen[Ended[Any]]):
             yield ProgressBar(show_eta=False)
             yield Static("", id="figures", markup=False)
             yield Static("Esc stops after this chunk", id="hint", markup=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin."""
