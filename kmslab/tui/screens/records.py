@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Final, Literal
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import DescendantFocus, ScreenResume
 from textual.screen import Screen
@@ -78,7 +78,8 @@ class Records(Screen[None]):
     AUTO_FOCUS = "#records"
     ACTIONS: tuple[Action, ...] = RECORDS
     BINDINGS: ClassVar[list[BindingType]] = [
-        replace(binding, priority=_moves_focus(binding.action)) for binding in bindings(RECORDS)
+        *(replace(binding, priority=_moves_focus(binding.action)) for binding in bindings(RECORDS)),
+        Binding("enter", "leave_filter", show=False, priority=True),
     ]
     DEFAULT_CSS = LAYOUT
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
@@ -482,9 +483,13 @@ class Records(Screen[None]):
         if wanted != self.grid.wanted.query:
             self.grid.ask_query(wanted)
 
-    @on(Input.Submitted)
-    def _filtered(self) -> None:
-        line = self.query_one(FilterLine)
+    async def action_leave_filter(self) -> None:
+        """To the records, once the line has all that was typed before: what comes next is theirs,
+        and they must know by then what they are to show."""
+        line, typed = self.query_one(FilterLine), asyncio.Event()
+        if line.call_later(typed.set):
+            await typed.wait()
+        self._filter()
         line.set_class(bool(line.value), "used")
         self.action_pane("records")
 
@@ -524,6 +529,8 @@ class Records(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Actions that cannot be done now are grey; in the line of the filter some are letters."""
+        if action == "leave_filter":
+            return isinstance(self.focused, FilterLine)
         if _moves_focus(action) and isinstance(self.focused, Input):
             return False
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
