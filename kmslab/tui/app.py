@@ -322,6 +322,8 @@ class Explorer(App[None]):
 
 def explore(session: Session, log_folder: Path) -> int:
     """Run the explorer on a session until it is left; its exit code."""
+    if os.environ.get("NO_COLOR") == "":  # empty it says nothing, which Textual does not know
+        del os.environ["NO_COLOR"]
     app = Explorer(session, log_folder)
     with responsive():
         app.run()

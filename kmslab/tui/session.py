@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from kmslab.campaign.rendering import moment
 from kmslab.campaign.run import Ground
 from kmslab.campaign.sources import Sources
 from kmslab.campaign.standing import unfinished_on
@@ -121,7 +122,7 @@ def demo_in(place: Path, lab: Lab, *, locked: bool = False) -> Session:
     return Session(
         lab,
         ground,
-        where="demo lab",
+        where=f"demo lab, whose clock stands at {moment(DEMO_TIME)}",
         spec=SourceSpec(str(place / RECORDS)),
         source=DEMO_SOURCE,
         options=("--lab", str(place / "lab")),
