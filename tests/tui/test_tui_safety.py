@@ -9,6 +9,7 @@ from threading import Event
 
 import pytest
 from textual.color import Color
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static, TextArea
 from tui_golden import screen_text
@@ -42,12 +43,14 @@ from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
+from kmslab.tui.grid import Grid
 from kmslab.tui.screens import journals
 from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
+from kmslab.tui.sorting import By, Sort
 from kmslab.tui.theme import THEMES
 
 
@@ -257,6 +260,13 @@ async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) ->
     await settled(pilot)
     assert grid(app).view.shown == 0
     await pilot.press("escape")
+    await settled(pilot)
+    for key in ("slash", *"outstale", "enter", "a"):  # all at once, as over a slow line
+        app.post_message(Key(key, "/" if key == "slash" else key if len(key) == 1 else None))
+    await until(pilot, lambda: line.value == "outstale" and grid(app).has_focus)
+    await settled(pilot)
+    assert (grid(app).view.shown, app.marked) == (0, 0), "nothing is marked that was not asked for"
+    await pilot.press("escape")
     await until(pilot, lambda: not status(app).startswith("!"))
 
 
@@ -439,14 +449,23 @@ def test_themes_without_colour(
 
 
 async def the_palette_has_every_action(app: Explorer, pilot: Pilot[None]) -> None:
-    from kmslab.tui.actions import APP, RECORDS
+    from kmslab.tui.actions import APP, GRID, RECORDS
     from kmslab.tui.commands import Commands
 
     provider = Commands(app.screen)
     hits = [hit async for hit in provider.discover()]
     shown = {hit.text for hit in hits}
-    for action in (*RECORDS, *APP):
+    for action in (*RECORDS, *GRID, *APP):
         assert f"{action.title} ({action.shown_keys})" in shown
+    keys = {name for binding in Grid.BINDINGS for name in binding.key.split(",")}
+    assert {key for action in GRID for key in action.keys.split(",")} <= keys
+    by_name = {hit.text: hit.command for hit in hits}
+    await by_name["records: mark everything that is shown (a)"]()
+    by_name["records: sort by age"]()
+    await settled(pilot)
+    assert app.marked == grid(app).view.total
+    assert grid(app).wanted.sort == Sort(By.AGE)
+    grid(app).ask_sort(None)
     await pilot.press("colon")
     await until(pilot, lambda: type(app.screen).__name__ == "CommandPalette")
     await pilot.press(*"journals")
