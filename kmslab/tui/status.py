@@ -49,11 +49,13 @@ def status_text(
     read: int | None,
     error: str,
     silent: Iterable[str] = (),
-    unfinished: str = "",
+    *,
+    unfinished: bool = False,
 ) -> Text:
     """The status line; `read` is how many were read so far while a source is read.
 
-    `silent` are the providers that do not answer, `unfinished` is a campaign that is not finished.
+    `silent` are the providers that do not answer, `unfinished` says that a
+    campaign on the source is not finished.
     """
     parts = [counts_text(grid.view, twins)]
     if error:
@@ -66,7 +68,7 @@ def status_text(
     if grid.wanted != grid.view.wanted:
         parts.append("arranging")
     parts += [f"! {visible(name)} does not answer (F5 asks again)" for name in silent]
-    parts += [f"! campaign {unfinished} is not finished (J)"] if unfinished else []
+    parts += ["! a campaign here is not finished (J)"] if unfinished else []
     return Text("   ".join(parts))
 
 

@@ -208,7 +208,7 @@ class PlanScreen(Screen[Plan | None]):
         first += f"! planned anew, since {visible(self._changed)}\n" if self._changed else ""
         return (
             f"{first}records: {visible(self._what)}\n"
-            f"to: {to}   context: {context}   told from: {how}"
+            f"to: {to}   context: {context}\ntold from: {how}"
         )
 
     def _named(self, key_id: str) -> str:

@@ -13,6 +13,7 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import ProgressBar, Static
 
+from kmslab.campaign.retrying import Patience
 from kmslab.campaign.watching import Watch
 from kmslab.errors import KmslabError
 from kmslab.tui.chrome import KeyLine
@@ -113,7 +114,8 @@ def figures(job: Job) -> Text:
     waiting = job.waiting()
     slow = ""
     if waiting >= SLOW:
-        slow = f"nothing new for {duration(waiting)}; a call that fails is made again for a while"
+        slow = f"nothing new for {duration(waiting)}; a call that fails is made again, for "
+        slow += f"{duration(Patience().seconds)} at the most: then it stops, and can be continued"
     if latest is None:
         return Text(slow or "beginning")
     of = "" if latest.total is None else f" of {latest.total:,}"

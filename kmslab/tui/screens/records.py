@@ -346,7 +346,9 @@ class Records(Screen[None]):
         error = "; ".join(self._errors.values())
         busy = self.reader.rows if self.reader.busy else None
         silent = [name for name, tally in self.tallies.providers.items() if tally.unanswered]
-        said = status_text(self.grid, self._twins, busy, error, silent, self._unfinished)
+        said = status_text(
+            self.grid, self._twins, busy, error, silent, unfinished=bool(self._unfinished)
+        )
         status.update(said, layout=bool(error) or status.has_class("wrong"))
         status.set_class(bool(error), "wrong")
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
