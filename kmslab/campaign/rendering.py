@@ -180,8 +180,8 @@ def intent(plan: Plan) -> list[str]:
     some = counted(plan.to_send, "record")
     sentences = [f"This will re-encrypt {some} ({' and '.join(calls)}), {how}, and {place}."]
     if left := plan.total - plan.to_send:
-        others = counted(left, "is left as it is", "are left as they are")
-        sentences.append(f"The other {others}.")
+        one, many = "other record is left as it is", "other records are left as they are"
+        sentences.append(f"{counted(left, one, many)}.")
     if plan.spec.table is not None:
         sentences.append("Rows that the table gets until then are judged and counted too.")
     if plan.options.atomic:

@@ -19,8 +19,8 @@ from kmslab.inspection import Inspection, inspect
 from kmslab.keys import Names
 from kmslab.model import Key, Record
 from kmslab.tui.ages import age_text
-from kmslab.tui.cells import state_text
 from kmslab.tui.judging import NO_ANSWER
+from kmslab.tui.states import state_text
 from kmslab.tui.texts import moment, visible
 
 _MOST_BYTES: Final = 4_096

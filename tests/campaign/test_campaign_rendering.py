@@ -308,7 +308,7 @@ def test_whoever_is_asked_is_told_what_a_run_would_do() -> None:
     assert intent(PLAN) == [
         f"This will re-encrypt 90 records (90 calls to tencent, 2 s at that rate), {done}"
         " /data/orders.csv.",
-        "The other 10 are left as they are.",
+        "10 other records are left as they are.",
     ]
     # A plan does not hold a table: applications go on writing to it.
     table = replace(PLAN, spec=SourceSpec("sqlite:///shop.db", table="orders"))

@@ -18,6 +18,7 @@ from kmslab.inspection import inspect
 from kmslab.keys import kms_in
 from kmslab.model import CTYUN, BlobFormat, Key, Record
 from kmslab.secret import Plaintext
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.detail import hex_lines
 from kmslab.tui.host import Host
 from kmslab.tui.texts import visible
@@ -63,6 +64,7 @@ class Preview(ModalScreen[None]):
             yield Static(_MASK, id="plaintext", markup=False)
             about = f"Space reveals it. It is gone after {self._seconds:.0f} s. This was audited."
             yield Static(about, id="about", markup=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """It is not kept for long."""
