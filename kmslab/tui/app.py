@@ -303,11 +303,6 @@ class Explorer(App[None]):
             await asyncio.sleep(0.05)
         self.exit()
 
-    def on_unmount(self) -> None:
-        """Whatever is still at work in a thread ends after its chunk."""
-        if self.job is not None:
-            self.job.stop()
-
 
 def explore(session: Session, log_folder: Path) -> int:
     """Run the explorer on a session until it is left; its exit code."""
