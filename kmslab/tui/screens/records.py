@@ -622,7 +622,7 @@ class Records(Screen[None]):
             self.session.spec, self.session.source = chosen.spec, chosen.name
             self.reader.leave()
             self._tell("source", "")
-            self.grid.show_table(View(Table(), self.session.ground.clock))
+            self.grid.show_table(View(Table(), self.session.ground.clock, self.grid.wanted))
             self._go_to(Everything)
             self.read_again()
 
