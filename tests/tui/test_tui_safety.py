@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
 import pytest
+from rich.cells import cached_cell_len
 from textual.color import Color
 from textual.pilot import Pilot
 from textual.widgets import Static, TextArea
@@ -38,6 +40,7 @@ from kmslab.secret import Plaintext
 from kmslab.tui import saving, watching
 from kmslab.tui.app import BUG, Explorer
 from kmslab.tui.crash import write_crash
+from kmslab.tui.dialogs import confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
@@ -49,6 +52,12 @@ from kmslab.tui.session import Session
 from kmslab.tui.theme import THEMES
 
 
+def measured() -> bool:
+    """Whether Rich holds a plaintext among the texts whose width it remembers."""
+    held = gc.get_referents(cached_cell_len)
+    return any(isinstance(text, str) and CANARY in text for text in held)
+
+
 async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot[None]) -> None:
     lab = app.session.lab
     await pilot.press("d")
@@ -58,11 +67,13 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     assert f"{CANARY} 0" in screen_text(app)
     await pilot.press("space")
     assert CANARY not in screen_text(app)
+    assert measured()
     await pilot.press("space", "escape")
     await back(pilot)
     assert CANARY not in screen_text(app)
     assert preview._plaintext is None
     assert CANARY not in repr(vars(preview))
+    assert not measured()
     await pilot.press("d")
     preview = await come(pilot, Preview)
     held = preview._plaintext
@@ -71,6 +82,21 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     await pilot.press("escape")
     await back(pilot)
     assert any(entry.action == "Decrypt" for entry in lab.audit.entries())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confirm, "QUIET", 0.1)
+        left = Preview("rec-00", Plaintext(CANARY.encode()))
+        app.push_screen(left)
+        await until(pilot, lambda: left._quiet_since is not None)
+        await pilot.press("space")
+        assert CANARY not in screen_text(app), "it was typed ahead"
+        await until(pilot, lambda: left.hears)
+        await pilot.press("space")
+        assert CANARY in screen_text(app)
+        text = left.query_one("#plaintext", Static)
+        await app.pop_screen()
+    assert left._plaintext is None
+    assert CANARY not in str(text.content)
+    assert not measured()
     brief = Preview("rec-00", Plaintext(CANARY.encode()), seconds=0.2)
     app.push_screen(brief)
     await pilot.pause()
