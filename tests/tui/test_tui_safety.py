@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import gc
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from textual.color import Color
 from textual.pilot import Pilot
 from textual.widgets import Static, TextArea
 from tui_golden import screen_text
+from tui_tables import row, table_of
 from tui_world import (
     CANARY,
     MARKUP,
@@ -34,7 +37,8 @@ from tui_world import (
 )
 
 from kmslab import Lab
-from kmslab.errors import StateError
+from kmslab.campaign.watching import Watch
+from kmslab.errors import CampaignInterrupted, StateError
 from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
 from kmslab.tui import saving, watching
@@ -49,6 +53,7 @@ from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
+from kmslab.tui.table import Block
 from kmslab.tui.theme import THEMES
 
 
@@ -321,8 +326,10 @@ def test_exports_hold_all_that_is_marked_or_shown(
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         await typed(pilot, "prov:ctyun")
-        for name, form in (("a.csv", "csv"), ("a.jsonl", "jsonl")):
-            await pilot.press("enter", "x")
+        await pilot.press("enter", "s", "S")
+        for name, form in (("a.csv", "csv"), ("a.jsonl", "jsonl"), ("m.csv", "csv")):
+            await settled(pilot)
+            await pilot.press(*(["space", "down", "space"] * (name == "m.csv")), "x")
             await come(pilot, Choose)
             await pilot.press(*(["down"] * (form == "jsonl")), "enter")
             dialog = await come(pilot, Form)
@@ -339,10 +346,37 @@ def test_exports_hold_all_that_is_marked_or_shown(
         await pilot.press("escape")
 
     stage.play(session, scene)
-    lines = (world.path / "a.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == ",".join(saving.COLUMNS)
-    assert len(lines) == 5
-    assert len((world.path / "a.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+    blobs = world.blobs()
+    shown = [f"rec-{at:02}" for at in (8, 9, 10, 11)]
+    for name, ids in (("a.csv", shown), ("m.csv", shown[:2])):
+        with (world.path / name).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert tuple(rows[0]) == saving.COLUMNS
+        found = {row["record_id"]: row["ciphertext_blob"] for row in rows}
+        assert list(found.items()) == [(each, blobs[each]) for each in ids], name
+    lines = (world.path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["record_id"] for line in lines] == shown
+
+
+def test_an_export_unpacks_each_block_once_and_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = table_of([each for at in range(12) for each in row(f"r-{at}")])
+    unpacked: list[Block] = []
+    records = Block.records
+    monkeypatch.setattr(Block, "records", lambda b, s: unpacked.append(b) or records(b, s))
+    wanted = [11, 3, 4, 2, 8, 5]
+    lines = saving.exported(table, wanted, "jsonl").splitlines()
+    assert [json.loads(line)["record_id"] for line in lines] == [f"r-{at}" for at in wanted]
+    assert len(unpacked) == 3
+    with pytest.raises(CampaignInterrupted, match="stopped while exporting"):
+        saving.exported(table, wanted, "csv", Watch(stop=lambda: True))
+    assert len(unpacked) == 4
+
+
+def test_what_utf_8_has_no_bytes_for_is_written_as_its_escape(tmp_path: Path) -> None:
+    saving.write_new(tmp_path / "new", '"\udc80\r\n"')
+    assert (tmp_path / "new").read_bytes() == b'"\\udc80\r\n"'
 
 
 def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) -> None:

@@ -24,15 +24,17 @@ from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted, CampaignState
 from kmslab.tui.activity import command_line
 from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.dialogs.form import Choose
 from kmslab.tui.host import Host
 from kmslab.tui.jobs import Job
-from kmslab.tui.saving import ask_place
+from kmslab.tui.saving import FORMATS, ask_place, exported
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.progress import AtWork, Ended
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.sheet import Laid
 from kmslab.tui.shown import rest_text, undo_text
 from kmslab.tui.texts import records, visible
+from kmslab.tui.view import View
 
 T = TypeVar("T")
 
@@ -175,6 +177,23 @@ async def close_campaign(app: Host, campaign_id: str) -> None:
     if agreed and not app.read_only:
         await app.away(lambda: close(app.session.ground, campaign_id))
         app.done(f"campaign {campaign_id} is closed", *words)
+
+
+async def export(app: Host, view: View) -> None:
+    """Ask for a format and a place, and write what is marked, else what is shown."""
+    table, marked = view.table, view.marked_rows()
+    rows = marked or list(view.rows)
+    which = f"{len(rows):,} {'marked' if marked else 'shown'}"
+    options = [(form, f"{which} records as {form}", "") for form in FORMATS]
+    form = await app.push_screen_wait(Choose("Export", options))
+    if form is None:
+        return
+    ended = await at_work(
+        app, f"Exporting {which}", lambda watch: exported(table, rows, form, watch)
+    )
+    text = _value(app, ended)
+    if text is not None:
+        await ask_place(app, f"Export {which}", f"records.{form}", text)
 
 
 async def write_report(app: Host, campaign_id: str) -> None:

@@ -581,7 +581,7 @@ class Records(Screen[None]):
     def action_export(self) -> None:
         """Export records."""
         view = self.grid.view
-        self._begin("export", lambda: saving.export(self.explorer, view))
+        self._begin("export", lambda: flows.export(self.explorer, view))
 
     def action_key(self) -> None:
         """The key on a screen of its own."""
