@@ -291,6 +291,11 @@ def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
                 await pilot.press(*keys)
                 await until(pilot, lambda: isinstance(app.screen, Notice), 5)
                 assert CANARY not in screen_text(app), name
+                plans = [each for each in app.screen_stack if isinstance(each, PlanScreen)]
+                assert len(plans) == (name == "sources")
+                for plan in plans:
+                    await pilot.pause(0.15)
+                    assert "No plan" in str(plan.query_one("#plan", Static).render())
             while not isinstance(app.screen, Records):
                 await pilot.press("escape")
                 await pilot.pause()
