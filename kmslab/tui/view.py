@@ -291,7 +291,12 @@ class View:
 
     def marked_ids(self) -> frozenset[str]:
         """The ids of the marked records, as a campaign selects by them."""
-        return marked_ids(self.table, self._marks)
+        return self.asked_ids()()
+
+    def asked_ids(self) -> Callable[[], frozenset[str]]:
+        """What gives the ids of the records that are marked now; a thread may ask it later."""
+        table, marks = self.table, bytes(self._marks)
+        return lambda: marked_ids(table, marks)
 
     def twins(self) -> Callable[[], int]:
         """What counts the rows that have the id of a marked record, and are not marked themselves.

@@ -74,7 +74,8 @@ async def show_result(app: Host, report: Report) -> None:
             case "resume":
                 again = await resume_campaign(app, report.campaign)
             case "mark":
-                await app.mark_records(failed_ids(app, report.campaign))
+                failed = await app.away(partial(failed_ids, app, report.campaign))
+                await app.mark_records(failed)
                 return
             case "write":
                 await write_report(app, report.campaign)
