@@ -230,7 +230,10 @@ def test_quit_asks_while_a_campaign_is_at_work(
         raise RuntimeError
 
     async def flow() -> None:
-        await flows.at_work(app_of[0], "Re-encrypting", work)
+        await flows.at_work(app_of[0], "Looking", work)
+
+    async def writing() -> None:
+        await flows.at_work(app_of[0], "Re-encrypting", work, campaign=True)
 
     app_of: list[Explorer] = []
 
@@ -244,7 +247,10 @@ def test_quit_asks_while_a_campaign_is_at_work(
         job = app.job
         assert job is not None
         await pilot.press("q")
-        await come(pilot, Confirm)
+        dialog = await come(pilot, Confirm)
+        said = str(dialog.query_one(Sheet).render())
+        assert "At work: Looking." in said
+        assert "it changes nothing" in said
         end.set()
         await come(pilot, Notice)
         await pilot.press("escape")
@@ -255,10 +261,11 @@ def test_quit_asks_while_a_campaign_is_at_work(
         for log in stage.log_folder.glob("*"):
             log.unlink()
         end.clear()
-        app.begin("campaign", flow)
+        app.begin("campaign", writing)
         await come(pilot, AtWork)
         await pilot.press("ctrl+q")
-        await come(pilot, Confirm)
+        dialog = await come(pilot, Confirm)
+        assert "resumed or undone" in str(dialog.query_one(Sheet).render())
         await pilot.press("y")
         await until(pilot, lambda: app._exit)
 

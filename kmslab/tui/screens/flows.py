@@ -216,14 +216,16 @@ def failed_ids(app: Host, campaign_id: str) -> frozenset[str]:
     return frozenset(failed | {lost.record_id for lost in report.losses})
 
 
-async def at_work(app: Host, title: str, work: Callable[[Watch], T]) -> Ended[T]:
+async def at_work(
+    app: Host, title: str, work: Callable[[Watch], T], *, campaign: bool = False
+) -> Ended[T]:
     """Do a pass in a thread, with its bar, until it has ended."""
-    return await app.push_screen_wait(AtWork(title, Job(title), work))
+    return await app.push_screen_wait(AtWork(title, Job(title, campaign=campaign), work))
 
 
 async def _campaign(app: Host, title: str, work: Callable[[Watch], Report]) -> Report | None:
     """A pass that writes: its report, also where it was stopped on the way."""
-    ended = await at_work(app, title, work)
+    ended = await at_work(app, title, work, campaign=True)
     app.read_again()
     error = ended.error
     if isinstance(error, CampaignInterrupted) and error.campaign_id:
