@@ -300,24 +300,21 @@ class Explorer(App[None]):
 
     async def _quit(self) -> None:
         job = self.job
-        body = Text(
-            "It ends after the chunk that is at work, and can be resumed or undone from the "
-            "journals (J) later."
+        if job is None:
+            self.exit()
+            return
+        body = Text(f"At work: {visible(job.name)}.\n\nIt ends after the chunk that it is at")
+        body.append(
+            ", and can be resumed or undone from the journals (J) later."
+            if job.campaign
+            else "; it changes nothing."
         )
-        name = "it" if job is None else job.name
-        if not await self.push_screen_wait(
-            Confirm(f"Stop {name} and quit?", body, answer="Stop and quit")
-        ):
+        if not await self.push_screen_wait(Confirm("Stop and quit?", body, answer="Stop and quit")):
             return
         while self.job is not None:
             self.job.stop()
             await asyncio.sleep(0.05)
         self.exit()
-
-    def on_unmount(self) -> None:
-        """Whatever is still at work in a thread ends after its chunk."""
-        if self.job is not None:
-            self.job.stop()
 
 
 def explore(session: Session, log_folder: Path) -> int:

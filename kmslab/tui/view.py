@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
+from typing import Final
 
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
@@ -26,6 +27,10 @@ class Wanted:
 
     query: Query = EVERY
     sort: Sort | None = None
+
+
+EVERYTHING: Final = Wanted()
+"""Every record, in the order of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,13 +153,13 @@ class View:
 
     __slots__ = ("_arrangement", "_both", "_marks", "clock", "mark_changes", "table")
 
-    def __init__(self, table: Table, clock: Clock) -> None:
+    def __init__(self, table: Table, clock: Clock, wanted: Wanted = EVERYTHING) -> None:
         self.clock = clock
         self.table = table
         self._marks = bytearray(len(table))
         self._both: int | None = None
         self.mark_changes = 0
-        self._arrangement = arrange(table, Wanted(), clock.now(), None, lambda: False)
+        self._arrangement = arrange(table, wanted, clock.now(), None, lambda: False)
 
     @property
     def wanted(self) -> Wanted:
@@ -295,7 +300,12 @@ class View:
 
     def marked_ids(self) -> frozenset[str]:
         """The ids of the marked records, as a campaign selects by them."""
-        return marked_ids(self.table, self._marks)
+        return self.asked_ids()()
+
+    def asked_ids(self) -> Callable[[], frozenset[str]]:
+        """What gives the ids of the records that are marked now; a thread may ask it later."""
+        table, marks = self.table, bytes(self._marks)
+        return lambda: marked_ids(table, marks)
 
     def twins(self) -> Callable[[], int]:
         """What counts the rows that have the id of a marked record, and are not marked themselves.

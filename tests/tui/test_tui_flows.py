@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from threading import Event
+from threading import Event, current_thread, main_thread
 from time import monotonic, sleep
+from types import ModuleType
 
 import pytest
 from campaign_data import make_keys, make_rows, write_csv
@@ -22,7 +23,6 @@ from tui_world import (
     RECORDS,
     STALE,
     Stage,
-    World,
     back,
     come,
     grid,
@@ -43,6 +43,7 @@ from kmslab.campaign.run import Ground, run
 from kmslab.campaign.state import State
 from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted
+from kmslab.tui import view
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs import confirm
 from kmslab.tui.dialogs.confirm import Confirm
@@ -247,7 +248,10 @@ def test_quit_asks_while_a_campaign_is_at_work(
         raise RuntimeError
 
     async def flow() -> None:
-        await flows.at_work(app_of[0], "Re-encrypting", work)
+        await flows.at_work(app_of[0], "Looking", work)
+
+    async def writing() -> None:
+        await flows.at_work(app_of[0], "Re-encrypting", work, campaign=True)
 
     app_of: list[Explorer] = []
 
@@ -261,7 +265,10 @@ def test_quit_asks_while_a_campaign_is_at_work(
         job = app.job
         assert job is not None
         await pilot.press("q")
-        await come(pilot, Confirm)
+        dialog = await come(pilot, Confirm)
+        said = str(dialog.query_one(Sheet).render())
+        assert "At work: Looking." in said
+        assert "it changes nothing" in said
         end.set()
         await come(pilot, Notice)
         await pilot.press("escape")
@@ -272,10 +279,11 @@ def test_quit_asks_while_a_campaign_is_at_work(
         for log in stage.log_folder.glob("*"):
             log.unlink()
         end.clear()
-        app.begin("campaign", flow)
+        app.begin("campaign", writing)
         await come(pilot, AtWork)
         await pilot.press("ctrl+q")
-        await come(pilot, Confirm)
+        dialog = await come(pilot, Confirm)
+        assert "resumed or undone" in str(dialog.query_one(Sheet).render())
         await pilot.press("y")
         await until(pilot, lambda: app._exit)
 
@@ -382,20 +390,34 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
 
 
 def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
-    world: World, lab: Lab, session: Session, stage: Stage
+    lab: Lab, session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab.faults.add("ReEncrypt", "InternalError", count=1)
     lab.faults.add("ReEncrypt", "UnauthorizedOperation", count=2)
+    asked: list[tuple[str, bool]] = []
+
+    def spied(module: ModuleType, name: str) -> None:
+        real = getattr(module, name)
+
+        def spy(*given: object, **options: object) -> object:
+            asked.append((name, current_thread() is main_thread()))
+            return real(*given, **options)
+
+        monkeypatch.setattr(module, name, spy)
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         await typed(pilot, "key:orders out:stale")
         await pilot.press("enter", "a")
+        spied(view, "marked_ids")
+        spied(flows, "failed_ids")
         await planned(pilot)
         report = (await agreed(pilot)).report
         assert (report.results.re_encrypted, report.results.failed) == (6, 2)
         await pilot.press("f")
         await back(pilot)
         await settled(pilot)
+        found = {("marked_ids", False), ("failed_ids", False)}
+        assert set(asked) == found, "neither is looked for in the event loop"
         failed = {failure.record_id for failure in report.failures}
         assert grid(app).view.marked_ids() == failed
         await settled(pilot)

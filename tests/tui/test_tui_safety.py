@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import gc
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
 import pytest
+from rich.cells import cached_cell_len
 from textual.color import Color
 from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static, TextArea
 from tui_golden import screen_text
+from tui_tables import row, table_of
 from tui_world import (
     CANARY,
     MARKUP,
@@ -33,12 +38,14 @@ from tui_world import (
 )
 
 from kmslab import Lab
-from kmslab.errors import StateError
+from kmslab.campaign.watching import Watch
+from kmslab.errors import CampaignInterrupted, StateError
 from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
 from kmslab.tui import saving, watching
 from kmslab.tui.app import BUG, Explorer
 from kmslab.tui.crash import write_crash
+from kmslab.tui.dialogs import confirm
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
@@ -51,7 +58,14 @@ from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.sorting import By, Sort
+from kmslab.tui.table import Block
 from kmslab.tui.theme import THEMES
+
+
+def measured() -> bool:
+    """Whether Rich holds a plaintext among the texts whose width it remembers."""
+    held = gc.get_referents(cached_cell_len)
+    return any(isinstance(text, str) and CANARY in text for text in held)
 
 
 async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot[None]) -> None:
@@ -63,11 +77,13 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     assert f"{CANARY} 0" in screen_text(app)
     await pilot.press("space")
     assert CANARY not in screen_text(app)
+    assert measured()
     await pilot.press("space", "escape")
     await back(pilot)
     assert CANARY not in screen_text(app)
     assert preview._plaintext is None
     assert CANARY not in repr(vars(preview))
+    assert not measured()
     await pilot.press("d")
     preview = await come(pilot, Preview)
     held = preview._plaintext
@@ -76,6 +92,21 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     await pilot.press("escape")
     await back(pilot)
     assert any(entry.action == "Decrypt" for entry in lab.audit.entries())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confirm, "QUIET", 0.1)
+        left = Preview("rec-00", Plaintext(CANARY.encode()))
+        app.push_screen(left)
+        await until(pilot, lambda: left._quiet_since is not None)
+        await pilot.press("space")
+        assert CANARY not in screen_text(app), "it was typed ahead"
+        await until(pilot, lambda: left.hears)
+        await pilot.press("space")
+        assert CANARY in screen_text(app)
+        text = left.query_one("#plaintext", Static)
+        await app.pop_screen()
+    assert left._plaintext is None
+    assert CANARY not in str(text.content)
+    assert not measured()
     brief = Preview("rec-00", Plaintext(CANARY.encode()), seconds=0.2)
     app.push_screen(brief)
     await pilot.pause()
@@ -308,6 +339,11 @@ def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
                 await pilot.press(*keys)
                 await until(pilot, lambda: isinstance(app.screen, Notice), 5)
                 assert CANARY not in screen_text(app), name
+                plans = [each for each in app.screen_stack if isinstance(each, PlanScreen)]
+                assert len(plans) == (name == "sources")
+                for plan in plans:
+                    await pilot.pause(0.15)
+                    assert "No plan" in str(plan.query_one("#plan", Static).render())
             while not isinstance(app.screen, Records):
                 await pilot.press("escape")
                 await pilot.pause()
@@ -343,8 +379,10 @@ def test_exports_hold_all_that_is_marked_or_shown(
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         await typed(pilot, "prov:ctyun")
-        for name, form in (("a.csv", "csv"), ("a.jsonl", "jsonl")):
-            await pilot.press("enter", "x")
+        await pilot.press("enter", "s", "S")
+        for name, form in (("a.csv", "csv"), ("a.jsonl", "jsonl"), ("m.csv", "csv")):
+            await settled(pilot)
+            await pilot.press(*(["space", "down", "space"] * (name == "m.csv")), "x")
             await come(pilot, Choose)
             await pilot.press(*(["down"] * (form == "jsonl")), "enter")
             dialog = await come(pilot, Form)
@@ -361,10 +399,37 @@ def test_exports_hold_all_that_is_marked_or_shown(
         await pilot.press("escape")
 
     stage.play(session, scene)
-    lines = (world.path / "a.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == ",".join(saving.COLUMNS)
-    assert len(lines) == 5
-    assert len((world.path / "a.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+    blobs = world.blobs()
+    shown = [f"rec-{at:02}" for at in (8, 9, 10, 11)]
+    for name, ids in (("a.csv", shown), ("m.csv", shown[:2])):
+        with (world.path / name).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert tuple(rows[0]) == saving.COLUMNS
+        found = {row["record_id"]: row["ciphertext_blob"] for row in rows}
+        assert list(found.items()) == [(each, blobs[each]) for each in ids], name
+    lines = (world.path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["record_id"] for line in lines] == shown
+
+
+def test_an_export_unpacks_each_block_once_and_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = table_of([each for at in range(12) for each in row(f"r-{at}")])
+    unpacked: list[Block] = []
+    records = Block.records
+    monkeypatch.setattr(Block, "records", lambda b, s: unpacked.append(b) or records(b, s))
+    wanted = [11, 3, 4, 2, 8, 5]
+    lines = saving.exported(table, wanted, "jsonl").splitlines()
+    assert [json.loads(line)["record_id"] for line in lines] == [f"r-{at}" for at in wanted]
+    assert len(unpacked) == 3
+    with pytest.raises(CampaignInterrupted, match="stopped while exporting"):
+        saving.exported(table, wanted, "csv", Watch(stop=lambda: True))
+    assert len(unpacked) == 4
+
+
+def test_what_utf_8_has_no_bytes_for_is_written_as_its_escape(tmp_path: Path) -> None:
+    saving.write_new(tmp_path / "new", '"\udc80\r\n"')
+    assert (tmp_path / "new").read_bytes() == b'"\\udc80\r\n"'
 
 
 def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) -> None:

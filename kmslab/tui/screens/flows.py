@@ -25,15 +25,17 @@ from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted, CampaignState, PlanOutdated
 from kmslab.tui.activity import command_line
 from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.dialogs.form import Choose
 from kmslab.tui.host import Host
 from kmslab.tui.jobs import Job
-from kmslab.tui.saving import ask_place
+from kmslab.tui.saving import FORMATS, ask_place, exported
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.progress import AtWork, Ended
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.sheet import Laid
 from kmslab.tui.shown import rest_text, undo_text
 from kmslab.tui.texts import records, visible
+from kmslab.tui.view import View
 
 T = TypeVar("T")
 
@@ -94,7 +96,8 @@ async def show_result(app: Host, report: Report) -> None:
             case "resume":
                 again = await resume_campaign(app, report.campaign)
             case "mark":
-                await app.mark_records(failed_ids(app, report.campaign))
+                failed = await app.away(partial(failed_ids, app, report.campaign))
+                await app.mark_records(failed)
                 return
             case "write":
                 await write_report(app, report.campaign)
@@ -230,6 +233,23 @@ def _given_up(report: Report) -> str:
     )
 
 
+async def export(app: Host, view: View) -> None:
+    """Ask for a format and a place, and write what is marked, else what is shown."""
+    table, marked = view.table, view.marked_rows()
+    rows = marked or list(view.rows)
+    which = f"{len(rows):,} {'marked' if marked else 'shown'}"
+    options = [(form, f"{which} records as {form}", "") for form in FORMATS]
+    form = await app.push_screen_wait(Choose("Export", options))
+    if form is None:
+        return
+    ended = await at_work(
+        app, f"Exporting {which}", lambda watch: exported(table, rows, form, watch)
+    )
+    text = _value(app, ended)
+    if text is not None:
+        await ask_place(app, f"Export {which}", f"records.{form}", text)
+
+
 async def write_report(app: Host, campaign_id: str) -> None:
     """Write the report of a campaign to a file."""
     report = await app.away(lambda: report_of(app, campaign_id))
@@ -249,9 +269,11 @@ def failed_ids(app: Host, campaign_id: str) -> frozenset[str]:
     return frozenset(failed | {lost.record_id for lost in report.losses})
 
 
-async def at_work(app: Host, title: str, work: Callable[[Watch], T]) -> Ended[T]:
+async def at_work(
+    app: Host, title: str, work: Callable[[Watch], T], *, campaign: bool = False
+) -> Ended[T]:
     """Do a pass in a thread, with its bar, until it has ended."""
-    return await app.push_screen_wait(AtWork(title, Job(title), work))
+    return await app.push_screen_wait(AtWork(title, Job(title, campaign=campaign), work))
 
 
 async def _campaign(app: Host, title: str, work: Callable[[Watch], Report]) -> Report | None:
@@ -260,7 +282,7 @@ async def _campaign(app: Host, title: str, work: Callable[[Watch], Report]) -> R
 
 
 async def _at_work_writing(app: Host, title: str, work: Callable[[Watch], Report]) -> Ended[Report]:
-    ended = await at_work(app, title, work)
+    ended = await at_work(app, title, work, campaign=True)
     app.read_again()
     return ended
 

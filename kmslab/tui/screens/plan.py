@@ -148,19 +148,25 @@ class PlanScreen(Screen[Plan | None]):
             return
         except KmslabError as error:
             if job is self._job and self.is_running:
-                self._job, self._failed = None, True
-                refusal = Text(f"No plan: {visible(told(error))}\n\nEsc, and r plans again.")
-                self.refresh_bindings()
-                self._sheet.show(lambda _: refusal)
+                self._end_without(told(error))
                 self.explorer.refused(error)
             return
         except Exception as error:
+            if job is self._job and self.is_running:
+                self._end_without("an error that nobody foresaw")
             self.explorer.unforeseen(error)
             return
         if job is self._job:
             self._job = None
             self.plan = made
             self._show()
+
+    def _end_without(self, why: str) -> None:
+        """There is no plan, and none is being made."""
+        self._job, self._failed = None, True
+        refusal = Text(f"No plan: {visible(why)}\n\nEsc, and r plans again.")
+        self.refresh_bindings()
+        self._sheet.show(lambda _: refusal)
 
     def _known(self) -> tuple[Names, list[str], str]:
         """What keys and source are called on a command line, and which campaign is in the way."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -42,7 +43,8 @@ class Ended(Generic[T]):
 class AtWork(ModalScreen[Ended[Any]]):
     """Runs a pass in a thread, and shows it until it has ended.
 
-    Leaving is not possible before: Esc asks it to stop, which it does after the chunk.
+    Leaving is not possible before: Esc asks it to stop, which it does after the chunk. So does the
+    end of the app, whatever ends it.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -87,6 +89,9 @@ class AtWork(ModalScreen[Ended[Any]]):
         app = host_of(self)
         try:
             ended = Ended(await app.away(lambda: self._work(self._job.watch)))
+        except asyncio.CancelledError:
+            self._job.stop()  # the app ends; its thread would go on to the end of the source
+            raise
         except KmslabError as error:
             ended = Ended(error=error)
         except Exception as error:

@@ -541,11 +541,8 @@ class Records(Screen[None]):
         self.explorer.begin(name, flow)
 
     def selection(self) -> tuple[Selection, str]:
-        """What a re-encryption is about: what is marked, else where the cursor is, in the tree a
+        """What a re-encryption is about where nothing is marked: where the cursor is, in the tree a
         place and elsewhere a record."""
-        view = self.grid.view
-        if view.marked:
-            return Selection(record_ids=view.marked_ids()), marked_text(view, 0)
         tree = self.query_one(KeyTree)
         if tree.has_focus:
             place = tree.place
@@ -555,14 +552,17 @@ class Records(Screen[None]):
 
     def action_re_encrypt(self) -> None:
         """Plan a re-encryption."""
-        view, (selection, what) = self.grid.view, self.selection()
-        blocks, ids, meant = view.table.blocks, selection.record_ids, view.marked or 1
+        view = self.grid.view
+        blocks, marked, marked_ids = view.table.blocks, view.marked, view.asked_ids()
+        at_cursor, what = (Selection(), marked_text(view, 0)) if marked else self.selection()
+
+        def look() -> tuple[Selection, int]:
+            selection = Selection(record_ids=marked_ids()) if marked else at_cursor
+            ids = selection.record_ids
+            return selection, 0 if ids is None else len(rows_of(blocks, ids)) - (marked or 1)
 
         async def flow() -> None:
-            others = 0
-            if ids is not None:
-                found = await away_for(self, partial(rows_of, blocks, ids))
-                others = len(found) - meant
+            selection, others = await away_for(self, look)
             await flows.re_encrypt(self.explorer, selection, what + twins_text(others))
 
         self._begin("campaign", flow)
@@ -629,7 +629,7 @@ class Records(Screen[None]):
     def action_export(self) -> None:
         """Export records."""
         view = self.grid.view
-        self._begin("export", lambda: saving.export(self.explorer, view))
+        self._begin("export", lambda: flows.export(self.explorer, view))
 
     def action_key(self) -> None:
         """The key on a screen of its own."""
@@ -670,7 +670,7 @@ class Records(Screen[None]):
             self.session.spec, self.session.source = chosen.spec, chosen.name
             self.reader.leave()
             self._tell("source", "")
-            self.grid.show_table(View(Table(), self.session.ground.clock))
+            self.grid.show_table(View(Table(), self.session.ground.clock, self.grid.wanted))
             self._go_to(Everything)
             self.read_again()
 
