@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from rich.text import Text
+from textual.screen import Screen
 
 from kmslab.campaign.retrying import code_of
 from kmslab.errors import KmsError
@@ -284,10 +285,10 @@ DEEDS: Final[Mapping[str, Deed]] = {
 """What can be done to a key that is there."""
 
 
-def begin(app: Host, name: str, key: Key | None, counted: Counted) -> None:
+def begin(app: Host, name: str, key: Key | None, counted: Counted, *, of: Screen[Any]) -> None:
     """Begin to do something to a key: it says what, asks, and does it."""
     if key is not None:
-        app.begin("key", lambda: DEEDS[name](app, key, counted))
+        app.begin("key", lambda: DEEDS[name](app, key, counted), of=of)
 
 
 async def _agreed(

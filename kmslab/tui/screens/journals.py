@@ -144,7 +144,7 @@ class Journals(Screen[None]):
     def _with_chosen(self, flow: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
         found = self.chosen
         if isinstance(found, Report):
-            self.explorer.begin("journal", lambda: flow(found))
+            self.explorer.begin("journal", lambda: flow(found), of=self)
 
     async def _result(self, report: Report) -> None:
         full = await away_for(self, lambda: flows.report_of(self.explorer, report.campaign))

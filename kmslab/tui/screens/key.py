@@ -106,7 +106,7 @@ class KeyScreen(Screen[Place | None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to it."""
-        key_dialogs.begin(self.explorer, name, self._key, self._counted)
+        key_dialogs.begin(self.explorer, name, self._key, self._counted, of=self)
 
     def action_close(self) -> None:
         """Go back."""

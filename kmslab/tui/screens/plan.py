@@ -65,7 +65,7 @@ class PlanScreen(Screen[Plan | None]):
     def __init__(self, session: Session, selection: Selection, what: str) -> None:
         super().__init__()
         self.plan: Plan | None = None
-        self._session = session
+        self._session = replace(session)  # its own: whichever source is looked at meanwhile
         self._what = what
         self._target: Target = STAY
         verify = usual_verify(session.ground.providers)
@@ -240,7 +240,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_destination(self) -> None:
         """Choose where the records go."""
-        self.explorer.begin("destination", self._choose)
+        self.explorer.begin("destination", self._choose, of=self)
 
     async def _choose(self) -> None:
         options = [(_STAY, "each record stays on its own key", "")]
@@ -263,7 +263,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_write(self) -> None:
         """Write the plan to a file, for the command line."""
-        self.explorer.begin("write plan", self._write)
+        self.explorer.begin("write plan", self._write, of=self)
 
     async def _write(self) -> None:
         if self.plan is None:
@@ -275,7 +275,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_go_on(self) -> None:
         """Ask whether it is to be carried out."""
-        self.explorer.begin("agree", self._agree)
+        self.explorer.begin("agree", self._agree, of=self)
 
     async def _agree(self) -> None:
         plan = self.plan
@@ -291,5 +291,7 @@ class PlanScreen(Screen[Plan | None]):
                 records=plan.to_send,
             )
         )
-        if agreed and not self.explorer.read_only:
+        if agreed and plan is not self.plan:
+            self.explorer.tell("the plan is another by now; nothing was done", severity="warning")
+        elif agreed and not self.explorer.read_only:
             await finish(self, plan)

@@ -494,7 +494,7 @@ class Records(Screen[None]):
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
 
     def _begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.explorer.begin(name, flow)
+        self.explorer.begin(name, flow, of=self)
 
     def selection(self) -> tuple[Selection, str]:
         """What a re-encryption is about: what is marked, else where the cursor is, in the tree a
@@ -544,7 +544,7 @@ class Records(Screen[None]):
     def action_inspect(self) -> None:
         """The blob on a screen of its own."""
         row, record = self.grid.row, self.record
-        if row is not None and record is not None:
+        if row is not None and record is not None and self.explorer.is_free(self):
             verdict = self.grid.view.table.verdict(row)
             key = self.keys.get(verdict.key_id or "")
             self.app.push_screen(InspectScreen(self.session, record, verdict, key, self.names))
@@ -601,15 +601,17 @@ class Records(Screen[None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to the key."""
-        key_dialogs.begin(self.explorer, name, self.key, self.counted)
+        key_dialogs.begin(self.explorer, name, self.key, self.counted, of=self)
 
     def action_journals(self) -> None:
         """The journals."""
-        self.app.push_screen(Journals())
+        if self.explorer.is_free(self):
+            self.app.push_screen(Journals())
 
     def action_audit(self) -> None:
         """The audit log."""
-        self.app.push_screen(AuditLog())
+        if self.explorer.is_free(self):
+            self.app.push_screen(AuditLog())
 
     def action_sources(self) -> None:
         """Another source."""
@@ -628,7 +630,7 @@ class Records(Screen[None]):
 
     def action_reload(self) -> None:
         """Look at everything again."""
-        self._begin("reload", self._reload)
+        self.explorer.begin("reload", self._reload)
 
     async def _reload(self) -> None:
         self._looking.resume()
