@@ -33,11 +33,13 @@ from tui_world import (
 
 from kmslab import Lab
 from kmslab.errors import StateError
+from kmslab.model import KeyState
 from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
 from kmslab.tui import saving, watching
 from kmslab.tui.app import BUG, Explorer
 from kmslab.tui.crash import write_crash
+from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
@@ -47,6 +49,7 @@ from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.theme import THEMES
+from kmslab.tui.tree import Everything, Place
 
 
 async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot[None]) -> None:
@@ -320,7 +323,7 @@ def test_exports_hold_all_that_is_marked_or_shown(
 
 
 def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) -> None:
-    session = world.session(lab, spec=None, source="")
+    session, frozen = world.session(lab, spec=None, source=""), lab.key("frozen")
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         assert "no source" in screen_text(app)
@@ -328,6 +331,18 @@ def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) 
         await pilot.press("r")
         await pilot.pause()
         assert any("there is no source" in text for text in told(app))
+        app.records.place = Place("tencent", frozen.key_id, None, frozen)
+        await pilot.press("D")
+        form = await come(pilot, Form)
+        form.query_one("#go").press()
+        await come(pilot, Confirm)
+        assert "In no source (none is open: there may be more)" in screen_text(app)
+        await pilot.press("y")
+        assert isinstance(app.screen, Confirm), "nobody has counted: the name has to be typed"
+        await pilot.press("escape")
+        await back(pilot)
+        assert lab.key("frozen").state is KeyState.DISABLED
+        app.records.place = Everything
         for key in ("1", "2", "3", "i", "x", "K", "u", "f5", "a", "space", "s"):
             await pilot.press(key)
         for size in ((40, 10), (200, 50)):

@@ -326,10 +326,8 @@ async def _refusing(app: Host, provider: str, action: str, call: Callable[[], Ke
 
 def _here(app: Host, tallies: Tallies) -> str:
     """Where the records were counted: in the one source that is looked at, as far as it was."""
-    if app.session.spec is None:
-        return "In no source"
     missing = f" ({tallies.missing}: there may be more)" if tallies.missing else ""
-    return f"In {app.session.source}{missing}"
+    return f"In {app.session.source or 'no source'}{missing}"
 
 
 def _name(app: Host, key: Key) -> str:

@@ -283,7 +283,7 @@ class Records(Screen[None]):
     def _missing(self) -> str:
         """Why the counts may not be those of all records; "" where they are."""
         if self.session.spec is None:
-            return ""
+            return "none is open"
         if "source" in self._errors:
             return "it cannot be read"
         return "" if self.reader.counted else "not counted yet"
