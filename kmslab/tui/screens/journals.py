@@ -94,9 +94,13 @@ class Journals(Screen[None]):
     async def _load(self) -> None:
         state = self.explorer.session.ground.state
         found = await away_for(self, lambda: list(campaigns(state)))
+        stood = self.chosen
         self._found = found[::-1]
         table = self.query_one(DataTable)
         at = table.cursor_row
+        if stood is not None:  # others may have come above it, or gone
+            ids = [each.campaign for each in self._found]
+            at = ids.index(stood.campaign) if stood.campaign in ids else at
         table.clear()
         for each in self._found:
             table.add_row(*[Text(visible(cell)) for cell in _cells(each)])
