@@ -44,7 +44,8 @@ def why_not(action: str, key: Key | None) -> str:
         case "deletion" if key.provider == TENCENT and key.state is KeyState.ENABLED:
             return "a key of Tencent's is disabled first (e)"
         case "policy":
-            return _why_not_rotate(key)
+            pair = not key.spec.symmetric
+            return "a pair does not rotate by itself" if pair else _why_not_rotate(key)
     return ""
 
 
@@ -288,7 +289,17 @@ DEEDS: Final[Mapping[str, Deed]] = {
 def begin(app: Host, name: str, key: Key | None, counted: Counted, *, of: Screen[Any]) -> None:
     """Begin to do something to a key: it says what, asks, and does it."""
     if key is not None:
-        app.begin("key", lambda: DEEDS[name](app, key, counted), of=of)
+        app.begin("key", lambda: _deed(app, name, key, counted), of=of)
+
+
+async def _deed(app: Host, name: str, key: Key, counted: Counted) -> None:
+    """Do it to the key as it is now: what was shown of it may be some time ago."""
+    keys = await app.away(app.session.keyring.keys)
+    now = next((each for each in keys if each.key_id == key.key_id), None)
+    if now is None or (why := why_not(name, now)):
+        app.tell("the key is gone" if now is None else why, severity="warning")
+    else:
+        await DEEDS[name](app, now, counted)
 
 
 async def _agreed(

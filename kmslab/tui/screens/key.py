@@ -71,7 +71,8 @@ class KeyScreen(Screen[Place | None]):
         """Keys, here by their ids, or records are not what they were."""
         found = keys.get(self._key.key_id)
         if found is None:
-            self.dismiss(None)
+            if self.is_current:
+                self.dismiss(None)
             return
         self._key = found
         if self.is_mounted:

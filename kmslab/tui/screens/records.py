@@ -201,9 +201,9 @@ class Records(Screen[None]):
                 return
             self._tell_error("judging", error)
             self._refresh()
-            screen = self.app.screen
-            if isinstance(screen, KeyScreen):
-                screen.changed(self.keys)
+            for screen in self.app.screen_stack:  # also where a dialog is in front of it
+                if isinstance(screen, KeyScreen):
+                    screen.changed(self.keys)
 
     @on(Came)
     def _came(self, message: Came) -> None:
