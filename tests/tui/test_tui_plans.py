@@ -5,9 +5,11 @@ from __future__ import annotations
 import shutil
 from threading import Event
 
+import pytest
 from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import OptionList
+from tui_golden import screen_text
 from tui_world import Stage, back, come, in_turn, told, until, world_of
 
 from kmslab.analysis.classify import DROP, STAY
@@ -16,6 +18,8 @@ from kmslab.records.spec import SourceSpec
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
+from kmslab.tui.dialogs.notice import Notice
+from kmslab.tui.screens import plan
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.result import ResultScreen
@@ -128,8 +132,31 @@ async def destination_context_and_proof(app: Explorer, pilot: Pilot[None]) -> No
     await back(pilot)
 
 
-def test_the_plan_on_the_screen_is_the_one_that_runs(session: Session, stage: Stage) -> None:
+def test_the_plan_on_the_screen_is_the_one_that_runs(
+    session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise RuntimeError
+
+    async def a_plan_that_died_is_at_work_no_more(app: Explorer, pilot: Pilot[None]) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(plan, "make_plan", fails)
+            await pilot.press("r")
+            await come(pilot, Notice)
+            await pilot.press("escape")
+        screen = await come(pilot, PlanScreen)
+        await pilot.pause(0.2)
+        assert "No plan: an error that nobody foresaw" in screen_text(app)
+        screen.action_context()
+        await made(pilot, screen)
+        for log in stage.log_folder.glob("*"):
+            log.unlink()
+
     stage.play(
         session,
-        in_turn(what_is_typed_ahead_makes_no_other_plan, destination_context_and_proof),
+        in_turn(
+            a_plan_that_died_is_at_work_no_more,
+            what_is_typed_ahead_makes_no_other_plan,
+            destination_context_and_proof,
+        ),
     )

@@ -143,18 +143,23 @@ class PlanScreen(Screen[Plan | None]):
             return
         except KmslabError as error:
             if job is self._job and self.is_running:
-                self._job = None
-                refusal = Text(f"No plan: {visible(told(error))}\n\nEsc, and r plans again.")
-                self._sheet.show(lambda _: refusal)
+                self._no_plan(told(error))
                 self.explorer.refused(error)
             return
         except Exception as error:
+            if job is self._job and self.is_running:
+                self._no_plan("an error that nobody foresaw")
             self.explorer.unforeseen(error)
             return
         if job is self._job:
             self._job = None
             self.plan = made
             self._show()
+
+    def _no_plan(self, why: str) -> None:
+        self._job = None
+        refusal = Text(f"No plan: {visible(why)}\n\nEsc, and r plans again.")
+        self._sheet.show(lambda _: refusal)
 
     def _known(self) -> tuple[Names, list[str]]:
         """What keys and source are called on a command line."""
