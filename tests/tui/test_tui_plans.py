@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from threading import Event
 
 import pytest
@@ -15,6 +16,7 @@ from tui_world import Stage, back, come, in_turn, told, until, world_of
 from kmslab.analysis.classify import DROP, STAY
 from kmslab.providers.base import KEEP
 from kmslab.records.spec import SourceSpec
+from kmslab.tui.activity import source_words
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
@@ -116,6 +118,7 @@ async def destination_context_and_proof(app: Explorer, pilot: Pilot[None]) -> No
     await pilot.press("p")
     await made(pilot, screen)
     assert not screen.plan.unverified, "every blob was opened"
+    assert "campaign run --plan FILE --yes" in command(screen)
     agreed = screen.plan
     await pilot.press("enter")
     await come(pilot, Confirm)
@@ -130,6 +133,14 @@ async def destination_context_and_proof(app: Explorer, pilot: Pilot[None]) -> No
         assert lab.ctyun().decrypt(blob)
     await pilot.press("escape")
     await back(pilot)
+
+
+def test_a_source_is_called_as_it_is_registered(session: Session) -> None:
+    assert session.spec is not None
+    session.spec = spec = replace(session.spec, provider="tencent")
+    assert source_words(session) == [spec.location, "--provider", "tencent"]
+    session.sources.add("orders", spec)
+    assert source_words(session) == ["orders"], "a path alone would say less"
 
 
 def test_the_plan_on_the_screen_is_the_one_that_runs(

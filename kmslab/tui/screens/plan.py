@@ -207,9 +207,10 @@ class PlanScreen(Screen[Plan | None]):
         return self._names(key_id) or key_id
 
     def _command(self) -> str:
-        """The command line that does the same; ids it takes from a plan in a file."""
+        """The command line that does the same; ids, and what every blob opened to, it takes from a
+        plan in a file."""
         options, selection = self._session.options, self._options.selection
-        if selection.record_ids is not None or self._saved is not None:
+        if selection.record_ids is not None or self._deep or self._saved is not None:
             file = "FILE" if self._saved is None else str(self._saved)
             line = command_line(["campaign", "run", "--plan", file, "--yes"], options)
             return line if self._saved is not None else f"{line}   (o writes FILE)"
