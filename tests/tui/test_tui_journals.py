@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from tui_world import Stage, back, come, in_turn, told, until, world_of
 
@@ -36,7 +37,8 @@ async def only_campaigns_on_this_source_are_undone(app: Explorer, pilot: Pilot[N
     other = shutil.copy(world.csv, world.path / "other.csv")
     one_record(app.session, "rec-04", SourceSpec(str(other)))
     after = other.read_bytes()
-    await pilot.press("u")
+    app.post_message(Key("u", "u"))
+    app.post_message(Key("J", "J"))
     await until(pilot, lambda: told(app)[-1:] and "no campaign on this source" in told(app)[-1])
     await back(pilot)
     assert other.read_bytes() == after
@@ -50,6 +52,10 @@ async def the_campaign_under_the_cursor_is_closed(app: Explorer, pilot: Pilot[No
     screen = await come(pilot, Journals)
     await until(pilot, lambda: screen.chosen is not None)
     assert screen.chosen.campaign == meant
+    for late in (app.records.action_sources, app.records.action_audit, app.records.action_journals):
+        late()
+    await pilot.pause(0.05)
+    assert app.screen_stack == [app.records, screen], "what comes late for the records is dropped"
     newer = one_record(app.session, "rec-02").campaign
     await pilot.press("f5")
     await until(pilot, lambda: len(screen._found) == 3)
