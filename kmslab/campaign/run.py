@@ -121,10 +121,13 @@ def _new_journal(ground: Ground, facts: Mapping[str, Any]) -> Journal:
             return Journal.create(path, facts)
 
 
-def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
+def resume(
+    ground: Ground, campaign_id: str, *, plan: Plan | None = None, watch: Watch = QUIET
+) -> Report:
     """Take up a campaign where it was interrupted; of a finished one, give the report.
 
-    One that was interrupted while planning plans again.
+    One that was interrupted while planning plans again. `plan` is that of `plan_rest`, which
+    somebody has agreed to: PlanOutdated where keys or source are not what they were then.
     """
     path = ground.state.journal_path(campaign_id)
     with Journal.open(path) as journal:
@@ -138,6 +141,10 @@ def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
             )
         if facts["state"] not in UNFINISHED:
             return read_report(journal)
+        if plan is not None:
+            from kmslab.campaign.rest import check_rest  # which stands on this module
+
+            check_rest(ground, campaign_id, plan)
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
         return _go_on(ground, journal, source, watch)
 

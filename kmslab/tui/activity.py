@@ -79,8 +79,8 @@ def source_words(session: Session) -> list[str]:
     spec = session.spec
     if spec is None:
         return []
-    registered = any(each.spec == spec for each in session.sources.all())
-    return [session.source] if registered else spec_words(spec)
+    names = [each.name for each in session.sources.all() if each.spec == spec]
+    return names or spec_words(spec)  # one at the most is registered so
 
 
 def spec_words(spec: SourceSpec) -> list[str]:

@@ -69,7 +69,7 @@ class Explorer(App[None]):
         self.activity = Activity()
         self._held: list[Notice] = []
         self._log_folder = log_folder
-        self._flows: set[str] = set()
+        self._flows: dict[object, str] = {}
         self.set_reactive(Explorer.read_only, session.read_only)
 
     def get_default_screen(self) -> Screen[Any]:
@@ -195,17 +195,31 @@ class Explorer(App[None]):
         """Do something in a thread, and wait for it without holding up the screen."""
         return await asyncio.to_thread(work)
 
-    def begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin something that may ask, wait and fail; once at a time for each name."""
-        if name not in self._flows:
-            self._flows.add(name)
-            self.run_worker(self._once(name, flow), name=name, exit_on_error=False)
+    def begin(
+        self,
+        name: str,
+        flow: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        of: Screen[Any] | None = None,
+    ) -> None:
+        """Begin something that may ask, wait and fail; once at a time for each name, or for the
+        screen that it is `of`."""
+        once: object = name if of is None else of
+        if once not in self._flows and (of is None or self.is_free(of)):
+            self._flows[once] = name
+            self.run_worker(self._once(once, flow), name=name, exit_on_error=False)
+        elif of is self.screen and self._flows[of] != name:
+            self.tell(f"{name}: not before {self._flows[of]} has ended", severity="warning")
 
-    async def _once(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def is_free(self, screen: Screen[Any]) -> bool:
+        """Whether a screen is in front, and nothing of its own is about to come before it."""
+        return screen is self.screen and screen not in self._flows
+
+    async def _once(self, once: object, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await self.guarded(flow)
         finally:
-            self._flows.discard(name)
+            del self._flows[once]
 
     async def guarded(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do something that may fail; how it failed is told, where somebody waits for it still."""

@@ -28,10 +28,11 @@ from kmslab import Lab
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import run
-from kmslab.model import KeyState
+from kmslab.model import KeySpec, KeyState
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Form
+from kmslab.tui.dialogs.keys import why_not
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.plan import PlanScreen
@@ -178,6 +179,9 @@ async def what_cannot_be_done_says_why(app: Explorer, pilot: Pilot[None]) -> Non
             await pilot.press(letter)
             await pilot.pause()
             assert told(app)[-1].endswith(reason), letter
+    pair = app.session.lab.ctyun().create_key(alias="pair", spec=KeySpec.RSA_2048)
+    assert why_not("policy", pair) == "a pair does not rotate by itself"
+    assert why_not("rotate", pair) == ""
     await typed(pilot, "id:rec-cut")
     await pilot.press("enter", "K")
     await pilot.pause()
@@ -198,6 +202,27 @@ async def a_key_by_its_versions(app: Explorer, pilot: Pilot[None]) -> None:
     assert app.records.place.version is not None
     assert app.records.place.version.number == 1
     assert app.records.grid.view.shown == 8
+
+
+async def a_key_that_others_rotate_meanwhile(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    orders = lab.key("orders").key_id
+    await typed(pilot, "key:orders")
+    await pilot.press("enter", "K")
+    screen = await come(pilot, KeyScreen)
+    await pilot.press("N")
+    await come(pilot, Form)
+    lab.rotate(orders)
+    app.keys_changed()
+    await until(pilot, lambda: "judge" not in app._flows)
+    await pilot.press("escape")
+    await come(pilot, KeyScreen)
+    assert len(screen._key.versions) == 3, "also behind a dialog"
+    lab.rotate(orders)
+    await pilot.press("R")
+    await come(pilot, Confirm)
+    assert "gets version 5," in said(app), "as it is now, whatever was shown of it"
+    assert "0 records on the primary version now" in said(app)
 
 
 def test_read_only_writes_nothing_whatever_is_pressed(
@@ -264,4 +289,9 @@ def test_what_is_done_to_keys(session: Session, stage: Stage) -> None:
 
 
 def test_what_is_told_of_keys(session: Session, stage: Stage) -> None:
-    stage.play(session, in_turn(what_cannot_be_done_says_why, a_key_by_its_versions))
+    stage.play(
+        session,
+        in_turn(
+            what_cannot_be_done_says_why, a_key_by_its_versions, a_key_that_others_rotate_meanwhile
+        ),
+    )

@@ -40,6 +40,7 @@ from tui_world import (
 from kmslab import Lab
 from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted, StateError
+from kmslab.model import KeyState
 from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
 from kmslab.tui import saving, watching
@@ -60,6 +61,7 @@ from kmslab.tui.session import Session
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.table import Block
 from kmslab.tui.theme import THEMES
+from kmslab.tui.tree import Everything, Place
 
 
 def measured() -> bool:
@@ -433,7 +435,7 @@ def test_what_utf_8_has_no_bytes_for_is_written_as_its_escape(tmp_path: Path) ->
 
 
 def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) -> None:
-    session = world.session(lab, spec=None, source="")
+    session, frozen = world.session(lab, spec=None, source=""), lab.key("frozen")
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         assert "no source" in screen_text(app)
@@ -441,6 +443,18 @@ def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) 
         await pilot.press("r")
         await pilot.pause()
         assert any("there is no source" in text for text in told(app))
+        app.records.place = Place("tencent", frozen.key_id, None, frozen)
+        await pilot.press("D")
+        form = await come(pilot, Form)
+        form.query_one("#go").press()
+        await come(pilot, Confirm)
+        assert "In no source (none is open: there may be more)" in screen_text(app)
+        await pilot.press("y")
+        assert isinstance(app.screen, Confirm), "nobody has counted: the name has to be typed"
+        await pilot.press("escape")
+        await back(pilot)
+        assert lab.key("frozen").state is KeyState.DISABLED
+        app.records.place = Everything
         for key in ("1", "2", "3", "i", "x", "K", "u", "f5", "a", "space", "s"):
             await pilot.press(key)
         for size in ((40, 10), (200, 50)):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any, Final
 
 from rich.text import Text
+from textual.screen import Screen
 
 from kmslab.campaign.retrying import code_of
 from kmslab.errors import KmsError
@@ -48,7 +49,8 @@ def why_not(action: str, key: Key | None) -> str:
         case "deletion" if key.provider == TENCENT and key.state is KeyState.ENABLED:
             return "a key of Tencent's is disabled first (e)"
         case "policy":
-            return _why_not_rotate(key)
+            pair = not key.spec.symmetric
+            return "a pair does not rotate by itself" if pair else _why_not_rotate(key)
     return ""
 
 
@@ -360,10 +362,20 @@ DEEDS: Final[Mapping[str, Deed]] = {
 """What can be done to a key that is there."""
 
 
-def begin(app: Host, name: str, key: Key | None, counted: Counted) -> None:
+def begin(app: Host, name: str, key: Key | None, counted: Counted, *, of: Screen[Any]) -> None:
     """Begin to do something to a key: it says what, asks, and does it."""
     if key is not None:
-        app.begin("key", lambda: DEEDS[name](app, key, counted))
+        app.begin("key", lambda: _deed(app, name, key, counted), of=of)
+
+
+async def _deed(app: Host, name: str, key: Key, counted: Counted) -> None:
+    """Do it to the key as it is now: what was shown of it may be some time ago."""
+    keys = await app.away(app.session.keyring.keys)
+    now = next((each for each in keys if each.key_id == key.key_id), None)
+    if now is None or (why := why_not(name, now)):
+        app.tell("the key is gone" if now is None else why, severity="warning")
+    else:
+        await DEEDS[name](app, now, counted)
 
 
 async def _agreed(
@@ -401,10 +413,8 @@ async def _refusing(app: Host, provider: str, action: str, call: Callable[[], Ke
 
 def _here(app: Host, tallies: Tallies) -> str:
     """Where the records were counted: in the one source that is looked at, as far as it was."""
-    if app.session.spec is None:
-        return "In no source"
     missing = f" ({tallies.missing}: there may be more)" if tallies.missing else ""
-    return f"In {app.session.source}{missing}"
+    return f"In {app.session.source or 'no source'}{missing}"
 
 
 def _name(app: Host, key: Key) -> str:

@@ -94,9 +94,13 @@ class Journals(Screen[None]):
     async def _load(self) -> None:
         state = self.explorer.session.ground.state
         found = await away_for(self, lambda: list(campaigns(state)))
+        stood = self.chosen
         self._found = found[::-1]
         table = self.query_one(DataTable)
         at = table.cursor_row
+        if stood is not None:  # others may have come above it, or gone
+            ids = [each.campaign for each in self._found]
+            at = ids.index(stood.campaign) if stood.campaign in ids else at
         table.clear()
         for each in self._found:
             table.add_row(*[Text(visible(cell)) for cell in _cells(each)])
@@ -144,7 +148,7 @@ class Journals(Screen[None]):
     def _with_chosen(self, flow: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
         found = self.chosen
         if isinstance(found, Report):
-            self.explorer.begin("journal", lambda: flow(found))
+            self.explorer.begin("journal", lambda: flow(found), of=self)
 
     async def _result(self, report: Report) -> None:
         full = await away_for(self, lambda: flows.report_of(self.explorer, report.campaign))

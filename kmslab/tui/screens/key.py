@@ -73,7 +73,8 @@ class KeyScreen(Screen[Place | None]):
         """Keys, here by their ids, or records are not what they were."""
         found = keys.get(self._key.key_id)
         if found is None:
-            self.dismiss(None)
+            if self.is_current:
+                self.dismiss(None)
             return
         self._key = found
         if self.is_mounted:
@@ -108,7 +109,7 @@ class KeyScreen(Screen[Place | None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to it."""
-        key_dialogs.begin(self.explorer, name, self._key, self._counted)
+        key_dialogs.begin(self.explorer, name, self._key, self._counted, of=self)
 
     def action_close(self) -> None:
         """Go back."""

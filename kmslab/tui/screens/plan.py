@@ -67,7 +67,7 @@ class PlanScreen(Screen[Plan | None]):
     ) -> None:
         super().__init__()
         self.plan: Plan | None = None
-        self._session = session
+        self._session = replace(session)  # its own: whichever source is looked at meanwhile
         self._what = what
         self._target = target
         self._changed = ""
@@ -228,11 +228,12 @@ class PlanScreen(Screen[Plan | None]):
 
     @property
     def _needs_file(self) -> bool:
-        return self._options.selection.record_ids is not None
+        return self._options.selection.record_ids is not None or self._deep
 
     @property
     def command(self) -> str:
-        """The command line that does the same; ids it takes from a plan in a file."""
+        """The command line that does the same; ids, and what every blob opened to, it takes from a
+        plan in a file."""
         options, selection = self._session.options, self._options.selection
         if self._needs_file or self._saved is not None:
             file = "FILE" if self._saved is None else str(self._saved)
@@ -269,7 +270,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_destination(self) -> None:
         """Choose where the records go."""
-        self.explorer.begin("destination", self._choose)
+        self.explorer.begin("destination", self._choose, of=self)
 
     async def _choose(self) -> None:
         options = [(_STAY, "each record stays on its own key", "")]
@@ -292,7 +293,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_write(self) -> None:
         """Write the plan to a file, for the command line."""
-        self.explorer.begin("write plan", self._write)
+        self.explorer.begin("write plan", self._write, of=self)
 
     async def _write(self) -> None:
         if self.plan is None:
@@ -304,7 +305,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_go_on(self) -> None:
         """Ask whether it is to be carried out."""
-        self.explorer.begin("agree", self._agree)
+        self.explorer.begin("agree", self._agree, of=self)
 
     async def _agree(self) -> None:
         plan = self.plan
@@ -320,7 +321,9 @@ class PlanScreen(Screen[Plan | None]):
                 records=plan.to_send,
             )
         )
-        if agreed and not self.explorer.read_only:
+        if agreed and plan is not self.plan:
+            self.explorer.tell("the plan is another by now; nothing was done", severity="warning")
+        elif agreed and not self.explorer.read_only:
             await finish(self, plan)
 
 

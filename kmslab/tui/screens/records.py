@@ -220,9 +220,9 @@ class Records(Screen[None]):
                 return
             self._tell_error("judging", error)
             self._refresh()
-            screen = self.app.screen
-            if isinstance(screen, KeyScreen):
-                screen.changed(self.keys)
+            for screen in self.app.screen_stack:  # also where a dialog is in front of it
+                if isinstance(screen, KeyScreen):
+                    screen.changed(self.keys)
 
     @on(Came)
     def _came(self, message: Came) -> None:
@@ -307,7 +307,7 @@ class Records(Screen[None]):
     def _missing(self) -> str:
         """Why the counts may not be those of all records; "" where they are."""
         if self.session.spec is None:
-            return ""
+            return "none is open"
         if "source" in self._errors:
             return "it cannot be read"
         return "" if self.reader.counted else "not counted yet"
@@ -538,7 +538,7 @@ class Records(Screen[None]):
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
 
     def _begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.explorer.begin(name, flow)
+        self.explorer.begin(name, flow, of=self)
 
     def selection(self) -> tuple[Selection, str]:
         """What a re-encryption is about where nothing is marked: where the cursor is, in the tree a
@@ -592,7 +592,7 @@ class Records(Screen[None]):
     def action_inspect(self) -> None:
         """The blob on a screen of its own."""
         row, record = self.grid.row, self.record
-        if row is not None and record is not None:
+        if row is not None and record is not None and self.explorer.is_free(self):
             verdict = self.grid.view.table.verdict(row)
             key = self.keys.get(verdict.key_id or "")
             self.app.push_screen(InspectScreen(self.session, record, verdict, key, self.names))
@@ -649,15 +649,17 @@ class Records(Screen[None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to the key."""
-        key_dialogs.begin(self.explorer, name, self.key, self.counted)
+        key_dialogs.begin(self.explorer, name, self.key, self.counted, of=self)
 
     def action_journals(self) -> None:
         """The journals."""
-        self.app.push_screen(Journals())
+        if self.explorer.is_free(self):
+            self.app.push_screen(Journals())
 
     def action_audit(self) -> None:
         """The audit log."""
-        self.app.push_screen(AuditLog())
+        if self.explorer.is_free(self):
+            self.app.push_screen(AuditLog())
 
     def action_sources(self) -> None:
         """Another source."""
@@ -676,7 +678,7 @@ class Records(Screen[None]):
 
     def action_reload(self) -> None:
         """Look at everything again."""
-        self._begin("reload", self._reload)
+        self.explorer.begin("reload", self._reload)
 
     async def _reload(self) -> None:
         self._looking.resume()
