@@ -20,12 +20,13 @@ _ENCODE = json.JSONEncoder(separators=(",", ":")).encode
 class Known:
     """What is known of a request so far, for its answer and for the log.
 
-    `language` is that of messages where a provider has several, `problem` what was wrong with the
-    lab or with kmslab.
+    `claimed` is the secret id that a request names, proven or not. `language` is that of messages
+    where a provider has several, `problem` what was wrong with the lab or with kmslab.
     """
 
     action: str = ""
     caller: str = ""
+    claimed: str = ""
     request_id: str = ""
     language: str = ""
     problem: str = ""

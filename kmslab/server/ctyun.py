@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from kmslab.errors import (
     FormatError,
+    KmsError,
     MissingParameter,
     RequestTooLarge,
     SignatureMismatch,
@@ -65,7 +66,7 @@ class CtyunDoor:
         envelope = envelope_of(
             known,
             lambda: self._envelope(request, known),
-            lambda error: _refusal(codes.code_of(error, known.action)),
+            lambda error: self._refused(error, known),
         )
         return Answer(
             status=int(envelope["code"]),
@@ -77,6 +78,11 @@ class CtyunDoor:
             problem=known.problem,
         )
 
+    def _refused(self, error: KmsError, known: Known) -> Envelope:
+        if isinstance(error, Unauthenticated) and known.claimed:
+            known.caller = self._callers.known(known.claimed)
+        return _refusal(codes.code_of(error, known.action))
+
     def _envelope(self, request: Request, known: Known) -> Envelope:
         if request.path in CALLS:
             known.action = request.path
@@ -84,7 +90,7 @@ class CtyunDoor:
             raise UnknownAction("a call is a POST")
         if request.body is None:
             raise RequestTooLarge(f"a body has {MOST_BODY} bytes at most")
-        access_key = self._authenticate(request, request.body)
+        access_key = self._authenticate(request, request.body, known)
         if request.query:
             raise UnknownParameter("a call has no parameters in its query")
         region = request.headers.text("regionid")
@@ -97,9 +103,10 @@ class CtyunDoor:
         body: Any = read_json(request.body) if request.body else {}
         return caller.kms.call(request.path, body)
 
-    def _authenticate(self, request: Request, body: bytes) -> str:
+    def _authenticate(self, request: Request, body: bytes, known: Known) -> str:
         headers = request.headers
         said = _authorization(headers.text("eop-authorization") or "")
+        known.claimed = said.access_key
         request_id = headers.text(signing.REQUEST_ID) or ""
         if not _REQUEST_ID.fullmatch(request_id):
             raise Unauthenticated(f"the header {signing.REQUEST_ID} is needed, once")

@@ -16,6 +16,7 @@ from uuid import uuid4
 from kmslab.errors import (
     FormatError,
     InvalidRequest,
+    KmsError,
     MissingParameter,
     RequestTooLarge,
     SignatureMismatch,
@@ -102,7 +103,7 @@ class TencentDoor:
         envelope = envelope_of(
             known,
             lambda: self._envelope(request, known),
-            lambda error: _refusal(codes.code_of(error, known.action), known),
+            lambda error: self._refused(error, known),
         )
         response = envelope["Response"]
         return Answer(
@@ -115,6 +116,11 @@ class TencentDoor:
             problem=known.problem,
         )
 
+    def _refused(self, error: KmsError, known: Known) -> Envelope:
+        if isinstance(error, Unauthenticated) and known.claimed:
+            known.caller = self._callers.known(known.claimed)
+        return _refusal(codes.code_of(error, known.action), known)
+
     def _envelope(self, request: Request, known: Known) -> Envelope:
         _note_language(known, request.headers.text("x-tc-language"))
         if request.method not in ("GET", "POST"):
@@ -122,7 +128,7 @@ class TencentDoor:
         if request.body is None or len(request.query) > MOST_QUERY:
             raise RequestTooLarge("the request is too large")
         signed = request.headers.raw("authorization") is not None
-        call = self._tc3(request) if signed else self._v1(request, known)
+        call = self._tc3(request, known) if signed else self._v1(request, known)
         if call.version != VERSION:
             raise UnknownVersion(f"the version is {VERSION}", parameter="Version")
         caller = self._callers.tencent(call.secret_id, call.region)
@@ -135,9 +141,10 @@ class TencentDoor:
 
     # TC3-HMAC-SHA256
 
-    def _tc3(self, request: Request) -> _Call:
+    def _tc3(self, request: Request, known: Known) -> _Call:
         headers = request.headers
         said = _authorization(needed(headers, "authorization", "Authorization"))
+        known.claimed = said.secret_id
         timestamp = _timestamp(needed(headers, "x-tc-timestamp", "X-TC-Timestamp"))
         self._window.check(timestamp)
         self._check_tc3(request, said, timestamp)
@@ -178,6 +185,7 @@ class TencentDoor:
         for name in ("SecretId", "Timestamp", "Nonce", "Action", "Version", "Region"):
             if not pairs.get(name):
                 raise MissingParameter(f"{name} is needed", parameter=name)
+        known.claimed = pairs["SecretId"]
         self._check_v1(request, pairs)
         _check_token(pairs.get("Token"))
         action = pairs["Action"]

@@ -41,10 +41,13 @@ _WANTED: Final = 16  # cells that the others want beyond their least widths
 
 
 def version_text(kind: Kind, table: Table) -> str:
-    """Which of its key's versions a blob is on: `3 of 5`; how its id begins where that is all."""
+    """Which of its key's versions a blob is on: `3 of 5`; how its id begins where that is all;
+    `inferred` where nothing but the blob's head says it."""
     verdict = kind.verdict
     key = table.keys.get(verdict.key_id or "")
     if verdict.version_number is None:
+        if verdict.version_inferred:
+            return "inferred"
         return (verdict.key_version_id or "")[:8]
     return str(verdict.version_number) + (f" of {len(key.versions)}" if key else "")
 

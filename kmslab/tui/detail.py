@@ -138,7 +138,7 @@ def _version(verdict: Verdict, key: Key | None) -> Iterator[tuple[str, str]]:
         which = {True: ", primary", False: ", not the primary one", None: ""}[verdict.is_primary]
         yield "version", f"{verdict.version_number}{of}{which}"
     if verdict.key_version_id is not None:
-        yield "version id", verdict.key_version_id
+        yield "version id", verdict.key_version_id + (", inferred" * verdict.version_inferred)
 
 
 def _blob(found: Inspection) -> Iterator[tuple[str, str]]:

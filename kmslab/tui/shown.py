@@ -14,7 +14,7 @@ from kmslab.campaign.plan import Plan, Reason
 from kmslab.campaign.rendering import MEANINGS, both_censuses, duration, intent
 from kmslab.campaign.report import Report
 from kmslab.campaign.undo import UndoPlan
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, version_of
 from kmslab.context import context_text
 from kmslab.keys import Names
 from kmslab.model import KeyState
@@ -153,7 +153,7 @@ def census_text(rows: Iterable[CensusRow], names: Names, width: int) -> Text:
 
 
 def _version(row: CensusRow, names: Names) -> list[str]:
-    number = "-" if row.version_number is None else str(row.version_number)
+    number = version_of(row) or "-"
     primary = {True: " ● primary", False: " ○ old", None: ""}[row.is_primary]
     return [row.provider or "-", names(row.key_id) or "-", number + primary]
 

@@ -199,7 +199,9 @@ class TestOnACloud:
         assert counts(plan.outcomes) == {"may_change": 5, "needs_context": 1}
         assert plan.rights == {TENCENT: ("ReEncrypt",)}
         assert plan.options.verify == "answer"
-        assert any("5 records are on a version that nobody can read" in n for n in plan.notes)
+        assert any(
+            "5 records are on a version that the cloud does not tell" in n for n in plan.notes
+        )
         [row] = plan.census
         assert (row.key_id, row.is_primary, row.records) == (None, None, 6)
 

@@ -627,6 +627,21 @@ def test_a_log_line_has_the_request_id(memory_lab: Lab) -> None:
     assert [line.get("request_id") for line in lines] == [*sent, None, answer]
 
 
+def test_a_refused_signature_names_whose_it_would_be(memory_lab: Lab) -> None:
+    made = memory_lab.credentials.create("gone")
+    memory_lab.credentials.revoke("gone")
+    gone = {"secret_id": made.credential.secret_id, "secret_key": made.secret_key.expose()}
+    with serving(memory_lab) as wire:
+        for changed in (gone, {"secret_key": b"another"}, {"secret_id": "KLIDcanary"}):
+            wire.send_tc3(wire.tc3(**changed))
+            wire.send_eop(
+                wire.eop(**{k.replace("secret_id", "access_key"): v for k, v in changed.items()})
+            )
+        good = memory_lab.credentials.list()[-1].name
+    assert [line.get("caller") for line in logged(wire)] == ["gone"] * 2 + [good] * 2 + [None] * 2
+    assert "canary" not in wire.log.getvalue()
+
+
 def test_the_server_says_how_it_is(wire: Wire) -> None:
     reply = wire.send("GET", "/healthz", {})
     assert (reply.status, reply.json) == (200, {"status": "ok"})
