@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -68,7 +68,8 @@ def tui(
     if web:
         words = _words(opening, reaching, columns, source, state)
         words += ["--write"] if write and reaching.names else []
-        _serve(opening, words if write else [*words, "--read-only"], port)
+        how = "it can be written there" if write else "it is read-only there"
+        _serve(opening, words if write else [*words, "--read-only"], port, how)
         return
     from platformdirs import user_log_path
 
@@ -97,7 +98,7 @@ def _check_terminal() -> None:
             )
 
 
-def _serve(opening: Opening, words: list[str], port: int) -> None:
+def _serve(opening: Opening, words: list[str], port: int, how: str) -> None:
     """Serve the explorer to tabs of a browser; each opens the lab by itself."""
     from kmslab.errors import SettingError
 
@@ -109,7 +110,7 @@ def _serve(opening: Opening, words: list[str], port: int) -> None:
     if opening.passphrase:
         _, passphrase = opening.protection()
         environment["KMSLAB_PASSPHRASE"] = passphrase or ""
-    narrate("serving to browsers on this machine; whoever has the address sees the lab")
+    narrate(f"serving to browsers on this machine; whoever has the address sees the lab; {how}")
     serve(words, port, environment, write_line)
 
 
@@ -145,15 +146,15 @@ def _session(
 ) -> Iterator[Session]:
     """What is explored: the remotes or the lab that is named, else the demo's."""
     from kmslab.cli.campaign_steps import ground_in
-    from kmslab.records.opening import split_location
+    from kmslab.cli.source_options import opener
     from kmslab.tui.session import Session, demo_session
 
     if opening.path is None and not reaching.names:
         narrate("no lab is named: making the demo lab in a temporary directory, gone afterwards")
         with demo_session(locked=locked) as session:
             if source is not None:
-                session.spec = columns.find(source, session.ground.state)
-                session.source = source
+                session.ground = replace(session.ground, open_source=opener(source))
+                _look_at(session, columns, source)
             yield session
         return
     with reaching.open(opening) as keyring:
@@ -162,13 +163,20 @@ def _session(
         options = _options(opening, reaching, state)
         session = Session(keyring, ground, where, options=options, locked=locked)
         if source is not None:
-            session.spec = columns.find(source, ground.state)
-            session.source, password = split_location(source)
-            if password is not None:
-                session.password = (session.spec.location, password)
+            _look_at(session, columns, source)
         elif registered := session.sources.all():
             session.spec, session.source = registered[0].spec, registered[0].name
         yield session
+
+
+def _look_at(session: Session, columns: SourceOptions, source: str) -> None:
+    """Have a session look at the source that is named; a password in its URL is shown nowhere."""
+    from kmslab.records.opening import split_location
+
+    session.spec = columns.find(source, session.ground.state)
+    session.source, password = split_location(source)
+    if password is not None:
+        session.password = (session.spec.location, password)
 
 
 def _options(opening: Opening, reaching: Reaching, state: str | None) -> tuple[str, ...]:

@@ -41,7 +41,10 @@ class Activity:
         self.entries: list[Entry] = []
 
     def add(self, entry: Entry) -> None:
-        """Write down what was done."""
+        """Write down what was done; what is refused again and again, once."""
+        last = self.entries[-1] if self.entries else None
+        if last is not None and entry.failed and (last.text, last.failed) == (entry.text, True):
+            self.entries.pop()
         self.entries.append(entry)
         del self.entries[:-_MOST]
 

@@ -117,16 +117,27 @@ class Explorer(App[None]):
         self.clear_notifications()
         self.screen.query("ToastHolder").remove()
 
-    def done(self, text: str, *words: str) -> None:
-        """Something was done; the words are those of the command that does the same."""
-        command = command_line(words, self.session.options) if words else ""
-        self.activity.add(Entry(self.session.ground.clock.now(), text, command))
+    def done(self, text: str, *words: str, line: str = "") -> None:
+        """Something was done; the words, or the line, are those of the command that does so too."""
+        command = command_line(words, self.session.options) if words else line
+        self._note(text, command)
         self.tell(text)
+
+    def noticed(self, text: str) -> None:
+        """Somebody else has done something."""
+        self._note(text)
+        self.tell(text)
+
+    def _note(self, text: str, command: str = "", *, failed: bool = False) -> None:
+        at = self.session.ground.clock.now()
+        self.activity.add(Entry(at, text, command, failed=failed))
 
     def refused(self, error: KmslabError) -> None:
         """Something was refused: a message, and a line in the log."""
-        text = told(error)
-        self.activity.add(Entry(self.session.ground.clock.now(), text, failed=True))
+        self._say_no(told(error))
+
+    def _say_no(self, text: str) -> None:
+        self._note(text, failed=True)
         self.tell(text, severity="warning")
 
     def unforeseen(self, error: BaseException) -> None:
@@ -239,7 +250,7 @@ class Explorer(App[None]):
     async def act(self, screen: Screen[Any], action: Action) -> None:
         """Do an action, or say why not."""
         if why := self.why_not(screen, action):
-            self.tell(f"{action.said}: {why}", severity="warning")
+            self._say_no(f"{action.said}: {why}")
         else:
             await self.run_action(action.name, self if action in APP else screen)
 
@@ -265,7 +276,7 @@ class Explorer(App[None]):
         for action in actions:
             if action.has_key(event):
                 if why := self.why_not(screen, action):
-                    self.tell(f"{action.said}: {why}", severity="warning")
+                    self._say_no(f"{action.said}: {why}")
                 return
 
     def action_theme(self) -> None:
@@ -303,28 +314,27 @@ class Explorer(App[None]):
 
     async def _quit(self) -> None:
         job = self.job
-        body = Text(
-            "It ends after the chunk that is at work, and can be resumed or undone from the "
-            "journals (J) later."
+        if job is None:
+            self.exit()
+            return
+        body = Text(f"At work: {visible(job.name)}.\n\nIt ends after the chunk that it is at")
+        body.append(
+            ", and can be resumed or undone from the journals (J) later."
+            if job.campaign
+            else "; it changes nothing."
         )
-        name = "it" if job is None else job.name
-        if not await self.push_screen_wait(
-            Confirm(f"Stop {name} and quit?", body, answer="Stop and quit")
-        ):
+        if not await self.push_screen_wait(Confirm("Stop and quit?", body, answer="Stop and quit")):
             return
         while self.job is not None:
             self.job.stop()
             await asyncio.sleep(0.05)
         self.exit()
 
-    def on_unmount(self) -> None:
-        """Whatever is still at work in a thread ends after its chunk."""
-        if self.job is not None:
-            self.job.stop()
-
 
 def explore(session: Session, log_folder: Path) -> int:
     """Run the explorer on a session until it is left; its exit code."""
+    if os.environ.get("NO_COLOR") == "":  # empty it says nothing, which Textual does not know
+        del os.environ["NO_COLOR"]
     app = Explorer(session, log_folder)
     with responsive():
         app.run()

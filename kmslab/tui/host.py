@@ -31,8 +31,12 @@ class Host(Protocol):
         """A message that goes by itself."""
         ...
 
-    def done(self, text: str, *words: str) -> None:
-        """Something was done; the words are those of the command that does the same."""
+    def done(self, text: str, *words: str, line: str = "") -> None:
+        """Something was done; the words, or the line, are those of the command that does so too."""
+        ...
+
+    def noticed(self, text: str) -> None:
+        """Somebody else has done something."""
         ...
 
     def refused(self, error: KmslabError) -> None:

@@ -11,11 +11,13 @@ from kmslab.campaign.watching import Progress, Watch
 class Job:
     """One pass over a source. Written to from its thread, looked at from the event loop.
 
+    `name` is its title; `campaign` says that it changes records, and keeps a journal of that.
     `latest` is how far it is; nothing is posted, so that however fast it is nobody has to keep up.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, campaign: bool = False) -> None:
         self.name = name
+        self.campaign = campaign
         self.latest: Progress | None = None
         self._doing = ""
         self._since = self._told_at = monotonic()

@@ -106,8 +106,10 @@ class Reader:
         grown = message.grown
         if grown.table is not self._coming:
             self._coming = grown.table
+            grid = self._grid
+            self._live = self._live and not grid.view.total  # else it was begun anew on the way
             if self._live:
-                self._grid.show_table(View(grown.table, self._session.ground.clock))
+                grid.show_table(View(grown.table, grid.view.clock, grid.wanted))
         for block in grown.blocks:
             grown.table.append(block)
         self.rows = grown.rows

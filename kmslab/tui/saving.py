@@ -6,17 +6,20 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Final
 
+from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import SourceError
+from kmslab.model import Record
 from kmslab.tui.cells import version_text
-from kmslab.tui.dialogs.form import Choose, Field, Form
+from kmslab.tui.dialogs.form import Field, Form
 from kmslab.tui.dialogs.notice import Whole
 from kmslab.tui.host import Host
-from kmslab.tui.table import Table
-from kmslab.tui.view import View
+from kmslab.tui.table import Kind, Table
 
 FORMATS: Final = ("csv", "jsonl")
 COLUMNS: Final = (
@@ -62,18 +65,6 @@ async def ask_place(app: Host, title: str, name: str, text: str) -> Path | None:
     return path
 
 
-async def export(app: Host, view: View) -> None:
-    """Ask for a format and a place, and write what is marked, else what is shown."""
-    marked = view.marked_rows()
-    rows = marked or list(view.rows)
-    which = f"{len(rows):,} {'marked' if marked else 'shown'}"
-    options = [(form, f"{which} records as {form}", "") for form in FORMATS]
-    form = await app.push_screen_wait(Choose("Export", options))
-    if form is not None:
-        text = await app.away(lambda: exported(view.table, rows, form))
-        await ask_place(app, f"Export {which}", f"records.{form}", text)
-
-
 def place_fault(name: str) -> str:
     """Why no file of this name can be made; "" where one can."""
     if not name:
@@ -87,46 +78,65 @@ def place_fault(name: str) -> str:
 
 
 def write_new(path: Path, text: str) -> None:
-    """Write a new file, for its owner alone. SourceError where it cannot be."""
+    """Write a new file, for its owner alone. SourceError where it cannot be.
+
+    Half a surrogate pair, as the name of a file may hold, is written as its escape in JSON.
+    """
+    data = text.encode("utf-8", "backslashreplace")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
-        with os.fdopen(os.open(path, flags, 0o600), "w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+            file.write(data)
     except OSError as error:
         raise SourceError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def exported(table: Table, rows: Sequence[int], form: str) -> str:
-    """Rows of a table as CSV or JSON lines; all of them, whatever is on the screen."""
-    out = io.StringIO()
-    if form == "csv":
-        writer = csv.writer(out)
-        writer.writerow(COLUMNS)
-        writer.writerows(
-            ["" if value is None else value for value in values] for values in _values(table, rows)
-        )
-    else:
-        for values in _values(table, rows):
-            record = dict(zip(COLUMNS, values, strict=True))
-            out.write(json.dumps(record, ensure_ascii=False) + "\n")
-    return out.getvalue()
+def exported(table: Table, rows: Sequence[int], form: str, watch: Watch = QUIET) -> str:
+    """Rows of a table as CSV or JSON lines; all of them, whatever is on the screen.
+
+    CampaignInterrupted where `watch` says stop.
+    """
+    line_of = _csv_line if form == "csv" else _json_line
+    blocks, shared = table.blocks, table.shared
+    starts = [0, *accumulate(map(len, blocks))]
+    places: list[list[int]] = [[] for _ in blocks]  # a block is unpacked once: it takes long
+    for place, row in enumerate(rows):
+        places[bisect_right(starts, row) - 1].append(place)
+    lines, done = [""] * len(rows), 0
+    for block, start, wanted in zip(blocks, starts, places, strict=False):
+        if wanted:
+            records = block.records(shared)
+            for place in wanted:
+                at = rows[place] - start
+                kind = shared.kinds[block.kinds[at]]
+                lines[place] = line_of(_values(records[at], kind, table))
+            done += len(wanted)
+            watch.told(Progress("exporting", done, len(rows), {}))
+    return "".join([_csv_line(COLUMNS) if form == "csv" else "", *lines])
 
 
-def _values(table: Table, rows: Sequence[int]) -> Iterator[list[str | None]]:
-    for row in rows:
-        record, kind = table.record(row), table.kind(row)
-        verdict = kind.verdict
-        created = record.created_at
-        yield [
-            record.record_id,
-            record.provider,
-            verdict.outcome.value,
-            verdict.reason or None,
-            verdict.key_id,
-            verdict.key_version_id,
-            version_text(kind, table) or None,
-            None if created is None else created.isoformat(),
-            record.owner,
-            record.context,
-            record.ciphertext_blob,
-        ]
+def _csv_line(values: Sequence[str | None]) -> str:
+    line = io.StringIO()
+    csv.writer(line).writerow(["" if value is None else value for value in values])
+    return line.getvalue()
+
+
+def _json_line(values: Sequence[str | None]) -> str:
+    return json.dumps(dict(zip(COLUMNS, values, strict=True)), ensure_ascii=False) + "\n"
+
+
+def _values(record: Record, kind: Kind, table: Table) -> list[str | None]:
+    verdict, created = kind.verdict, record.created_at
+    return [
+        record.record_id,
+        record.provider,
+        verdict.outcome.value,
+        verdict.reason or None,
+        verdict.key_id,
+        verdict.key_version_id,
+        version_text(kind, table) or None,
+        None if created is None else created.isoformat(),
+        record.owner,
+        record.context,
+        record.ciphertext_blob,
+    ]

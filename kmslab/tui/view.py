@@ -8,11 +8,12 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
+from typing import Final
 
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
 from kmslab.tui.masks import Mask, Meant, both, either
-from kmslab.tui.matching import Matcher
+from kmslab.tui.matching import Matcher, by_marks
 from kmslab.tui.sorting import Sort, ordered
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import Table
@@ -26,6 +27,10 @@ class Wanted:
 
     query: Query = EVERY
     sort: Sort | None = None
+
+
+EVERYTHING: Final = Wanted()
+"""Every record, in the order of the source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,11 +58,17 @@ class Arrangement:
 
 
 def arrange(
-    table: Table, wanted: Wanted, now: datetime, known: Order | None, stop: Stop
+    table: Table,
+    wanted: Wanted,
+    now: datetime,
+    known: Order | None,
+    stop: Stop,
+    marks: Mask = b"",
 ) -> Arrangement:
     """Arrange a table; changes nothing, so that a thread can do it.
 
-    `known` is an order that was found before. Stopped, soon, where `stop` says so.
+    `marks` are those of its first rows; others have none. `known` is an order that was found
+    before. Stopped, soon, where `stop` says so.
     """
     blocks = table.blocks
     matcher = Matcher(wanted.query, table, now)
@@ -67,6 +78,8 @@ def arrange(
         if stop():
             raise Stopped
     shown = b"".join(masks)
+    marks = bytes(marks[: len(shown)]) + bytes(max(0, len(shown) - len(marks)))
+    shown = by_marks(wanted.query, shown, marks)
     order = None
     if wanted.sort is not None:
         order = known
@@ -140,13 +153,13 @@ class View:
 
     __slots__ = ("_arrangement", "_both", "_marks", "clock", "mark_changes", "table")
 
-    def __init__(self, table: Table, clock: Clock) -> None:
+    def __init__(self, table: Table, clock: Clock, wanted: Wanted = EVERYTHING) -> None:
         self.clock = clock
         self.table = table
         self._marks = bytearray(len(table))
         self._both: int | None = None
         self.mark_changes = 0
-        self._arrangement = arrange(table, Wanted(), clock.now(), None, lambda: False)
+        self._arrangement = arrange(table, wanted, clock.now(), None, lambda: False)
 
     @property
     def wanted(self) -> Wanted:
@@ -182,7 +195,7 @@ class View:
         """The rows as they are wanted, to be shown afterwards; a thread may do it."""
         arranged = self._arrangement
         known = arranged.order if arranged.table is self.table else None
-        return arrange(self.table, wanted, self.clock.now(), known, stop)
+        return arrange(self.table, wanted, self.clock.now(), known, stop, bytes(self._marks))
 
     def show(self, arrangement: Arrangement) -> bool:
         """Show rows as they were arranged; whether that was done: not so for another table."""
@@ -203,7 +216,8 @@ class View:
         if not blocks:
             return
         start = len(old.shown)
-        shown = b"".join([old.shown, *map(old.matcher.mask, blocks)])
+        more = b"".join(map(old.matcher.mask, blocks))
+        shown = old.shown + by_marks(old.wanted.query, more, bytes(len(more)))
         self._marks.extend(bytes(len(shown) - len(self._marks)))
         self._both = None
         if old.order is None:
@@ -219,8 +233,8 @@ class View:
         A thread may make it. See `carried` for what is the same.
         """
         view = View(table, self.clock)
-        view.show(view.arrange(wanted))
         view._marks = carried(bytes(self._marks), self.table, table)
+        view.show(view.arrange(wanted))
         if row is None:
             return view, None
         one = bytearray(len(self.table))
@@ -286,7 +300,12 @@ class View:
 
     def marked_ids(self) -> frozenset[str]:
         """The ids of the marked records, as a campaign selects by them."""
-        return marked_ids(self.table, self._marks)
+        return self.asked_ids()()
+
+    def asked_ids(self) -> Callable[[], frozenset[str]]:
+        """What gives the ids of the records that are marked now; a thread may ask it later."""
+        table, marks = self.table, bytes(self._marks)
+        return lambda: marked_ids(table, marks)
 
     def twins(self) -> Callable[[], int]:
         """What counts the rows that have the id of a marked record, and are not marked themselves.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -75,6 +77,33 @@ def test_a_lab_and_a_source(opened: Opened, world: World) -> None:
     assert session.spec == SourceSpec(str(world.csv))
     assert not session.read_only
     assert session.options == ("--lab", lab, "--state", state)
+
+
+@pytest.mark.parametrize("demo", [True, False])
+def test_the_password_of_a_database_reaches_it_and_no_screen(
+    opened: Opened, world: World, monkeypatch: pytest.MonkeyPatch, demo: bool
+) -> None:
+    given: list[str | None] = []
+    monkeypatch.setattr(
+        "kmslab.records.opening.open_source", lambda _, *, password=None: given.append(password)
+    )
+    if demo:  # on another lab, which is there already
+
+        @contextmanager
+        def demo_session(**options: bool) -> Iterator[Session]:
+            with world.lab() as lab:
+                yield world.session(lab, **options)
+
+        monkeypatch.setattr("kmslab.tui.session.demo_session", demo_session)
+    words = [] if demo else ["--lab", str(world.path / "lab")]
+    assert run(*words, "--source", "postgresql://app:hunter2@db.test/shop", "--table", "t") == 0
+    (session,) = opened.sessions
+    assert session.spec is not None
+    assert session.source == session.spec.location == "postgresql://app@db.test/shop"
+    assert session.password_of(session.spec) == "hunter2"
+    session.ground.open_source(session.spec)
+    assert given == ["hunter2"]
+    assert "hunter2" not in repr(session)
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,7 @@ from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.session import Session
+from kmslab.tui.texts import moment
 
 LOOKS = {"DescribeKey", "describeKey"}
 """What the lab may be asked for in read-only."""
@@ -111,9 +112,13 @@ async def alias_rotation_policy_and_deletion(app: Explorer, pilot: Pilot[None]) 
     await filled(pilot, days="7")
     await come(pilot, Confirm)
     assert f"{FROZEN} records on it. What is not re-encrypted" in said(app)
+    told_before = said(app)
     await yes(pilot)
     assert lab.key("ice").state is KeyState.PENDING_DELETION
+    assert moment(lab.key("ice").deletion_at) in told_before, "as it is then"
     await pilot.press("D")
+    await come(pilot, Confirm)
+    assert "Keep the key (y)" in said(app)
     await yes(pilot)
     assert lab.key("ice").state is KeyState.DISABLED
     await typed(pilot, "key:bills")
@@ -139,9 +144,27 @@ async def create_and_what_the_provider_refuses(app: Explorer, pilot: Pilot[None]
     await yes(pilot)
     assert lab.key("fresh").description == MARKUP
     await pilot.press("n")
-    await filled(pilot, alias="fresh")
+    for alias, days, wrong in (
+        ("fresh", "", "another key of tencent is called so"),
+        ("账单[b]", "", "an alias has 1 to 60 letters"),
+        ("x2", "0", "a number of days"),
+    ):
+        await filled(pilot, alias=alias, days=days)
+        assert wrong in screen_text(app)
+    lab.faults.add("CreateKey", "LimitExceeded")
+    await filled(pilot, days="400")
+    await come(pilot, Confirm)
+    await pilot.press("y")
+    form = await come(pilot, Form)
+    assert "LimitExceeded" in screen_text(app)
+    assert form.query_one("#alias").value == "x2", "what was typed is still there"
+    await filled(pilot)
     await yes(pilot)
-    assert any("AliasAlreadyExists" in text for text in told(app))
+    assert lab.key("x2").rotation_days is None
+    assert "created key" in told(app)[-1], "it is there, although its rotation was refused"
+    (made,) = (each for each in app.activity.entries if each.text.startswith("created key"))
+    assert made.command.endswith("--alias x2 --lab lab")
+    assert "without automatic rotation" in app.activity.entries[-1].text
 
 
 async def what_cannot_be_done_says_why(app: Explorer, pilot: Pilot[None]) -> None:

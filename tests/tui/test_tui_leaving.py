@@ -1,10 +1,15 @@
-"""What is still at work when a screen is left finds none of its widgets, and ends in silence."""
+"""What is still at work when a screen or the app is left finds none of its widgets, and ends in
+silence."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
 from functools import partial
+from time import monotonic, sleep
 from typing import Any
 
 import pytest
@@ -13,11 +18,14 @@ from textual.screen import Screen
 from textual.widgets import DataTable
 from tui_world import Stage, back, come, in_turn, until
 
-from kmslab.tui.app import Explorer
+from kmslab.campaign.watching import Watch
+from kmslab.tui.app import END_SECONDS, Explorer
+from kmslab.tui.screens import flows
 from kmslab.tui.screens.audit import AuditLog
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.progress import AtWork
 from kmslab.tui.screens.records import Records
 from kmslab.tui.session import Session
 
@@ -121,3 +129,39 @@ def test_screens_are_left_and_opened(session: Session, stage: Stage, late: Late)
         a_key_may_change_while_its_screen_is_opened,
     )
     stage.play(session, in_turn(*(partial(scene, late=late) for scene in scenes)))
+
+
+@pytest.mark.parametrize("gone", [signal.SIGTERM, signal.SIGHUP])
+def test_whatever_ends_the_app_stops_what_is_at_work(
+    session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch, gone: signal.Signals
+) -> None:
+    """As a kill, a tab that was closed and a terminal that hung up do; nobody is asked."""
+    stopped: list[bool] = []
+    limits: list[float] = []
+    closed: list[int] = []
+
+    class Limit(threading.Timer):
+        def start(self) -> None:
+            limits.append(self.interval)
+
+    def work(watch: Watch) -> None:
+        end = monotonic() + 3
+        while not watch.stop() and monotonic() < end:
+            sleep(0.01)
+        stopped.append(watch.stop())
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        app.begin("campaign", lambda: flows.at_work(app, "Re-encrypting", work))
+        await come(pilot, AtWork)
+        with monkeypatch.context() as patch:
+            patch.setattr(Explorer, "is_headless", False)
+            patch.setattr(threading, "Timer", Limit)
+            patch.setattr(os, "dup2", lambda _, descriptor: closed.append(descriptor))
+            app.on_mount()
+            os.kill(os.getpid(), gone)
+            await until(pilot, lambda: app._exit)
+
+    stage.play(session, scene)
+    assert stopped == [True], "it would have gone on to the end of the source"
+    hung_up = gone is signal.SIGHUP
+    assert (limits, closed) == (([END_SECONDS], [0, 1, 2]) if hung_up else ([], []))

@@ -24,6 +24,7 @@ from tui_world import (
     settled,
     status,
     told,
+    typed,
     until,
     world_of,
 )
@@ -31,9 +32,9 @@ from tui_world import (
 from kmslab import Lab
 from kmslab.analysis import Outcome
 from kmslab.cli.source_options import opener
-from kmslab.errors import KmslabError
+from kmslab.errors import KmslabError, SourceError
 from kmslab.records.spec import SourceSpec
-from kmslab.tui import reader
+from kmslab.tui import loading, reader
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Form
@@ -42,6 +43,8 @@ from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.sheet import Sheet
+from kmslab.tui.sorting import By, Sort
+from kmslab.tui.table import Block
 from kmslab.tui.tree import NO_KEY, Everything, KeyTree
 
 
@@ -107,6 +110,44 @@ async def on_line(
     tree = app.records.query_one(KeyTree)
     tree.move_cursor(tree._by_name[provider, key_id, None])
     assert (tree.place.provider, tree.place.key_id) == (provider, key_id)
+
+
+def test_filter_order_and_marks_are_there_in_every_table_that_comes(
+    world: World, session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another source is opened; of its records one has no time, so that they are read twice."""
+    gate, blocks_of, begun = Event(), loading._blocks, Event()
+
+    def cut(*given: Any) -> Iterator[Block]:
+        yield from blocks_of(*given)
+        if not begun.is_set():
+            begun.set()
+            gate.wait(10)
+            raise SourceError("row 20: no time")
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        await typed(pilot, "prov:ctyun")
+        await pilot.press("enter", "s", "S")
+        await settled(pilot)
+        wanted, shown = grid(app).wanted, [*grid(app).view.rows]
+        assert (wanted.sort, len(shown)) == (Sort(By.STATE, reverse=True), 4)
+        app.session.sources.add("other", SourceSpec(str(world.csv)))
+        monkeypatch.setattr(loading, "_blocks", cut)
+        await pilot.press("O")
+        await come(pilot, SourcesScreen)
+        await pilot.press("enter")
+        await back(pilot)
+        await until(pilot, lambda: grid(app).view.total)
+        assert sorted(grid(app).view.rows) == sorted(shown)
+        await pilot.press("a")
+        marked = grid(app).view.marked_ids()
+        assert len(marked) == len(shown)
+        gate.set()
+        await settled(pilot)
+        assert (grid(app).view.wanted, [*grid(app).view.rows]) == (wanted, shown)
+        assert grid(app).view.marked_ids() == marked
+
+    stage.play(session, scene)
 
 
 def test_a_key_that_changes_while_records_are_judged_is_not_missed(

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import csv
+import gc
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
 import pytest
+from rich.cells import cached_cell_len
 from textual.color import Color
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static, TextArea
 from tui_golden import screen_text
+from tui_tables import row, table_of
 from tui_world import (
     CANARY,
     MARKUP,
@@ -32,24 +38,36 @@ from tui_world import (
 )
 
 from kmslab import Lab
-from kmslab.errors import StateError
+from kmslab.campaign.watching import Watch
+from kmslab.errors import CampaignInterrupted, StateError
 from kmslab.model import KeyState
 from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
 from kmslab.tui import saving, watching
 from kmslab.tui.app import BUG, Explorer
 from kmslab.tui.crash import write_crash
+from kmslab.tui.dialogs import confirm
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
+from kmslab.tui.grid import Grid
 from kmslab.tui.screens import journals
+from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
+from kmslab.tui.sorting import By, Sort
+from kmslab.tui.table import Block
 from kmslab.tui.theme import THEMES
 from kmslab.tui.tree import Everything, Place
+
+
+def measured() -> bool:
+    """Whether Rich holds a plaintext among the texts whose width it remembers."""
+    held = gc.get_referents(cached_cell_len)
+    return any(isinstance(text, str) and CANARY in text for text in held)
 
 
 async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot[None]) -> None:
@@ -61,11 +79,13 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     assert f"{CANARY} 0" in screen_text(app)
     await pilot.press("space")
     assert CANARY not in screen_text(app)
+    assert measured()
     await pilot.press("space", "escape")
     await back(pilot)
     assert CANARY not in screen_text(app)
     assert preview._plaintext is None
     assert CANARY not in repr(vars(preview))
+    assert not measured()
     await pilot.press("d")
     preview = await come(pilot, Preview)
     held = preview._plaintext
@@ -74,6 +94,21 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     await pilot.press("escape")
     await back(pilot)
     assert any(entry.action == "Decrypt" for entry in lab.audit.entries())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(confirm, "QUIET", 0.1)
+        left = Preview("rec-00", Plaintext(CANARY.encode()))
+        app.push_screen(left)
+        await until(pilot, lambda: left._quiet_since is not None)
+        await pilot.press("space")
+        assert CANARY not in screen_text(app), "it was typed ahead"
+        await until(pilot, lambda: left.hears)
+        await pilot.press("space")
+        assert CANARY in screen_text(app)
+        text = left.query_one("#plaintext", Static)
+        await app.pop_screen()
+    assert left._plaintext is None
+    assert CANARY not in str(text.content)
+    assert not measured()
     brief = Preview("rec-00", Plaintext(CANARY.encode()), seconds=0.2)
     app.push_screen(brief)
     await pilot.pause()
@@ -154,7 +189,29 @@ async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilo
     with world.lab() as other:
         other.rotate(other.key("orders").key_id)
     await until(pilot, lambda: app.records.tallies.every.old == STALE + 4)
-    assert any("keys were changed" in text for text in told(app))
+    said = "keys were changed by somebody else: orders was rotated"
+    assert said in told(app)
+    await pilot.press("a", "r")
+    plan = await come(pilot, PlanScreen)
+    await until(pilot, lambda: plan.plan is not None)
+    first = plan.plan
+    with world.lab() as other:
+        other.tencent().update_alias(other.key("orders").key_id, "sales")
+    await until(pilot, lambda: plan.plan not in (None, first))
+    assert "planned anew, since sales was orders" in screen_text(app)
+    await pilot.press("enter")
+    await come(pilot, Confirm)
+    with world.lab() as other:
+        other.rotate(other.key("sales").key_id)
+        await pilot.press("y")
+        await until(pilot, lambda: app.screen is not plan and isinstance(app.screen, PlanScreen))
+    assert any("sales was rotated" in text for text in told(app)), "by its name"
+    await pilot.press("escape")
+    await back(pilot)
+    await pilot.press("J", "c", "escape")
+    entries = [entry.text for entry in app.activity.entries]
+    assert said in entries
+    assert "Continue: there is no campaign" in entries
     rows = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
     world.csv.write_text("".join(rows[:-2]), encoding="utf-8")
     await until(pilot, lambda: grid(app).view.total == RECORDS - 2)
@@ -219,8 +276,29 @@ async def a_lab_that_cannot_be_read_is_a_message(app: Explorer, pilot: Pilot[Non
 
 async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) -> None:
     await typed(pilot, "out:nonsense")
-    assert "'nonsense' is none of" in status(app)
+    assert "'nonsense' is not a word of the column STATE" in status(app)
+    assert status(app).endswith(f"{RECORDS} records")
     assert grid(app).view.shown == RECORDS
+    await pilot.press("enter", "a", "x")
+    assert app.marked == 0, "what was asked for is not what is shown"
+    assert "the filter is wrong" in told(app)[-1]
+    await pilot.press("space", "slash")
+    line = app.records.query_one(FilterLine)
+    assert (line.selected_text, line.cursor_position) == ("", len("out:nonsense"))
+    line.value = "is:marked"
+    await settled(pilot)
+    await pilot.press("enter")
+    assert grid(app).view.shown == 1
+    await pilot.press("A")
+    await settled(pilot)
+    assert grid(app).view.shown == 0
+    await pilot.press("escape")
+    await settled(pilot)
+    for key in ("slash", *"outstale", "enter", "a"):  # all at once, as over a slow line
+        app.post_message(Key(key, "/" if key == "slash" else key if len(key) == 1 else None))
+    await until(pilot, lambda: line.value == "outstale" and grid(app).has_focus)
+    await settled(pilot)
+    assert (grid(app).view.shown, app.marked) == (0, 0), "nothing is marked that was not asked for"
     await pilot.press("escape")
     await until(pilot, lambda: not status(app).startswith("!"))
 
@@ -263,6 +341,11 @@ def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
                 await pilot.press(*keys)
                 await until(pilot, lambda: isinstance(app.screen, Notice), 5)
                 assert CANARY not in screen_text(app), name
+                plans = [each for each in app.screen_stack if isinstance(each, PlanScreen)]
+                assert len(plans) == (name == "sources")
+                for plan in plans:
+                    await pilot.pause(0.15)
+                    assert "No plan" in str(plan.query_one("#plan", Static).render())
             while not isinstance(app.screen, Records):
                 await pilot.press("escape")
                 await pilot.pause()
@@ -298,8 +381,10 @@ def test_exports_hold_all_that_is_marked_or_shown(
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         await typed(pilot, "prov:ctyun")
-        for name, form in (("a.csv", "csv"), ("a.jsonl", "jsonl")):
-            await pilot.press("enter", "x")
+        await pilot.press("enter", "s", "S")
+        for name, form in (("a.csv", "csv"), ("a.jsonl", "jsonl"), ("m.csv", "csv")):
+            await settled(pilot)
+            await pilot.press(*(["space", "down", "space"] * (name == "m.csv")), "x")
             await come(pilot, Choose)
             await pilot.press(*(["down"] * (form == "jsonl")), "enter")
             dialog = await come(pilot, Form)
@@ -316,10 +401,37 @@ def test_exports_hold_all_that_is_marked_or_shown(
         await pilot.press("escape")
 
     stage.play(session, scene)
-    lines = (world.path / "a.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0] == ",".join(saving.COLUMNS)
-    assert len(lines) == 5
-    assert len((world.path / "a.jsonl").read_text(encoding="utf-8").splitlines()) == 4
+    blobs = world.blobs()
+    shown = [f"rec-{at:02}" for at in (8, 9, 10, 11)]
+    for name, ids in (("a.csv", shown), ("m.csv", shown[:2])):
+        with (world.path / name).open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert tuple(rows[0]) == saving.COLUMNS
+        found = {row["record_id"]: row["ciphertext_blob"] for row in rows}
+        assert list(found.items()) == [(each, blobs[each]) for each in ids], name
+    lines = (world.path / "a.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["record_id"] for line in lines] == shown
+
+
+def test_an_export_unpacks_each_block_once_and_can_be_stopped(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = table_of([each for at in range(12) for each in row(f"r-{at}")])
+    unpacked: list[Block] = []
+    records = Block.records
+    monkeypatch.setattr(Block, "records", lambda b, s: unpacked.append(b) or records(b, s))
+    wanted = [11, 3, 4, 2, 8, 5]
+    lines = saving.exported(table, wanted, "jsonl").splitlines()
+    assert [json.loads(line)["record_id"] for line in lines] == [f"r-{at}" for at in wanted]
+    assert len(unpacked) == 3
+    with pytest.raises(CampaignInterrupted, match="stopped while exporting"):
+        saving.exported(table, wanted, "csv", Watch(stop=lambda: True))
+    assert len(unpacked) == 4
+
+
+def test_what_utf_8_has_no_bytes_for_is_written_as_its_escape(tmp_path: Path) -> None:
+    saving.write_new(tmp_path / "new", '"\udc80\r\n"')
+    assert (tmp_path / "new").read_bytes() == b'"\\udc80\r\n"'
 
 
 def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) -> None:
@@ -416,14 +528,23 @@ def test_themes_without_colour(
 
 
 async def the_palette_has_every_action(app: Explorer, pilot: Pilot[None]) -> None:
-    from kmslab.tui.actions import APP, RECORDS
+    from kmslab.tui.actions import APP, GRID, RECORDS
     from kmslab.tui.commands import Commands
 
     provider = Commands(app.screen)
     hits = [hit async for hit in provider.discover()]
     shown = {hit.text for hit in hits}
-    for action in (*RECORDS, *APP):
+    for action in (*RECORDS, *GRID, *APP):
         assert f"{action.title} ({action.shown_keys})" in shown
+    keys = {name for binding in Grid.BINDINGS for name in binding.key.split(",")}
+    assert {key for action in GRID for key in action.keys.split(",")} <= keys
+    by_name = {hit.text: hit.command for hit in hits}
+    await by_name["records: mark everything that is shown (a)"]()
+    by_name["records: sort by age"]()
+    await settled(pilot)
+    assert app.marked == grid(app).view.total
+    assert grid(app).wanted.sort == Sort(By.AGE)
+    grid(app).ask_sort(None)
     await pilot.press("colon")
     await until(pilot, lambda: type(app.screen).__name__ == "CommandPalette")
     await pilot.press(*"journals")

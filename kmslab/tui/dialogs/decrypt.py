@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import ClassVar, Final
 
+from rich.cells import cached_cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -18,7 +20,9 @@ from kmslab.inspection import inspect
 from kmslab.keys import kms_in
 from kmslab.model import CTYUN, BlobFormat, Key, Record
 from kmslab.secret import Plaintext
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.detail import hex_lines
+from kmslab.tui.dialogs import confirm
 from kmslab.tui.host import Host
 from kmslab.tui.texts import visible
 
@@ -30,7 +34,10 @@ _MASK: Final = "•" * 16
 
 
 class Preview(ModalScreen[None]):
-    """A plaintext: space reveals and masks it; it is let go of after SECONDS and on leaving."""
+    """A plaintext: space reveals and masks it; it is let go of after SECONDS and on leaving.
+
+    A space that was typed ahead reveals nothing: as `Confirm`, it hears none for QUIET seconds.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "reveal", "Reveal or mask"),
@@ -53,31 +60,46 @@ class Preview(ModalScreen[None]):
         self._bytes = len(plaintext)
         self._seconds = seconds
         self._shown = False
+        self._text = Static(_MASK, id="plaintext", markup=False)
         self._timer: Timer | None = None
+        self._quiet_since: float | None = None
 
     def compose(self) -> ComposeResult:
         """Which record, the mask, what can be done."""
         with Vertical():
             title = f"Decrypted, {self._bytes:,} bytes: {visible(self._record_id)}"
             yield Static(title, classes="title", markup=False)
-            yield Static(_MASK, id="plaintext", markup=False)
+            yield self._text
             about = f"Space reveals it. It is gone after {self._seconds:.0f} s. This was audited."
             yield Static(about, id="about", markup=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """It is not kept for long."""
         self._timer = self.set_timer(self._seconds, self._forget)
+        self.call_after_refresh(self._hush)
 
     def on_unmount(self) -> None:
         """It is not kept when nobody looks."""
-        self._plaintext = None
+        self._forget()
+
+    def _hush(self) -> None:
+        self._quiet_since = monotonic()
+
+    @property
+    def hears(self) -> bool:
+        """Whether a key is meant for it, and not for what was there before."""
+        since = self._quiet_since
+        return since is not None and monotonic() - since >= confirm.QUIET
 
     def action_reveal(self) -> None:
         """Show it, or mask it again."""
-        if self._plaintext is not None:
+        if not self.hears:
+            self._hush()
+        elif self._plaintext is not None:
             self._shown = not self._shown
             text = plain_text(self._plaintext) if self._shown else Text(_MASK)
-            self.query_one("#plaintext", Static).update(text)
+            self._text.update(text)
 
     def action_close(self) -> None:
         """Let go of it."""
@@ -87,7 +109,8 @@ class Preview(ModalScreen[None]):
     def _forget(self) -> None:
         self._plaintext = None
         self._shown = False
-        self.query_one("#plaintext", Static).update(Text("(cleared)"))
+        self._text.update(Text("(cleared)"))
+        cached_cell_len.cache_clear()  # Rich remembers the texts that it has measured
 
 
 def plain_text(data: Plaintext) -> Text:

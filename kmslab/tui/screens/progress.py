@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Final, Generic, TypeVar
@@ -13,8 +14,10 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import ProgressBar, Static
 
+from kmslab.campaign.retrying import Patience
 from kmslab.campaign.watching import Watch
 from kmslab.errors import KmslabError
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.finishing import finish
 from kmslab.tui.host import host_of
 from kmslab.tui.jobs import Job
@@ -40,11 +43,12 @@ class Ended(Generic[T]):
 class AtWork(ModalScreen[Ended[Any]]):
     """Runs a pass in a thread, and shows it until it has ended.
 
-    Leaving is not possible before: Esc asks it to stop, which it does after the chunk.
+    Leaving is not possible before: Esc asks it to stop, which it does after the chunk. So does the
+    end of the app, whatever ends it.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop after this chunk"),
+        Binding("escape,ctrl+c", "stop", "Stop after this chunk", key_display="Esc"),
         Binding("q,ctrl+q", "app.quit", "Quit"),
     ]
     DEFAULT_CSS = """
@@ -71,6 +75,7 @@ class AtWork(ModalScreen[Ended[Any]]):
             yield ProgressBar(show_eta=False)
             yield Static("", id="figures", markup=False)
             yield Static("Esc stops after this chunk", id="hint", markup=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin."""
@@ -84,6 +89,9 @@ class AtWork(ModalScreen[Ended[Any]]):
         app = host_of(self)
         try:
             ended = Ended(await app.away(lambda: self._work(self._job.watch)))
+        except asyncio.CancelledError:
+            self._job.stop()  # the app ends; its thread would go on to the end of the source
+            raise
         except KmslabError as error:
             ended = Ended(error=error)
         except Exception as error:
@@ -111,7 +119,8 @@ def figures(job: Job) -> Text:
     waiting = job.waiting()
     slow = ""
     if waiting >= SLOW:
-        slow = f"nothing new for {duration(waiting)}; a call that fails is made again for a while"
+        slow = f"nothing new for {duration(waiting)}; a call that fails is made again, for "
+        slow += f"{duration(Patience().seconds)} at the most: then it stops, and can be continued"
     if latest is None:
         return Text(slow or "beginning")
     of = "" if latest.total is None else f" of {latest.total:,}"
@@ -122,7 +131,9 @@ def figures(job: Job) -> Text:
     if left is not None:
         text.append(f", {duration(left)} left")
     counts = "  ".join(
-        f"{visible(name)} {count:,}" for name, count in latest.counts.items() if count
+        f"{visible(name.replace('_', '-'))} {count:,}"
+        for name, count in latest.counts.items()
+        if count
     )
     text.append(f"\n{slow or counts}")
     return text
