@@ -122,12 +122,17 @@ def _new_journal(ground: Ground, facts: Mapping[str, Any]) -> Journal:
 
 
 def resume(
-    ground: Ground, campaign_id: str, *, plan: Plan | None = None, watch: Watch = QUIET
+    ground: Ground,
+    campaign_id: str,
+    *,
+    check: Callable[[], None] | None = None,
+    watch: Watch = QUIET,
 ) -> Report:
     """Take up a campaign where it was interrupted; of a finished one, give the report.
 
-    One that was interrupted while planning plans again. `plan` is that of `plan_rest`, which
-    somebody has agreed to: PlanOutdated where keys or source are not what they were then.
+    One that was interrupted while planning plans again. `check` is called once nobody else is at
+    work on the source, and before anything is done: what it raises ends it there, as
+    `check_rest` does for a plan that somebody has agreed to.
     """
     path = ground.state.journal_path(campaign_id)
     with Journal.open(path) as journal:
@@ -141,10 +146,8 @@ def resume(
             )
         if facts["state"] not in UNFINISHED:
             return read_report(journal)
-        if plan is not None:
-            from kmslab.campaign.rest import check_rest  # which stands on this module
-
-            check_rest(ground, campaign_id, plan)
+        if check is not None:
+            check()
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
         return _go_on(ground, journal, source, watch)
 

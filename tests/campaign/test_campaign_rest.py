@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 import pytest
@@ -78,8 +79,9 @@ def test_it_is_refused_where_keys_are_not_what_they_were(
     with pytest.raises(PlanOutdated, match="was rotated after the plan was made"):
         check_rest(ground, campaign_id, rest)
     with pytest.raises(PlanOutdated, match="was rotated after the plan was made"):
-        resume(ground, campaign_id, plan=rest)
-    results = resume(ground, campaign_id, plan=plan_rest(ground, campaign_id)).results
+        resume(ground, campaign_id, check=partial(check_rest, ground, campaign_id, rest))
+    again = partial(check_rest, ground, campaign_id, plan_rest(ground, campaign_id))
+    results = resume(ground, campaign_id, check=again).results
     assert results.re_encrypted > rest.to_send
 
 

@@ -16,7 +16,7 @@ from kmslab.campaign.journal import Journal
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.rendering import markdown
 from kmslab.campaign.report import Report, read_report
-from kmslab.campaign.rest import plan_rest
+from kmslab.campaign.rest import check_rest, plan_rest
 from kmslab.campaign.run import UNFINISHED, resume, run
 from kmslab.campaign.selection import Selection
 from kmslab.campaign.standing import abandoned, said, why_no_resume, why_no_undo
@@ -182,8 +182,9 @@ async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
     if not agreed or app.read_only:
         return None
 
+    check = partial(check_rest, ground, campaign_id, rest)
     report = await _campaign(
-        app, "Re-encrypting", lambda w: resume(ground, campaign_id, plan=rest, watch=w)
+        app, "Re-encrypting", lambda w: resume(ground, campaign_id, check=check, watch=w)
     )
     if report is not None and report.state not in UNFINISHED:
         app.done(f"campaign {campaign_id} continued: {summary(report)}", *words)
