@@ -15,6 +15,7 @@ class Clock(Protocol):
     """A source of time and a way to wait.
 
     `time()` is in seconds since 1970-01-01 UTC; `now()` is the same instant as an aware datetime.
+    `monotonic()` measures times that pass: nobody sets it.
     """
 
     def time(self) -> float:
@@ -23,6 +24,10 @@ class Clock(Protocol):
 
     def now(self) -> datetime:
         """The same instant as an aware datetime in UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds since some moment, whatever the time is set to."""
         ...
 
     def sleep(self, seconds: float) -> None:
@@ -46,6 +51,10 @@ class SystemClock:
     def now(self) -> datetime:
         """The same instant as an aware datetime in UTC."""
         return datetime.now(UTC)
+
+    def monotonic(self) -> float:
+        """Seconds since some moment, whatever the time is set to."""
+        return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """Wait for so many seconds."""
@@ -77,6 +86,10 @@ class ManualClock:
     def now(self) -> datetime:
         """The same instant as an aware datetime in UTC."""
         return self._now
+
+    def monotonic(self) -> float:
+        """The same as `time()`, as it only moves forward."""
+        return self.time()
 
     def sleep(self, seconds: float) -> None:
         """Move the clock forward by so many seconds."""

@@ -105,6 +105,8 @@ def read_profile(name: str, path: Path) -> Profile:
         tables = tomllib.loads(_private_text(path))
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{path} is not TOML: {error}") from None
+    except (ValueError, RecursionError):  # a number or a nesting that has no end
+        raise ProfileError(f"{path} is not TOML that can be read") from None
     table = tables.get(name)
     if not isinstance(table, dict):
         known = ", ".join(sorted(each for each in tables if isinstance(tables[each], dict)))
@@ -127,6 +129,8 @@ def access_of(profile: Profile, environment: Mapping[str, str] = os.environ) -> 
         secret_id = _from(environment, variables.secret_id)
         secret_key = _secret(_from(environment, variables.secret_key))
         token = _secret(_from(environment, variables.token))
+    if profile.token is not None and not own:
+        raise ProfileError("a token belongs to a credential: write secret_id and secret_key too")
     if not secret_id or not secret_key:
         names = f"{variables.secret_id[0]} and {variables.secret_key[0]}"
         raise ProfileError(
@@ -158,7 +162,8 @@ def access_of(profile: Profile, environment: Mapping[str, str] = os.environ) -> 
 def _private_text(path: Path) -> str:
     """The text of a file that nobody else may read."""
     try:
-        with path.open("rb") as file:
+        # Without O_NONBLOCK a pipe would be waited for.
+        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:
             found = os.fstat(file.fileno())
             if not stat.S_ISREG(found.st_mode) or found.st_uid not in (os.geteuid(), 0):
                 raise ProfileError(f"{path} is not a file of your own")
@@ -201,6 +206,10 @@ def _check_header(text: str, what: str) -> None:
 
 
 def _rate(rate: float) -> float:
-    if not (rate > 0 and math.isfinite(rate)):
-        raise ProfileError(f"a rate is more than 0 calls a second, not {rate:g}")
-    return float(rate)
+    try:
+        found = float(rate)
+    except OverflowError:  # a whole number of hundreds of digits
+        found = math.inf
+    if not (found > 0 and math.isfinite(found)):
+        raise ProfileError(f"a rate is more than 0 calls a second, not {found:g}")
+    return found

@@ -53,7 +53,7 @@ class CallWindow:
 
     No token bucket: one that may never be passed has next to no burst, so that every delay of a
     busy machine would be lost for good. Here it is made up for, as far as the second allows.
-    ValueError for a rate that is not above 0.
+    Set clocks change nothing. ValueError for a rate that is not above 0.
 
     >>> from datetime import UTC, datetime
     >>> from kmslab.clock import ManualClock
@@ -78,7 +78,7 @@ class CallWindow:
         """Make so many calls now, `calls` at most: 0.0 where they may be made; else the seconds to
         wait before asking again."""
         with self._lock:
-            now = self._clock.time()
+            now = self._clock.monotonic()
             while self._made and self._made[0][0] + self._window <= now:
                 self._made.popleft()
             over = sum(made for _, made in self._made) + count - self.calls

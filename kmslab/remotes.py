@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from types import TracebackType
 from typing import Literal, Self, TypeAlias, overload
 
 from kmslab.clock import Clock, SystemClock
 from kmslab.encoding import is_uuid
-from kmslab.errors import InvalidKeyId, KeyNotFound
+from kmslab.errors import KeyNotFound
 from kmslab.model import TENCENT, Key
 from kmslab.profiles import Profile, access_of, profile_path, read_profile
 from kmslab.providers.base import Kms
 from kmslab.providers.ctyun.remote import CtyunRemote
-from kmslab.providers.routing import RoutedKms
+from kmslab.providers.routing import RoutedKms, find_key
 from kmslab.providers.tencent.remote import TencentRemote
 
 Remote: TypeAlias = TencentRemote | CtyunRemote
@@ -127,7 +126,7 @@ class Remotes:
     def key(self, name: str) -> Key:
         """The key of this id, or of this alias where only one key has it; else KeyNotFound."""
         if is_uuid(name):
-            return self._described(name)
+            return find_key(tuple(self._kms.values()), name)[0]
         found = [key for key in self.keys() if key.alias == name]
         if len(found) > 1:
             places = ", ".join(f"{key.key_id} ({key.provider} {key.region})" for key in found)
@@ -135,12 +134,6 @@ class Remotes:
         if not found:
             raise KeyNotFound(f"the remote has no key with the alias {name}")
         return found[0]
-
-    def _described(self, key_id: str) -> Key:
-        for each in self._kms.values():
-            with suppress(KeyNotFound, InvalidKeyId):
-                return each.describe_key(key_id)
-        raise KeyNotFound(f"the remote has no key with the id {key_id}")
 
     def epoch(self) -> int:
         """Always the same: that a key has changed is told by calls alone. See `Lab.epoch`."""

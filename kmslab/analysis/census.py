@@ -19,7 +19,8 @@ class CensusRow:
     What is not known is None: the provider where it is none of the two; key and version where the
     blob is malformed, or a Tencent cloud's own, and names none; number and primary where the Kms
     does not have the version, or does not tell. A pair has no primary. Public-key ciphertext is
-    counted on the version that its record names.
+    counted on the version that its record names. `inferred`: a head names the version, and the Kms
+    does not bear it out.
     """
 
     provider: str | None
@@ -28,9 +29,10 @@ class CensusRow:
     version_number: int | None
     is_primary: bool | None
     records: int
+    inferred: bool = False
 
 
-_Version = tuple[str | None, str | None, str | None, int | None, bool | None]
+_Version = tuple[str | None, str | None, str | None, int | None, bool | None, bool]
 
 
 class Census:
@@ -53,11 +55,15 @@ class Census:
             verdict.key_version_id,
             verdict.version_number,
             verdict.is_primary,
+            verdict.version_inferred,
         ] += records
 
     def rows(self) -> list[CensusRow]:
         """The rows so far, by provider, key id, version number; in each, unknown ones last."""
-        rows = (CensusRow(*version, records) for version, records in self._counts.items())
+        rows = (
+            CensusRow(*version[:-1], records, inferred=version[-1])
+            for version, records in self._counts.items()
+        )
         return sorted(rows, key=_order)
 
 

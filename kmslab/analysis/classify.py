@@ -130,6 +130,7 @@ class Verdict:
 
     While `unverified`, all of this rests on the blob's head alone, which whoever wrote the record
     could have forged; only a blob that was authenticated has a verdict with False.
+    `version_inferred`: the Kms does not bear out the version that the head names.
     """
 
     outcome: Outcome
@@ -141,6 +142,7 @@ class Verdict:
     destination_key_id: str | None = None
     destination_provider: str | None = None
     unverified: bool = True
+    version_inferred: bool = False
 
 
 class _Change(StrEnum):
@@ -393,6 +395,7 @@ class Classifier:
             head.is_primary,
             (target.key_id or head.key_id) if sent else None,
             target.provider_for(head.provider) if sent else None,
+            version_inferred=head.version_inferred,
         )
 
 

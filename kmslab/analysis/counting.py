@@ -32,7 +32,8 @@ _ORDER: Final = ["provider", "key_id", "version_number", "key_version_id"]
 
 
 def census(frame: pd.DataFrame, providers: Providers | None = None) -> pd.DataFrame:
-    """How many records are on which key version: the columns of `kmslab census`, NA for unknown.
+    """How many records are on which key version: the columns of `kmslab census` but for
+    `inferred`, NA for unknown. What of an inventory is inferred, its `version_known_by` says.
 
     Of an inventory its columns are counted. Of any other frame with a column `ciphertext_blob`
     only the heads of the blobs are read, whatever follows them: many times faster than an

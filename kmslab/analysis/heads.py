@@ -65,6 +65,29 @@ class Head:
             return None
         return self.version.version_id == self.key.primary_version_id
 
+    @property
+    def version_inferred(self) -> bool:
+        """Whether nothing but the head says the version: see `is_inferred`."""
+        told = self.standing is not Standing.UNKNOWN
+        return self.key_version_id is not None and is_inferred(self.format, told=told)
+
+    @property
+    def key_inferred(self) -> bool:
+        """Whether nothing but the head says the key: see `is_inferred`."""
+        told = self.key is not None or self.standing in (Standing.MISSING, Standing.NO_KMS)
+        return self.key_id is not None and is_inferred(self.format, told=told)
+
+
+def is_inferred(form: BlobFormat, *, told: bool) -> bool:
+    """Whether what a head names is inferred: in a cloud's own blob, of which one sample shows where
+    ids stand; and in a lab's, where the Kms does not tell whether there is such a key or version.
+    What a record says of public-key ciphertext is not.
+
+    >>> is_inferred(BlobFormat.LAB, told=True), is_inferred(BlobFormat.LAB, told=False)
+    (False, True)
+    """
+    return form is BlobFormat.CLOUD or (form is BlobFormat.LAB and not told)
+
 
 class Parsed(Protocol):
     """A blob taken apart."""

@@ -30,16 +30,17 @@ from kmslab.analysis.frame_columns import (
     times,
 )
 from kmslab.analysis.given import check_providers
-from kmslab.analysis.heads import FORMATS, NO_BLOB, Heads
+from kmslab.analysis.heads import FORMATS, NO_BLOB, Heads, is_inferred
 from kmslab.analysis.many_heads import NOTHING, ManyHeads, many_heads
 from kmslab.analysis.versions import Period, periods
 from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, UnverifiedHeader
 from kmslab.providers.base import Providers
 
-KNOWN_BY: Final = ("header", "record", "fingerprint", "created_at", "unknown")
+KNOWN_BY: Final = ("header", "record", "fingerprint", "created_at", "inferred", "unknown")
 """How a key or version is known: named by the blob's header; by the record's own columns; since
 another record whose blob has the same fingerprint names the key; since the record was made while
-that version was primary; or not at all."""
+that version was primary; named by the head of a cloud's own blob, or where the Kms does not tell
+whether it is so (`heads.is_inferred`); or not at all."""
 
 _HOW_KNOWN: Final = {"key_known_by", "version_known_by", "context_known_by"}
 
@@ -51,7 +52,7 @@ _TEXTS: Final = (
     "source_key_version_id",
 )
 
-_HEADER, _RECORD, _FINGERPRINT, _CREATED_AT, _UNKNOWN = range(5)
+_HEADER, _RECORD, _FINGERPRINT, _CREATED_AT, _INFERRED, _UNKNOWN = range(6)
 
 _Ints = NDArray[np.int64]
 
@@ -113,6 +114,14 @@ class _Keys:
             return None
         return header is not NOTHING and sendable(self._heads.named(header))
 
+    def inferred(self, header: UnverifiedHeader) -> tuple[bool, bool]:
+        """Whether nothing but the head says the key, and the version."""
+        if self._heads is None or header is NOTHING:
+            alone = is_inferred(header.format, told=True)
+            return alone, alone
+        head = self._heads.named(header)
+        return head.key_inferred, head.version_inferred
+
     def period(self, header: UnverifiedHeader) -> Period | None:
         """The version that a header names, as the Kms has it; None where it does not know it."""
         if self._heads is None or header.key_id is None or header.key_version_id is None:
@@ -140,11 +149,11 @@ def inspect(
     provider           category                the record's; where it has none, the blob's
     format             category                lab, cloud, public-key, unknown
     key_id             string                  of the blob, as far as it is known
-    key_known_by       category                header, record, fingerprint, unknown
+    key_known_by       category                header, record, fingerprint, inferred, unknown
     claimed_key_id     string                  what the record itself says in `key_id`
     key_version_id     string
     version_number     Int64
-    version_known_by   category                header, record, created_at, unknown
+    version_known_by   category                header, record, created_at, inferred, unknown
     is_primary         boolean                 whether the version is the primary one of its key
     stale              boolean                 whether it is not
     sendable           boolean                 whether a campaign could re-encrypt the blob, as far
@@ -278,16 +287,19 @@ class _Rows:
 
     def _named(self) -> tuple[_Ints, _Ints, _Ints]:
         """Facts of the rows whose blobs name key and version."""
-        facts, known = [], []
+        facts, key_by, version_by = [], [], []
         for header in self._headers:
             named = header.key_id is not None
             period = self._keys.period(header) if named else None
             facts.append(
                 self._facts.number(header.key_id, header.key_version_id, period) if named else -1
             )
-            known.append(_HEADER if named else _UNKNOWN)
-        by = np.array(known, np.int64)[self._case]
-        return np.array(facts, np.int64)[self._case], by, by.copy()
+            key, version = self._keys.inferred(header)
+            key_by.append((_INFERRED if key else _HEADER) if named else _UNKNOWN)
+            version_by.append((_INFERRED if version else _HEADER) if named else _UNKNOWN)
+        told = facts, key_by, version_by
+        fact, by_key, by_version = (np.array(each, np.int64)[self._case] for each in told)
+        return fact, by_key, by_version
 
     def _fingerprinted(self, fact: _Ints, key_by: _Ints, version_by: _Ints) -> dict[int, str]:
         """Facts of the rows on Tencent cloud blobs; the errors of those that contradict another."""

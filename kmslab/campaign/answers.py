@@ -8,14 +8,15 @@ from itertools import repeat
 from operator import eq
 from typing import Final, overload
 
-from kmslab.analysis import Outcome, Target, Verdict
+from kmslab.analysis import Drop, Outcome, Target, Verdict
 from kmslab.analysis.heads import FORMATS
 from kmslab.campaign.retrying import code_of
 from kmslab.columns import column_of
+from kmslab.context import context_text
 from kmslab.errors import BadAnswer, FormatError, KmsError
 from kmslab.many import many_of
 from kmslab.model import BlobFormat, Record, UnverifiedHeader
-from kmslab.providers.base import ReEncrypted
+from kmslab.providers.base import Keep, ReEncrypted
 
 _Case = tuple[int, str | None, str | None, str | None, str | None, str]
 
@@ -103,6 +104,7 @@ class Reader:
 
     A new blob must be one of the destination's provider, no longer than the target allows, and
     name the key and version that the answer names; the key is the target's or the record's own.
+    Where nothing was to be done, key and context stay what they were.
     """
 
     __slots__ = ("_sound", "_target")
@@ -199,6 +201,8 @@ class Reader:
             return "without a blob"
         if answer.re_encrypted is (new == old):
             return "that the blob is " + ("another one" if new == old else "the same, with another")
+        if not answer.re_encrypted and (fault := self._unchanged_fault(record, answer)):
+            return fault
         form = FORMATS[answer.provider]
         case = (
             id(verdict),
@@ -224,13 +228,25 @@ class Reader:
             return "with what is no blob of its own behind its head"
         return self._length_fault(record, answer, len(new), lab=lab)
 
+    def _unchanged_fault(self, record: Record, answer: Answer) -> str:
+        """What was to change, although the answer says that nothing had to."""
+        if _differ(answer.key_id, answer.source_key_id):
+            return f"that nothing was to be done, with key {answer.key_id} in place of the blob's"
+        context = self._target.context
+        if isinstance(context, Keep):
+            return ""
+        after = "" if isinstance(context, Drop) else context_text(context)
+        if after != context_text(record.context):
+            return "that nothing was to be done, although the context changes"
+        return ""
+
     def _ids_fault(self, verdict: Verdict, answer: Answer, header: UnverifiedHeader) -> str:
         """What the ids contradict: those asked for, those answered, and those in the blob."""
         if _differ(answer.source_key_id, verdict.key_id) or _differ(
             answer.source_key_version_id, verdict.key_version_id
         ):
             return "for another source key or version than the blob's"
-        wanted = self._target.key_id or verdict.key_id
+        wanted = self._target.key_id or verdict.key_id or answer.source_key_id
         if _differ(answer.key_id, wanted):
             return f"with a blob of key {answer.key_id}, not of {wanted}"
         if header.format is BlobFormat.PUBLIC_KEY:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from enum import Enum, auto
 
 from kmslab.crypto import bytes_eq
-from kmslab.errors import KmsError, Retryable
+from kmslab.errors import KmsError, Retryable, Unauthenticated, Unauthorized
 from kmslab.model import Record
 from kmslab.providers.base import Providers
 
@@ -24,6 +24,8 @@ class Found(Enum):
     """The old one does not open."""
     NEW_CLOSED = auto()
     """The old one opens, and the new one does not."""
+    FORBIDDEN = auto()
+    """The right to open one of them is missing."""
     NO_ANSWER = auto()
     """A provider did not answer; the same call may succeed later."""
 
@@ -31,7 +33,8 @@ class Found(Enum):
 def compared(providers: Providers, old: Sequence[Record], new: Sequence[Record]) -> list[Found]:
     """What old and new records, row for row, are to each other.
 
-    The comparison of plaintexts takes the same time whatever the bytes are.
+    Unauthenticated where a provider refuses whoever asks: that says nothing of any record. The
+    comparison of plaintexts takes the same time whatever the bytes are.
     """
     return [
         _found(one, other)
@@ -42,6 +45,8 @@ def compared(providers: Providers, old: Sequence[Record], new: Sequence[Record])
 def _found(old: _Opened, new: _Opened) -> Found:
     if any(isinstance(error, Retryable) for _, error in (old, new)):
         return Found.NO_ANSWER
+    if any(isinstance(error, Unauthorized) for _, error in (old, new)):
+        return Found.FORBIDDEN
     if old[0] is None:
         return Found.OLD_CLOSED
     if new[0] is None:
@@ -57,6 +62,8 @@ def _opened(providers: Providers, records: Sequence[Record]) -> list[_Opened]:
         if rows:
             opened = providers.kms(provider).decrypt_records([records[row] for row in rows])
             answers = zip(opened.plaintext, opened.error, strict=True)
-            for row, answer in zip(rows, answers, strict=True):
-                found[row] = answer
+            for row, (plaintext, error) in zip(rows, answers, strict=True):
+                if isinstance(error, Unauthenticated):
+                    raise error
+                found[row] = plaintext, error
     return found

@@ -29,7 +29,7 @@ from kmslab.errors import CampaignNotFound, StateError
 from kmslab.records.source import Change, Place
 
 _PAGE: Final = 1_000
-_SHOWN: Final = "SELECT digest, key_id FROM shown WHERE digest IN"
+_SHOWN: Final = "SELECT digest, key_id, at FROM shown WHERE digest IN"
 _LOOKUP: Final = 500  # ids in one query; SQLite takes many more, old ones 999
 
 
@@ -295,27 +295,30 @@ class Journal:
             ),
         )
 
-    def show(self, shown: Sequence[tuple[bytes, str | None]]) -> None:
+    def show(self, shown: Sequence[tuple[bytes, str | None]], *, at: float) -> None:
         """Digests of blobs that an answer showed to be on the primary version of a key, each with
-        the key's id. On the disk with what is told next."""
+        the key's id, `at` seconds since 1970 or later. On the disk with what is told next."""
         if not shown:
             return
         self._begin()
         # Made when it is first needed: only where a cloud hides its versions.
         self._run(
-            "CREATE TABLE IF NOT EXISTS shown (digest BLOB PRIMARY KEY, key_id TEXT) WITHOUT ROWID"
+            "CREATE TABLE IF NOT EXISTS shown "
+            "(digest BLOB PRIMARY KEY, key_id TEXT, at REAL NOT NULL) WITHOUT ROWID"
         )
-        self._many("INSERT OR REPLACE INTO shown VALUES (?, ?)", shown)
+        rows = ((digest, key_id, at) for digest, key_id in shown)
+        self._many("INSERT OR REPLACE INTO shown VALUES (?, ?, ?)", rows)
 
-    def shown(self, digests: Sequence[bytes]) -> dict[bytes, str | None]:
-        """Those of these digests that were shown, each with the key's id."""
+    def shown(self, digests: Sequence[bytes]) -> dict[bytes, tuple[str | None, float]]:
+        """Those of these digests that were shown, each with the key's id and the time."""
         if not self._query("SELECT 1 FROM sqlite_master WHERE name = 'shown'"):
             return {}
-        found: dict[bytes, str | None] = {}
-        for at in range(0, len(digests), _LOOKUP):
-            some = digests[at : at + _LOOKUP]
+        found: dict[bytes, tuple[str | None, float]] = {}
+        for start in range(0, len(digests), _LOOKUP):
+            some = digests[start : start + _LOOKUP]
             marks = ",".join("?" * len(some))
-            found |= dict(self._query(f"{_SHOWN} ({marks})", *some))
+            for digest, key_id, at in self._query(f"{_SHOWN} ({marks})", *some):
+                found[digest] = key_id, at
         return found
 
     def begin_part(self, part: int) -> None:

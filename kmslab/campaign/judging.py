@@ -30,6 +30,12 @@ class Judging:
         self._looked_at = clock.time()
         self._classifier = Classifier(providers, target)
 
+    @property
+    def looked_at(self) -> float:
+        """When the keys were last looked at, in seconds since 1970. No answer that the sender has
+        is older."""
+        return self._looked_at
+
     def verdicts(self, records: Sequence[Record]) -> list[Verdict]:
         """The verdicts on records, as the keys are now."""
         return self._classifier.classify_many(records)

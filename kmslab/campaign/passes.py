@@ -9,6 +9,7 @@ from typing import Final
 
 from kmslab.analysis.classify import Outcome, Target, Verdict
 from kmslab.campaign.changes import change, plain_changes
+from kmslab.campaign.comparing import Found, compared
 from kmslab.campaign.entries import Matching, after
 from kmslab.campaign.evidence import shown_by
 from kmslab.campaign.journal import Entry, Failure, Journal, Span, Step, spans
@@ -17,10 +18,9 @@ from kmslab.campaign.plan import NEVER_SENT
 from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.campaign.sending import Answer, Sender
 from kmslab.columns import column_of
-from kmslab.errors import KmsError, Retryable
+from kmslab.errors import KmsError, Retryable, Unauthenticated
 from kmslab.model import Record
 from kmslab.providers.base import Providers
-from kmslab.providers.transfer import same_plaintext_many
 from kmslab.records.source import Change, Chunk, Edit, Place
 
 RE_ENCRYPTED: Final = "re_encrypted"
@@ -64,7 +64,7 @@ class Pass:
 
     `rows` and `unchanged` count its records, and `kept_out` those among them that could not be
     sent, by outcome. `unsent` counts those whose turn did not come, since somebody asked to stop;
-    `stalled` is what a provider answered for too long.
+    `stalled` is what a provider answered for too long, or to whoever asks as we do.
     """
 
     def __init__(self, tools: Tools, part: int) -> None:
@@ -166,12 +166,18 @@ class Pass:
         old = [chunk.records[row] for row, _ in pending]
         new = [after(record, e.change) for record, (_, e) in zip(old, pending, strict=True)]
         taken_up = []
-        same: Sequence[bool | None] = [True] * len(pending)
+        found = [Found.SAME] * len(pending)
         if not self._tools.trusting:
-            same = same_plaintext_many(self._tools.providers, old, new)
-        for (_, entry), is_same in zip(pending, same, strict=True):
-            if is_same:
+            try:
+                found = compared(self._tools.providers, old, new)
+            except Unauthenticated as error:
+                self.stalled = error
+                return []
+        for (_, entry), each in zip(pending, found, strict=True):
+            if each is Found.SAME:
                 taken_up.append((entry.change, entry.number))
+            elif each is Found.NO_ANSWER:
+                self.stalled = Retryable("what the journal has could not be opened now")
             else:
                 self._journal.lose(Step.APPLIED, [entry.number], UNPROVEN)
                 self._tools.counts[LOST] += 1
@@ -231,13 +237,13 @@ class Pass:
             else:
                 unchanged += 1
         self._journal.fail(self._part, failures)
-        self._journal.show(shown)
+        self._journal.show(shown, at=self._tools.judging.looked_at)
         self.unchanged += unchanged
         self._tools.counts[UNCHANGED] += unchanged
         self._tools.counts[FAILED] += len(failures)
         return changes, providers
 
     def _failure(self, record: Record, answer: Answer, error: KmsError) -> Failure:
-        if isinstance(error, Retryable):
+        if isinstance(error, Retryable | Unauthenticated):
             self.stalled = error
         return Failure(record.record_id, record.provider, answer.code, str(error), error.request_id)

@@ -43,6 +43,10 @@ CTYUN_LENGTH: Final = (
     "by what is to be stored in it."
 )
 
+INFERRED: Final = (
+    "A version that is called inferred is what the head of a blob names, and no cloud bears it out."
+)
+
 _ERASED: Final = {"context": {"erased": True}}
 
 

@@ -19,7 +19,16 @@ from kmslab.analysis.forecast import (
     rights_needed,
     usual_verify,
 )
-from kmslab.campaign.plan import CTYUN_LENGTH, DATA_KEYS, NEVER_SENT, KeyMark, Options, Plan, Reason
+from kmslab.campaign.plan import (
+    CTYUN_LENGTH,
+    DATA_KEYS,
+    INFERRED,
+    NEVER_SENT,
+    KeyMark,
+    Options,
+    Plan,
+    Reason,
+)
 from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.campaign.sending import Distinct, Verify
 from kmslab.campaign.watching import QUIET, Progress, Watch
@@ -305,9 +314,11 @@ def _notes(target: Target, judge: _Judge, *, deep: bool, contexts: bool) -> tupl
         notes.append("Each new blob has the encryption context that was named.")
     if count := judge.outcomes[Outcome.MAY_CHANGE]:
         notes.append(
-            f"{counted(count, 'record is', 'records are')} on a version that nobody can read: each "
-            "is sent, and the cloud's answer says whether there was something to do."
+            f"{counted(count, 'record is', 'records are')} on a version that the cloud does not "
+            "tell: each is sent, and the cloud's answer says whether there was something to do."
         )
+    if any(row.inferred for row in judge.census.rows()):
+        notes.append(INFERRED)
     if not deep:
         notes.append("Told from the heads of the blobs, unverified; --deep authenticates each.")
     return tuple(notes)

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from pathlib import Path
 from typing import Any, Final
 
+from kmslab.campaign.comparing import Found, compared
 from kmslab.campaign.entries import Match, Matching, before
 from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.outputs import output_path
@@ -16,7 +17,6 @@ from kmslab.campaign.plan import Options
 from kmslab.campaign.run import Ground, refuse_other_remotes
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import CampaignState
-from kmslab.providers.transfer import same_plaintext_many
 from kmslab.records.source import Part, Source
 from kmslab.records.spec import SourceSpec
 
@@ -51,9 +51,9 @@ class Proof:
 def verify(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Proof:
     """Read a campaign's source, or the copy that it wrote, and open what was changed.
 
-    CampaignState for a campaign that is not finished, was undone, is closed, or was aborted and
-    has changed nothing: there is nothing to compare with then. CampaignInterrupted where `watch`
-    says stop.
+    Unauthenticated where a provider refuses whoever asks. CampaignState for a campaign that is not
+    finished, was undone, is closed, or was aborted and has changed nothing: there is nothing to
+    compare with then. CampaignInterrupted where `watch` says stop.
     """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
@@ -103,8 +103,11 @@ def _now(ground: Ground, matches: Sequence[Match]) -> list[_Now]:
             _Now.PROVEN if new else _Now.REVERTED if blob == change.old_blob else _Now.TOUCHED
         )
     old = [before(match.record, match.entry.change) for match in here]
-    same = iter(same_plaintext_many(ground.providers, old, [match.record for match in here]))
-    return [_Now.UNPROVEN if each is _Now.PROVEN and not next(same) else each for each in now]
+    found = iter(compared(ground.providers, old, [match.record for match in here]))
+    return [
+        _Now.UNPROVEN if each is _Now.PROVEN and next(found) is not Found.SAME else each
+        for each in now
+    ]
 
 
 def _refuse(journal: Journal, state: str) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from html import escape
 from typing import Any, Final
@@ -16,7 +17,7 @@ from kmslab.analysis.classify import Drop, Outcome
 from kmslab.campaign.accounts import account, differing, more, summary, untouched
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.report import Report
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, version_of
 from kmslab.campaign.wording import duration as duration
 from kmslab.context import context_text
 from kmslab.providers.base import Keep
@@ -67,15 +68,22 @@ def both_censuses(
 
     Which version is the primary one is told as of the later census.
     """
-    rows = {_version(row): (row, row.records, 0) for row in before}
+    rows: dict[tuple[Any, ...], tuple[CensusRow, int, int]] = {}
+    for row in before:
+        _, was, _ = rows.get(_version(row), (row, 0, 0))
+        rows[_version(row)] = row, was + row.records, 0
     for row in after:
-        held = rows.get(_version(row))
-        rows[_version(row)] = (row, held[1] if held else 0, row.records)
+        # An answer may have shown of some records of a version that it is the primary one.
+        held, was, now = rows.get(_version(row), (row, 0, 0))
+        told = (
+            row if not now or held.is_primary == row.is_primary else replace(row, is_primary=None)
+        )
+        rows[_version(row)] = told, was, now + row.records
     return sorted(rows.values(), key=lambda each: _order(each[0]))
 
 
 def _version(row: CensusRow) -> tuple[Any, ...]:
-    return row.provider, row.key_id, row.key_version_id
+    return row.provider, row.key_id, row.key_version_id, row.inferred
 
 
 def _order(row: CensusRow) -> list[tuple[bool, str | int]]:
@@ -180,8 +188,8 @@ def intent(plan: Plan) -> list[str]:
     some = counted(plan.to_send, "record")
     sentences = [f"This will re-encrypt {some} ({' and '.join(calls)}), {how}, and {place}."]
     if left := plan.total - plan.to_send:
-        others = counted(left, "is left as it is", "are left as they are")
-        sentences.append(f"The other {others}.")
+        one, many = "other record is left as it is", "other records are left as they are"
+        sentences.append(f"{counted(left, one, many)}.")
     if plan.spec.table is not None:
         sentences.append("Rows that the table gets until then are judged and counted too.")
     if plan.options.atomic:
@@ -233,7 +241,7 @@ def _markdown_census(plan: Plan, after: Sequence[CensusRow] | None) -> list[str]
         (
             row.provider,
             None if row.key_id is None else _markdown_key(row.key_id, plan),
-            row.version_number,
+            version_of(row),
             {None: None, True: "yes", False: "no"}[row.is_primary],
             records,
             None if after is None else later,

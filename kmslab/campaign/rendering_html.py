@@ -11,7 +11,7 @@ from kmslab.campaign.accounts import differing, more, rest, results, summary, un
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.rendering import LEFT, MEANINGS, NAMED, asked, both_censuses, visible
 from kmslab.campaign.report import Report
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, version_of
 
 _STYLE: Final = """
 :root { color-scheme: light dark; --ink: #1c2330; --soft: #5b6474; --line: #d9dee7;
@@ -187,7 +187,7 @@ def _census(plan: Plan, after: Sequence[CensusRow] | None) -> str:
         [
             _text(row.provider or "unknown"),
             "-" if row.key_id is None else _key(row.key_id, plan),
-            "-" if row.version_number is None else str(row.version_number),
+            version_of(row) or "-",
             {None: "-", True: "primary", False: "old"}[row.is_primary],
             _bar("before", was, most) + ("" if after is None else _bar("after", now, most)),
             f"{was:,}",

@@ -15,7 +15,7 @@ from kmslab.campaign.entries import Matching
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.plan import Options, Plan, target_from_dict
 from kmslab.campaign.planning import check_current, make_plan
-from kmslab.campaign.run import Ground
+from kmslab.campaign.run import Ground, refuse_other_remotes
 from kmslab.campaign.standing import RESUMABLE
 from kmslab.campaign.watching import QUIET, Watch
 from kmslab.errors import CampaignState
@@ -27,11 +27,12 @@ def plan_rest(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Plan
     """Read what is left of a campaign's source once, and say what resuming would do with it.
 
     Nothing is changed. Records that the campaign is done with are not counted, and neither are
-    those that somebody else has changed since. CampaignState where it cannot be resumed,
-    CampaignInterrupted where `watch` says stop.
+    those that somebody else has changed since. CampaignState where it cannot be resumed, or was
+    run on other remotes; CampaignInterrupted where `watch` says stop.
     """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
+        refuse_other_remotes(ground, campaign_id, facts)
         if facts["state"] not in RESUMABLE:
             raise CampaignState(
                 f"campaign {campaign_id} is {facts['state']}; nothing is to be continued"

@@ -17,7 +17,7 @@ from typing import Any, Final
 from kmslab.analysis.census import Census, alike
 from kmslab.analysis.classify import STAY, Classifier, Outcome, Target
 from kmslab.analysis.forecast import usual_verify
-from kmslab.campaign.evidence import with_evidence
+from kmslab.campaign.evidence import Evidence
 from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.judging import Judging
 from kmslab.campaign.outputs import check_options, output_path
@@ -45,6 +45,7 @@ from kmslab.errors import (
     KmslabError,
     Retryable,
     SourceError,
+    Unauthenticated,
 )
 from kmslab.providers.base import Providers, own_rates
 from kmslab.records.opening import open_source
@@ -120,10 +121,13 @@ def _new_journal(ground: Ground, facts: Mapping[str, Any]) -> Journal:
             return Journal.create(path, facts)
 
 
-def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
+def resume(
+    ground: Ground, campaign_id: str, *, plan: Plan | None = None, watch: Watch = QUIET
+) -> Report:
     """Take up a campaign where it was interrupted; of a finished one, give the report.
 
-    One that was interrupted while planning plans again.
+    One that was interrupted while planning plans again. `plan` is that of `plan_rest`, which
+    somebody has agreed to: PlanOutdated where keys or source are not what they were then.
     """
     path = ground.state.journal_path(campaign_id)
     with Journal.open(path) as journal:
@@ -137,6 +141,10 @@ def resume(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Report:
             )
         if facts["state"] not in UNFINISHED:
             return read_report(journal)
+        if plan is not None:
+            from kmslab.campaign.rest import check_rest  # which stands on this module
+
+            check_rest(ground, campaign_id, plan)
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
         return _go_on(ground, journal, source, watch)
 
@@ -332,8 +340,10 @@ class _Run:
         rows = counted(self._before + pass_.rows, "record")
         done = f"campaign {campaign_id} stopped after {rows}"
         if pass_.stalled is not None:
+            refused = isinstance(pass_.stalled, Unauthenticated)
+            why = "refuses the credential" if refused else "does not answer"
             raise CampaignInterrupted(
-                f"{done}, since a provider does not answer: {pass_.stalled}",
+                f"{done}, since a provider {why}: {pass_.stalled}",
                 campaign_id=campaign_id,
                 error=pass_.stalled,
             )
@@ -353,12 +363,11 @@ class _Run:
         if plan.options.output is not None:
             source = ground.open_source(replace(plan.spec, location=plan.options.output))
         classifier, census = Classifier(ground.providers, plan.target), Census()
+        evidence = Evidence(self._journal, ground.providers)
         rows, outcomes = 0, Counter[str]()
         for part in source.parts:
             for chunk in part.read():
-                verdicts = with_evidence(
-                    self._journal, chunk.records, classifier.classify_many(chunk.records)
-                )
+                verdicts = evidence.weigh(chunk.records, classifier.classify_many(chunk.records))
                 for provider, verdict, count in alike(chunk.records, verdicts):
                     outcomes[verdict.outcome.value] += count
                     census.add_many(provider, verdict, count)

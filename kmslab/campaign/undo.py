@@ -20,7 +20,7 @@ from kmslab.campaign.run import Ground, refuse_other_remotes, refuse_second
 from kmslab.campaign.standing import undo_refused
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted
-from kmslab.errors import CampaignInterrupted, CampaignState
+from kmslab.errors import CampaignInterrupted, CampaignState, Unauthenticated
 from kmslab.records.source import Chunk, Edit, Part, Source
 from kmslab.records.spec import SourceSpec
 
@@ -28,12 +28,14 @@ TOUCHED: Final = "changed by somebody else since"
 UNPROVEN: Final = "the old blob does not open to what the new one holds"
 NEW_CLOSED: Final = "the new blob does not open, and the old one does: --unproven restores it"
 NO_ANSWER: Final = "a provider did not answer: undo again"
+FORBIDDEN: Final = "the right to decrypt it, or its old blob, is missing: grant it, and undo again"
 FILE_GONE: Final = "its file is not there any more"
 
 _REASONS: Final = {
     Found.OTHER: UNPROVEN,
     Found.OLD_CLOSED: UNPROVEN,
     Found.NEW_CLOSED: NEW_CLOSED,
+    Found.FORBIDDEN: FORBIDDEN,
     Found.NO_ANSWER: NO_ANSWER,
 }
 
@@ -132,7 +134,8 @@ def undo(
 
     Run again, it tries once more what was left. CampaignState where there is nothing to undo (the
     campaign has not begun, has changed nothing, or is closed), and where another campaign on the
-    source is not finished. CampaignInterrupted where `watch` says stop; run it again to go on.
+    source is not finished. CampaignInterrupted where `watch` says stop, and where a provider
+    refuses the credential; run it again to go on.
     """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         # Who the campaign is at work on never changes; what else is known of it may, until here.
@@ -236,7 +239,14 @@ class _Undo:
     def _judged(self, back: Sequence[Match]) -> tuple[list[Match], list[Match]]:
         """Those to be swapped back: proven ones, and others that may be; the rest is left."""
         old = [before(match.record, match.entry.change) for match in back]
-        found = compared(self._ground.providers, old, [match.record for match in back])
+        try:
+            found = compared(self._ground.providers, old, [match.record for match in back])
+        except Unauthenticated as error:
+            raise CampaignInterrupted(
+                f"{self._stopped()}, since a provider refuses the credential: {error}",
+                campaign_id=self._journal.campaign_id,
+                error=error,
+            ) from error
         swapped: dict[Found, list[Match]] = {Found.SAME: [], Found.NEW_CLOSED: []}
         left: dict[str, list[int]] = {}
         for match, each in zip(back, found, strict=True):
@@ -271,8 +281,8 @@ class _Undo:
         self._rows += rows
         self._watch.progress(Progress("undoing", self._rows, None, dict(self._counts)))
         if self._watch.stop():
-            campaign_id = self._journal.campaign_id
-            raise CampaignInterrupted(
-                f"the undo of campaign {campaign_id} stopped after {counted(self._rows, 'record')}",
-                campaign_id=campaign_id,
-            )
+            raise CampaignInterrupted(self._stopped(), campaign_id=self._journal.campaign_id)
+
+    def _stopped(self) -> str:
+        records = counted(self._rows, "record")
+        return f"the undo of campaign {self._journal.campaign_id} stopped after {records}"

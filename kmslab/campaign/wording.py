@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from kmslab.analysis.census import CensusRow
 
 _UNITS: Final = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 
@@ -16,6 +19,26 @@ def counted(count: int, one: str, many: str = "") -> str:
     ('1 record was', '2 records were')
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def version_text(number: int | None, version_id: str | None, *, inferred: bool) -> str | None:
+    """A key version as it is shown: its number, where that is known; how its id begins, where
+    nothing but a blob's head says it; None where it is not known.
+
+    >>> version_text(2, "217b4872-1e38", inferred=False), version_text(None, None, inferred=False)
+    ('2', None)
+    >>> version_text(None, "217b4872-1e38", inferred=True)
+    '217b4872 (inferred)'
+    """
+    known = str(version_id or "")[:8] if number is None and inferred else number
+    if known in (None, ""):
+        return None
+    return f"{known} (inferred)" if inferred else str(known)
+
+
+def version_of(row: CensusRow) -> str | None:
+    """The version of a row of a census as it is shown."""
+    return version_text(row.version_number, row.key_version_id, inferred=row.inferred)
 
 
 def duration(seconds: float) -> str:

@@ -65,10 +65,12 @@ def _by_name(row: CensusRow, names: Names) -> tuple[tuple[bool, str | int], ...]
 
 def show_census(rows: Iterable[CensusRow], names: Names) -> None:
     """A census as a table."""
+    from kmslab.campaign.wording import version_of
+
     write_table(
         ["PROVIDER", "KEY", "VERSION", "PRIMARY", "RECORDS"],
         [
-            [r.provider, names(r.key_id), r.version_number, r.is_primary, r.records]
+            [r.provider, names(r.key_id), version_of(r), r.is_primary, r.records]
             for r in sorted(rows, key=lambda row: _by_name(row, names))
         ],
     )
@@ -80,7 +82,7 @@ def _show_versions(plan: Plan, names: Names, after: Sequence[CensusRow] | None =
     The others, and those that would not fit a screen, are summed up below it.
     """
     from kmslab.campaign.rendering import both_censuses
-    from kmslab.campaign.wording import counted
+    from kmslab.campaign.wording import counted, version_of
 
     both = both_censuses(plan.census, plan.census if after is None else after)
     told = [each for each in both if after is None or each[1] != each[2] or _is_stale(each)]
@@ -89,7 +91,7 @@ def _show_versions(plan: Plan, names: Names, after: Sequence[CensusRow] | None =
     if after is not None:
         columns[-1:] = ["BEFORE", "AFTER"]
     rows = [
-        [r.provider, names(r.key_id), r.version_number, r.is_primary, was, now][: len(columns)]
+        [r.provider, names(r.key_id), version_of(r), r.is_primary, was, now][: len(columns)]
         for r, was, now in sorted(shown, key=lambda each: _by_name(each[0], names))
     ]
     if rows:

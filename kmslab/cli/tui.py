@@ -68,7 +68,8 @@ def tui(
     if web:
         words = _words(opening, reaching, columns, source, state)
         words += ["--write"] if write and reaching.names else []
-        _serve(opening, words if write else [*words, "--read-only"], port)
+        how = "it can be written there" if write else "it is read-only there"
+        _serve(opening, words if write else [*words, "--read-only"], port, how)
         return
     from platformdirs import user_log_path
 
@@ -97,7 +98,7 @@ def _check_terminal() -> None:
             )
 
 
-def _serve(opening: Opening, words: list[str], port: int) -> None:
+def _serve(opening: Opening, words: list[str], port: int, how: str) -> None:
     """Serve the explorer to tabs of a browser; each opens the lab by itself."""
     from kmslab.errors import SettingError
 
@@ -109,7 +110,7 @@ def _serve(opening: Opening, words: list[str], port: int) -> None:
     if opening.passphrase:
         _, passphrase = opening.protection()
         environment["KMSLAB_PASSPHRASE"] = passphrase or ""
-    narrate("serving to browsers on this machine; whoever has the address sees the lab")
+    narrate(f"serving to browsers on this machine; whoever has the address sees the lab; {how}")
     serve(words, port, environment, write_line)
 
 

@@ -10,23 +10,23 @@ from __future__ import annotations
 import ipaddress
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from typing import Any, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from kmslab.clock import Clock
-from kmslab.encoding import unb64
+from kmslab.context import Context
 from kmslab.errors import (
     BadAnswer,
-    FormatError,
     KmsError,
     ProfileError,
     Retryable,
     Unreachable,
 )
 from kmslab.model import Record, ReEncryptResult
-from kmslab.providers.base import Opened, ReEncrypted, Sealed
+from kmslab.providers.base import Opened, ReEncrypted, Sealed, column
+from kmslab.providers.fields import Fields
 from kmslab.providers.transfer import Opener, unequal_many
 from kmslab.rate import CallWindow
 from kmslab.secret import Plaintext, Secret
@@ -133,14 +133,18 @@ class Link(Protocol):
 class Line:
     """A link whose rate is kept whatever goes through it, with several calls under way at once.
 
-    Threads may share it.
+    `read` gives the fields of a reply, and raises the error that it is, where it is one. Threads
+    may share a Line.
     """
 
-    __slots__ = ("_clock", "_link", "_lock", "_pool", "_turn", "_window")
+    __slots__ = ("_clock", "_link", "_lock", "_pool", "_read", "_turn", "_window")
 
-    def __init__(self, link: Link, rate: float, clock: Clock) -> None:
+    def __init__(
+        self, link: Link, rate: float, clock: Clock, read: Callable[[Reply], Fields]
+    ) -> None:
         self._link = link
         self._clock = clock
+        self._read = read
         self._window = CallWindow(rate, clock=clock)
         self._turn = threading.Lock()
         self._lock = threading.Lock()
@@ -153,45 +157,59 @@ class Line:
                 self._clock.sleep(seconds)
         return self._link.send(action, request)
 
-    def patiently(self, ask: Callable[[], R]) -> R:
-        """What `ask` gives, asked again a few times where it fails for a while: for what is needed
-        before anything else can be done. A campaign has its own patience with records."""
+    def ask(self, action: str, request: Mapping[str, Any]) -> Fields:
+        """The fields of the answer to a request; the error that it is, where it is one."""
+        return self._read(self.send(action, request))
+
+    def look(self, action: str, request: Mapping[str, Any]) -> Fields:
+        """`ask`, and again a few times where it fails for a while: for what is needed before
+        anything else can be done. A campaign has its own patience with records."""
         for seconds in _WAITS:
             try:
-                return ask()
+                return self.ask(action, request)
             except Retryable:
                 self._clock.sleep(seconds)
-        return ask()
+        return self.ask(action, request)
 
     def each(self, items: Sequence[T], ask: Callable[[T], R]) -> list[R | KmsError]:
-        """What `ask` gives for each item, in their order; where it refuses, the KmsError."""
+        """What `ask` gives for each item, in their order; where it refuses, the KmsError. What
+        nobody foresaw is a BadAnswer of that item alone: the others have been answered."""
 
         def answer(item: T) -> R | KmsError:
             try:
                 return ask(item)
             except KmsError as error:
                 return error.with_traceback(None)  # whose frames hold the request
+            except Exception as error:
+                return BadAnswer(f"an answer could not be read ({type(error).__name__})")
 
         if len(items) <= 1:
             return [answer(item) for item in items]
         found: list[R | KmsError] = []
         for start in range(0, len(items), _CHUNK):
-            found += self._workers().map(answer, items[start : start + _CHUNK])
+            for future in self._begin(answer, items[start : start + _CHUNK]):
+                try:
+                    found.append(future.result())
+                except CancelledError:
+                    found.append(Unreachable("the remote was closed before this was asked"))
         return found
 
     def close(self) -> None:
-        """Wait for what is under way, begin nothing more, and let go of connections."""
+        """Wait for what is under way, and let go of threads and connections. What waits for its
+        turn is Unreachable; what is asked afterwards opens others."""
         with self._lock:
             pool, self._pool = self._pool, None
         if pool is not None:
             pool.shutdown(cancel_futures=True)
         self._link.close()
 
-    def _workers(self) -> ThreadPoolExecutor:
-        with self._lock:
+    def _begin(
+        self, answer: Callable[[T], R | KmsError], items: Sequence[T]
+    ) -> list[Future[R | KmsError]]:
+        with self._lock:  # so that nobody closes the pool meanwhile
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(AT_ONCE, "kmslab-remote")
-            return self._pool
+            return [self._pool.submit(answer, item) for item in items]
 
 
 def unreachable(access: Access, why: str) -> Unreachable:
@@ -206,73 +224,6 @@ def missing_extra(error: ModuleNotFoundError, provider: str) -> ProfileError:
         f"a remote {provider} needs the extra `remote` ({error.name} is not installed): "
         "pip install 'kmslab[remote]'"
     )
-
-
-class Fields:
-    """The fields of an answer. BadAnswer, naming the field, where one is not what it should be."""
-
-    __slots__ = ("_provider", "_values", "request_id")
-
-    def __init__(self, provider: str, values: object, request_id: str) -> None:
-        self._provider = provider
-        self._values = values if isinstance(values, Mapping) else {}
-        self.request_id = request_id
-
-    def has(self, name: str) -> bool:
-        """Whether there is something."""
-        return self._values.get(name) is not None
-
-    def text(self, name: str) -> str:
-        """A text that is not empty."""
-        value = self._of(name, str)
-        if not value:
-            raise self.bad(name)
-        return str(value)
-
-    def text_or_none(self, name: str) -> str | None:
-        """A text; None where it is missing or empty."""
-        return str(self._of(name, str)) if self._values.get(name) else None
-
-    def flag(self, name: str) -> bool:
-        """A truth value."""
-        return bool(self._of(name, bool))
-
-    def number(self, name: str) -> int:
-        """A whole number; 0 where it is missing."""
-        value = self._values.get(name)
-        if value is None:
-            return 0
-        if isinstance(value, bool) or not isinstance(value, int):
-            raise self.bad(name)
-        return value
-
-    def data(self, name: str) -> bytes:
-        """The bytes of a base64 text; there may be none."""
-        text = str(self._of(name, str))
-        try:
-            return unb64(text)
-        except FormatError:
-            raise self.bad(name) from None
-
-    def part(self, name: str) -> Fields:
-        """The fields of an object."""
-        return Fields(self._provider, self._of(name, Mapping), self.request_id)
-
-    def parts(self, name: str) -> list[Fields]:
-        """The fields of each object of a list."""
-        return [Fields(self._provider, value, self.request_id) for value in self._of(name, list)]
-
-    def bad(self, name: str) -> BadAnswer:
-        """What is said of a field that is not what it should be. Its value is not."""
-        error = BadAnswer(f"{self._provider} answered without a good {name}")
-        error.request_id = self.request_id
-        return error
-
-    def _of(self, name: str, kind: type) -> Any:
-        value = self._values.get(name)
-        if not isinstance(value, kind):
-            raise self.bad(name)
-        return value
 
 
 # Rows as columns
@@ -323,6 +274,23 @@ def opened(rows: Sequence[OpenedRow | KmsError]) -> Opened:
         key_version_id=[None if row is None else row.key_version_id for row in good],
         error=[row if isinstance(row, KmsError) else None for row in rows],
     )
+
+
+def sealed_many(
+    line: Line,
+    plaintexts: Sequence[bytes | None],
+    contexts: Sequence[Context] | Context,
+    seal: Callable[[bytes, Context], SealedRow],
+) -> Sealed:
+    """The columns of encryptions that are made here; a row of None stays None. ValueError where
+    the lengths of the columns differ."""
+    each: Sequence[Context] = column(contexts, len(plaintexts), "contexts")
+
+    def row(number: int) -> SealedRow | None:
+        plaintext = plaintexts[number]
+        return None if plaintext is None else seal(plaintext, each[number])
+
+    return sealed(line.each(range(len(plaintexts)), row))
 
 
 def sealed(rows: Sequence[SealedRow | KmsError | None]) -> Sealed:

@@ -7,7 +7,15 @@ from dataclasses import fields, replace
 from typing import Any, Protocol, TypeVar
 
 from kmslab.context import Context
-from kmslab.errors import InvalidKeyId, InvalidRequest, KeyNotFound, KmsError, ProfileError
+from kmslab.errors import (
+    InvalidKeyId,
+    InvalidRequest,
+    KeyNotFound,
+    KmsError,
+    ProfileError,
+    Unauthorized,
+    UnknownAction,
+)
 from kmslab.model import Key, KeyVersion, Record, UnverifiedHeader
 from kmslab.providers.base import (
     KEEP,
@@ -24,6 +32,7 @@ from kmslab.providers.base import (
 )
 
 T = TypeVar("T", ReEncrypted, Opened)
+K = TypeVar("K", bound=Kms)
 
 
 class PlacedKms(Kms, Protocol):
@@ -33,6 +42,21 @@ class PlacedKms(Kms, Protocol):
     def account(self) -> str | None:
         """What the user calls the account."""
         ...
+
+
+def find_key(places: Sequence[K], key_id: str) -> tuple[Key, K]:
+    """The key, and the first place that has it. KeyNotFound where none of them has it;
+    Unauthorized or UnknownAction where one that does not let itself be asked may have it."""
+    missing: KmsError = KeyNotFound(f"there is no key {key_id}")
+    hidden: KmsError | None = None
+    for each in places:
+        try:
+            return each.describe_key(key_id), each
+        except (KeyNotFound, InvalidKeyId) as error:
+            missing = error
+        except (Unauthorized, UnknownAction) as error:
+            hidden = hidden or error
+    raise hidden or missing
 
 
 class RoutedKms:
@@ -70,17 +94,10 @@ class RoutedKms:
         )
 
     def describe_key(self, key_id: str) -> Key:
-        """The key; KeyNotFound where none of them has it."""
-        missing: KmsError = KeyNotFound(f"there is no key {key_id}")
-        for each in self._members:
-            try:
-                key = each.describe_key(key_id)
-            except (KeyNotFound, InvalidKeyId) as error:
-                missing = error
-            else:
-                self._owners[key_id] = each
-                return key
-        raise missing
+        """The key: see `find_key`."""
+        key, owner = find_key(self._members, key_id)
+        self._owners[key_id] = owner
+        return key
 
     def list_keys(self) -> tuple[Key, ...]:
         """The keys of all, those of each oldest first."""

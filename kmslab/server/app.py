@@ -21,6 +21,7 @@ from kmslab.server.answers import problem_of
 from kmslab.server.callers import Callers
 from kmslab.server.ctyun import CtyunDoor
 from kmslab.server.exchange import (
+    REQUEST_TIMEOUT,
     Answer,
     Headers,
     Receive,
@@ -28,6 +29,7 @@ from kmslab.server.exchange import (
     Scope,
     Send,
     SenderGone,
+    SenderSlow,
     read_body,
     send_answer,
 )
@@ -86,6 +88,9 @@ class Endpoint:
             await send_answer(send, answer)
         except SenderGone:
             answer = Answer(0, b"", code="SenderGone")
+        except SenderSlow:
+            answer = Answer(REQUEST_TIMEOUT, b"", code="SenderSlow")
+            await send_answer(send, answer)
         finally:
             self._metrics.in_flight -= 1
         self._note(answer, perf_counter() - began)

@@ -70,7 +70,8 @@ def read_pairs(text: bytes) -> dict[str, str]:
 def unflatten(pairs: Mapping[str, str], parameters: Iterable[Parameter]) -> dict[str, Any]:
     """Parameters in the flat form (`KeyIds.0=a&Tags.0.TagKey=b`) as JSON would have had them.
 
-    What does not fit its parameter stays a text, and is refused with the call.
+    What does not fit its parameter stays a text, and is refused with the call. InvalidRequest for
+    a list that is not numbered from 0 on, and where a parameter is there both whole and in parts.
 
     >>> from kmslab.providers.parameters import Kind, Parameter
     >>> unflatten({"KeyIds.0": "a", "KeyIds.1": "b"}, [Parameter("KeyIds", Kind.STRINGS)])
@@ -87,6 +88,8 @@ def unflatten(pairs: Mapping[str, str], parameters: Iterable[Parameter]) -> dict
         else:
             found[name] = _scalar(value, kind)
     for head, given in parts.items():
+        if head in found:
+            raise InvalidRequest("a parameter is given twice", parameter=head)
         found[head] = given if kinds[head] is Kind.OBJECT else _list(head, given, kinds[head])
     return found
 

@@ -41,6 +41,11 @@ class Callers:
         except CredentialError:
             raise UnknownCredential("there is no such credential in force") from None
 
+    def known(self, secret_id: str) -> str:
+        """The name of a credential, in force or revoked, that a request names without proving it;
+        "" where the lab never had it."""
+        return next((c.name for c in self._lab.credentials.list() if c.secret_id == secret_id), "")
+
     def tencent(self, secret_id: str, region: str) -> Caller[TencentKms]:
         """A caller of Tencent's; UnknownRegion where the lab has no such region."""
         found = self._tencent.get((secret_id, region))

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
 from kmslab.errors import (
     FormatError,
-    InternalError,
     KmsError,
     MissingParameter,
     RequestTooLarge,
@@ -27,7 +25,7 @@ from kmslab.errors import (
 from kmslab.model import CTYUN
 from kmslab.providers.ctyun import codes, signing
 from kmslab.providers.ctyun.wire import CALLS
-from kmslab.server.answers import OK, encoded, problem_of
+from kmslab.server.answers import OK, Envelope, Known, encoded, envelope_of
 from kmslab.server.bodies import read_json
 from kmslab.server.callers import Callers
 from kmslab.server.exchange import Answer, Headers, Request, check_json_type
@@ -41,16 +39,8 @@ _QUICK: Final = frozenset(
     {"reEncrypt", "encrypt", "decrypt", "generateDataKey", "generateDataKeyWithoutPlaintext"}
 )
 _QUICK_BYTES: Final = 64 * 1024
+_UUID = re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known of a request so far, for the log."""
-
-    action: str = ""
-    caller: str = ""
-    problem: str = ""
 
 
 class CtyunDoor:
@@ -72,31 +62,35 @@ class CtyunDoor:
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request, whatever it is."""
-        known = _Known()
-        try:
-            envelope = self._envelope(request, known)
-        except KmsError as error:
-            envelope = _refusal(codes.code_of(error, known.action))
-        except Exception as error:
-            known.problem = problem_of(error)
-            envelope = _refusal(codes.code_of(InternalError(""), known.action))
+        known = Known(request_id=_told_id(request.headers))
+        envelope = envelope_of(
+            known,
+            lambda: self._envelope(request, known),
+            lambda error: self._refused(error, known),
+        )
         return Answer(
             status=int(envelope["code"]),
             body=encoded(envelope),
             code=envelope["errorCode"] or OK,
             action=known.action,
             caller=known.caller,
+            request_id=known.request_id,
             problem=known.problem,
         )
 
-    def _envelope(self, request: Request, known: _Known) -> dict[str, Any]:
+    def _refused(self, error: KmsError, known: Known) -> Envelope:
+        if isinstance(error, Unauthenticated) and known.claimed:
+            known.caller = self._callers.known(known.claimed)
+        return _refusal(codes.code_of(error, known.action))
+
+    def _envelope(self, request: Request, known: Known) -> Envelope:
         if request.path in CALLS:
             known.action = request.path
         if request.method != "POST":
             raise UnknownAction("a call is a POST")
         if request.body is None:
             raise RequestTooLarge(f"a body has {MOST_BODY} bytes at most")
-        access_key = self._authenticate(request, request.body)
+        access_key = self._authenticate(request, request.body, known)
         if request.query:
             raise UnknownParameter("a call has no parameters in its query")
         region = request.headers.text("regionid")
@@ -109,15 +103,17 @@ class CtyunDoor:
         body: Any = read_json(request.body) if request.body else {}
         return caller.kms.call(request.path, body)
 
-    def _authenticate(self, request: Request, body: bytes) -> str:
+    def _authenticate(self, request: Request, body: bytes, known: Known) -> str:
         headers = request.headers
         said = _authorization(headers.text("eop-authorization") or "")
+        known.claimed = said.access_key
         request_id = headers.text(signing.REQUEST_ID) or ""
         if not _REQUEST_ID.fullmatch(request_id):
             raise Unauthenticated(f"the header {signing.REQUEST_ID} is needed, once")
         # The documented sample has no Eop-date, but this.
         date = headers.text(signing.EOP_DATE) or headers.text("requestdate") or ""
-        self._window.check(*_times(date))
+        times = _times(date)
+        self._window.check(*times)
         secret_key = self._callers.secret_key(said.access_key)
         stand_in = {signing.EOP_DATE: date.encode("ascii")}
         covered = [
@@ -127,12 +123,18 @@ class CtyunDoor:
             text = signing.string_to_sign(covered, query, body)
             made = signing.eop_signature(secret_key, said.access_key, date, text)
             if compare_digest(made, said.signature):
-                self._window.use_up(said.access_key, request_id)
+                self._window.use_up(said.access_key, request_id, *times)
                 return said.access_key
         raise SignatureMismatch("the signature is not that of the request")
 
 
-def _refusal(code: str) -> dict[str, Any]:
+def _told_id(headers: Headers) -> str:
+    """The request id where it may be told in a log: what is no UUID may hold anything."""
+    request_id = headers.text(signing.REQUEST_ID) or ""
+    return request_id if _UUID.fullmatch(request_id) else ""
+
+
+def _refusal(code: str) -> Envelope:
     status, message = codes.status_of(code), codes.message_of(code)
     return {"code": str(status), "errorCode": code, "msg": message, "data": None}
 

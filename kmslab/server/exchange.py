@@ -16,6 +16,8 @@ MOST_DRAINED: Final = 64 * 1024 * 1024
 BODY_SECONDS: Final = 30.0
 """How long the rest of a body may be on its way."""
 
+REQUEST_TIMEOUT: Final = 408
+
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -23,7 +25,11 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class SenderGone(Exception):
-    """Whoever sent the request has gone, or its body did not come: nobody waits for an answer."""
+    """Whoever sent the request has gone: nobody waits for an answer."""
+
+
+class SenderSlow(Exception):
+    """The body of the request did not come in time."""
 
 
 class Headers:
@@ -80,7 +86,7 @@ class Answer:
 
 async def read_body(receive: Receive, most: int) -> bytes | None:
     """The body of a request, None where it has more than `most` bytes. SenderGone where it ends
-    before it is whole."""
+    before it is whole, SenderSlow where it takes longer than BODY_SECONDS."""
     message = await receive()
     if message["type"] == "http.request" and not message.get("more_body"):
         body: bytes = message.get("body", b"")
@@ -89,7 +95,7 @@ async def read_body(receive: Receive, most: int) -> bytes | None:
         async with asyncio.timeout(BODY_SECONDS):
             return await _read_on(message, receive, most)
     except TimeoutError:
-        raise SenderGone from None
+        raise SenderSlow from None
 
 
 async def _read_on(message: Message, receive: Receive, most: int) -> bytes | None:
@@ -118,6 +124,9 @@ async def send_answer(send: Send, answer: Answer) -> None:
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(answer.body)),
     ]
+    if answer.status == REQUEST_TIMEOUT:
+        # What is still to come of the body would be read as the next request.
+        headers.append((b"connection", b"close"))
     await send({"type": "http.response.start", "status": answer.status, "headers": headers})
     await send({"type": "http.response.body", "body": answer.body})
 

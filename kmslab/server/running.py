@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import signal
 import socket
+import ssl
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,7 +23,8 @@ STOP_SECONDS: Final = 5
 """How long requests that are under way may take once the server is to stop."""
 
 MOST_HEAD: Final = 256 * 1024
-"""Bytes of a request line and its headers; beyond, the connection ends."""
+"""Bytes of a request line and its headers, or of anything else that is not a body; beyond, the
+connection ends."""
 
 KEEP_ALIVE_SECONDS: Final = 75
 BACKLOG: Final = 1024
@@ -62,32 +64,41 @@ class OneWrite:
 
 
 class BoundedHttp(HttpToolsProtocol):
-    """uvicorn's reader of HTTP, which takes no head of more than MOST_HEAD bytes (and a read)."""
+    """uvicorn's reader of HTTP, which takes no more than MOST_HEAD bytes (and a read) at a stretch
+    that are no body: a head, or what stands around and after the chunks of a body.
 
-    _head = 0
-    _in_head = False
+    The fields after a chunked body are dropped; uvicorn would have them be headers.
+    """
+
+    _beside = 0
+    _moved_on = False
 
     def connection_made(self, transport: Any) -> None:
         """A client has come."""
         super().connection_made(OneWrite(transport))  # type: ignore[arg-type]
 
-    def on_message_begin(self) -> None:
-        """A request begins."""
-        self._in_head, self._head = True, 0
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
-        """Its head is whole."""
-        self._in_head = False
+        """A head is whole."""
         super().on_headers_complete()
+        self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        """More of a body."""
+        self._moved_on = True
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """A request is whole."""
+        self._moved_on = True
+        super().on_message_complete()
 
     def data_received(self, data: bytes) -> None:
         """More of what the client sends."""
+        self._moved_on = False
         super().data_received(data)
-        if self._in_head:
-            self._head += len(data)
-            if self._head > MOST_HEAD:
-                self.send_400_response("The head of the request is too long.")
+        self._beside = 0 if self._moved_on else self._beside + len(data)
+        if self._beside > MOST_HEAD:
+            self.send_400_response("The head of the request is too long.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,11 +123,10 @@ class Place:
 def listen(place: Place) -> socket.socket:
     """The socket of a server, which connections can be made to from now on.
 
-    SettingError for a place that is off loopback without TLS, for half a TLS set-up, and where
-    nothing can listen.
+    SettingError for a place that is off loopback without TLS, for a TLS set-up that is half one or
+    cannot be used, and where nothing can listen.
     """
-    if (place.certificate is None) is not (place.private_key is None):
-        raise SettingError("TLS needs both --tls-cert and --tls-key")
+    _check_tls(place)
     try:
         found = socket.getaddrinfo(
             place.host, place.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -142,6 +152,27 @@ def listen(place: Place) -> socket.socket:
             f"cannot listen on {place.host} port {place.port}: {error.strerror or error}"
         ) from None
     return listener
+
+
+def _check_tls(place: Place) -> None:
+    certificate, key = place.certificate, place.private_key
+    if certificate is None and key is None:
+        return
+    if certificate is None or key is None:
+        raise SettingError("TLS needs both --tls-cert and --tls-key")
+    for option, path in (("--tls-cert", certificate), ("--tls-key", key)):
+        try:
+            path.open("rb").close()
+        except OSError as error:
+            raise SettingError(f"{option} {path}: {error.strerror or error}") from None
+    try:
+        # Without a passphrase given, OpenSSL would ask the terminal for one.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except ssl.SSLError:
+        raise SettingError(
+            f"--tls-cert {certificate}, --tls-key {key}: not a certificate and its own private key,"
+            " both as PEM, the key without a passphrase"
+        ) from None
 
 
 def url_of(place: Place, listener: socket.socket) -> str:

@@ -7,15 +7,14 @@ status 200, since the official client looks into no other.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from hmac import compare_digest
 from typing import Any, Final
 from uuid import uuid4
 
 from kmslab.errors import (
     FormatError,
-    InternalError,
     InvalidRequest,
     KmsError,
     MissingParameter,
@@ -30,7 +29,7 @@ from kmslab.errors import (
 from kmslab.model import TENCENT
 from kmslab.providers.tencent import codes, signing
 from kmslab.providers.tencent.wire import ACTIONS, UNSUPPORTED, VERSION
-from kmslab.server.answers import OK, encoded, problem_of
+from kmslab.server.answers import OK, Envelope, Known, encoded, envelope_of
 from kmslab.server.bodies import read_json, read_pairs, unflatten
 from kmslab.server.callers import Callers
 from kmslab.server.exchange import Answer, Headers, Request, check_json_type, needed
@@ -61,7 +60,11 @@ _COMMON: Final = frozenset(
         "Version",
     }
 )
-_LANGUAGES: Final = ("zh-CN", "en-US")
+_KNOWN_NAMES: Final = _COMMON.union(
+    parameter.name for action in ACTIONS.values() for parameter in action.parameters
+)
+_LIKE_A_NAME = re.compile(r"&([A-Za-z0-9]+)(?:[._][^&=]*)?=")
+_LANGUAGES: Final = ("zh-CN", "en-US")  # of messages, the usual one first
 _NUMBER = re.compile(r"[0-9]{1,20}", re.ASCII)
 
 
@@ -74,16 +77,6 @@ class _Call:
     version: str
     region: str
     parameters: object
-
-
-@dataclass(slots=True)
-class _Known:
-    """What is known of a request so far, for its answer and for the log."""
-
-    language: str = "zh-CN"
-    action: str = ""
-    caller: str = ""
-    problem: str = field(default="")
 
 
 class TencentDoor:
@@ -106,14 +99,12 @@ class TencentDoor:
 
     def answer(self, request: Request) -> Answer:
         """The answer to a request, whatever it is."""
-        known = _Known()
-        try:
-            envelope = self._envelope(request, known)
-        except KmsError as error:
-            envelope = _refusal(codes.code_of(error, known.action), known)
-        except Exception as error:
-            known.problem = problem_of(error)
-            envelope = _refusal(codes.code_of(InternalError(""), known.action), known)
+        known = Known(language=_LANGUAGES[0])
+        envelope = envelope_of(
+            known,
+            lambda: self._envelope(request, known),
+            lambda error: self._refused(error, known),
+        )
         response = envelope["Response"]
         return Answer(
             status=200,
@@ -125,14 +116,19 @@ class TencentDoor:
             problem=known.problem,
         )
 
-    def _envelope(self, request: Request, known: _Known) -> dict[str, Any]:
+    def _refused(self, error: KmsError, known: Known) -> Envelope:
+        if isinstance(error, Unauthenticated) and known.claimed:
+            known.caller = self._callers.known(known.claimed)
+        return _refusal(codes.code_of(error, known.action), known)
+
+    def _envelope(self, request: Request, known: Known) -> Envelope:
         _note_language(known, request.headers.text("x-tc-language"))
         if request.method not in ("GET", "POST"):
             raise UnsupportedProtocol("a request is a GET or a POST")
         if request.body is None or len(request.query) > MOST_QUERY:
             raise RequestTooLarge("the request is too large")
         signed = request.headers.raw("authorization") is not None
-        call = self._tc3(request) if signed else self._v1(request, known)
+        call = self._tc3(request, known) if signed else self._v1(request, known)
         if call.version != VERSION:
             raise UnknownVersion(f"the version is {VERSION}", parameter="Version")
         caller = self._callers.tencent(call.secret_id, call.region)
@@ -145,9 +141,10 @@ class TencentDoor:
 
     # TC3-HMAC-SHA256
 
-    def _tc3(self, request: Request) -> _Call:
+    def _tc3(self, request: Request, known: Known) -> _Call:
         headers = request.headers
         said = _authorization(needed(headers, "authorization", "Authorization"))
+        known.claimed = said.secret_id
         timestamp = _timestamp(needed(headers, "x-tc-timestamp", "X-TC-Timestamp"))
         self._window.check(timestamp)
         self._check_tc3(request, said, timestamp)
@@ -180,7 +177,7 @@ class TencentDoor:
 
     # Version 1
 
-    def _v1(self, request: Request, known: _Known) -> _Call:
+    def _v1(self, request: Request, known: Known) -> _Call:
         pairs = _v1_pairs(request)
         _note_language(known, pairs.get("Language"))
         if "Signature" not in pairs:
@@ -188,6 +185,7 @@ class TencentDoor:
         for name in ("SecretId", "Timestamp", "Nonce", "Action", "Version", "Region"):
             if not pairs.get(name):
                 raise MissingParameter(f"{name} is needed", parameter=name)
+        known.claimed = pairs["SecretId"]
         self._check_v1(request, pairs)
         _check_token(pairs.get("Token"))
         action = pairs["Action"]
@@ -200,25 +198,37 @@ class TencentDoor:
         method = pairs.get("SignatureMethod") or "HmacSHA1"
         if method not in signing.V1_METHODS:
             raise InvalidRequest("SignatureMethod is HmacSHA1 or HmacSHA256")
-        self._window.check(_timestamp(pairs["Timestamp"]))
+        timestamp = _timestamp(pairs["Timestamp"])
+        self._window.check(timestamp)
         if not _NUMBER.fullmatch(pairs["Nonce"]):
             raise InvalidRequest("Nonce is a positive number", parameter="Nonce")
         secret_key = self._callers.secret_key(pairs["SecretId"])
         signed = [(name, value) for name, value in pairs.items() if name != "Signature"]
         host = request.headers.raw("host") or b""
+        _check_one_reading(host, signed)
         text = signing.v1_string(request.method, host, signed)
         made = signing.v1_signature(secret_key, text, method)
         if not compare_digest(made.encode(), pairs["Signature"].encode("utf-8", "surrogatepass")):
             raise SignatureMismatch("the signature is not that of the request")
-        self._window.use_up(pairs["SecretId"], pairs["Nonce"])
+        self._window.use_up(pairs["SecretId"], pairs["Nonce"], timestamp)
 
 
-def _refusal(code: str, known: _Known) -> dict[str, Any]:
+def _check_one_reading(host: bytes, pairs: Iterable[tuple[str, str]]) -> None:
+    """InvalidRequest for what version 1 signs just as another request: it encodes no value, so
+    that one with `&Limit=1` in it looks like two parameters, and a host with a slash like some."""
+    if b"/" in host:
+        raise InvalidRequest("a host has no slash", parameter="Host")
+    for name, value in pairs:
+        if "&" in value and not _KNOWN_NAMES.isdisjoint(_LIKE_A_NAME.findall(value)):
+            raise InvalidRequest("a value looks like a further parameter", parameter=name)
+
+
+def _refusal(code: str, known: Known) -> Envelope:
     error = {"Code": code, "Message": codes.message_of(code, known.language)}
     return {"Response": {"Error": error, "RequestId": str(uuid4())}}
 
 
-def _note_language(known: _Known, said: str | None) -> None:
+def _note_language(known: Known, said: str | None) -> None:
     if said in _LANGUAGES:
         known.language = str(said)
 

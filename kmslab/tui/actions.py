@@ -118,7 +118,7 @@ def bindings(actions: Iterable[Action]) -> list[Binding]:
 
 APP: Final = (
     Action("help", "question_mark,f1", "help: the keys of this pane", "Help"),
-    Action("command_palette", "colon,ctrl+p", "help: command palette", "Commands"),
+    Action("command_palette", "colon,ctrl+p", "help: command palette", "More"),
     Action("activity", "L", "view: what was done in this session, as commands"),
     Action("theme", "t", "view: next theme"),
     Action("toggle_read_only", "f10", "view: read-only on or off"),
@@ -154,9 +154,19 @@ RECORDS: Final = (
 )
 """What can be done on the records screen."""
 
+GRID: Final = (
+    Action("mark", "space", "records: mark the record, or take its mark away"),
+    Action("range", "v", "records: begin a range of marks; again: mark what is in it"),
+    Action("mark_shown", "a", "records: mark everything that is shown"),
+    Action("clear_marks", "A", "records: take every mark away, hidden ones too"),
+    Action("sort", "s", "records: sort by the next column"),
+    Action("reverse", "S", "records: sort the other way round"),
+)
+"""What the records themselves can do; their keys are the grid's."""
+
 PLAN: Final = (
     Action("go_on", "enter", "plan: go on, which asks first", "Go on", writes=True),
-    Action("destination", "d", "plan: another destination", "Destination"),
+    Action("destination", "d", "plan: another destination", "To key"),
     Action("context", "c", "plan: keep or drop the contexts", "Context"),
     Action("deep", "p", "plan: open every blob, or read heads only", "Prove", writes=True),
     Action("write", "o", "plan: write it to a file, for the command line", "Write", writes=True),
@@ -194,10 +204,8 @@ AUDIT: Final = (
 KEY: Final = (
     Action("records", "enter", "key: the records of the version", "Records"),
     Action("deed('rotate')", "R", "key: rotate", "Rotate", writes=True),
-    Action("deed('enable')", "e", "key: enable or disable", "Enable/disable", writes=True),
-    Action(
-        "deed('deletion')", "D", "key: schedule or cancel its deletion", "Deletion", writes=True
-    ),
+    Action("deed('enable')", "e", "key: enable or disable", "On/off", writes=True),
+    Action("deed('deletion')", "D", "key: schedule or cancel its deletion", "Delete", writes=True),
     Action("deed('policy')", "P", "key: automatic rotation", "Policy", writes=True),
     Action("deed('alias')", "N", "key: another alias", "Alias", writes=True),
     Action("close", "escape", "key: back", "Back"),

@@ -41,7 +41,10 @@ class Activity:
         self.entries: list[Entry] = []
 
     def add(self, entry: Entry) -> None:
-        """Write down what was done."""
+        """Write down what was done; what is refused again and again, once."""
+        last = self.entries[-1] if self.entries else None
+        if last is not None and entry.failed and (last.text, last.failed) == (entry.text, True):
+            self.entries.pop()
         self.entries.append(entry)
         del self.entries[:-_MOST]
 
@@ -76,8 +79,8 @@ def source_words(session: Session) -> list[str]:
     spec = session.spec
     if spec is None:
         return []
-    registered = any(each.spec == spec for each in session.sources.all())
-    return [session.source] if registered else spec_words(spec)
+    names = [each.name for each in session.sources.all() if each.spec == spec]
+    return names or spec_words(spec)  # one at the most is registered so
 
 
 def spec_words(spec: SourceSpec) -> list[str]:

@@ -32,10 +32,10 @@ def seconds_of(text: str) -> int | None:
 def age_text(seconds: float) -> str:
     """An age in one unit, rounded down, in at most five letters for the first 2,700 years.
 
-    Days go on to 999: "400 d" says more of a rotation than "1 y".
+    Days go on to 9,999, so that what is in one column can be compared.
 
-    >>> [age_text(n) for n in (59, 3_700, 7_200, 400 * 86_400, 3 * 31_536_000, -5)]
-    ['59s', '61m', '2h', '400d', '3y', '-5s']
+    >>> [age_text(n) for n in (59, 3_700, 7_200, 400 * 86_400, 30 * 31_536_000, -5)]
+    ['59s', '61m', '2h', '400d', '30y', '-5s']
     """
     size = abs(seconds)
     if size < 120:
@@ -44,7 +44,7 @@ def age_text(seconds: float) -> str:
         unit = "m"
     elif size < 2 * 86_400:
         unit = "h"
-    elif size < 1_000 * 86_400:
+    elif size < 10_000 * 86_400:
         unit = "d"
     else:
         unit = "y"

@@ -69,7 +69,7 @@ class Explorer(App[None]):
         self.activity = Activity()
         self._held: list[Notice] = []
         self._log_folder = log_folder
-        self._flows: set[str] = set()
+        self._flows: dict[object, str] = {}
         self.set_reactive(Explorer.read_only, session.read_only)
 
     def get_default_screen(self) -> Screen[Any]:
@@ -117,16 +117,27 @@ class Explorer(App[None]):
         self.clear_notifications()
         self.screen.query("ToastHolder").remove()
 
-    def done(self, text: str, *words: str) -> None:
-        """Something was done; the words are those of the command that does the same."""
-        command = command_line(words, self.session.options) if words else ""
-        self.activity.add(Entry(self.session.ground.clock.now(), text, command))
+    def done(self, text: str, *words: str, line: str = "") -> None:
+        """Something was done; the words, or the line, are those of the command that does so too."""
+        command = command_line(words, self.session.options) if words else line
+        self._note(text, command)
         self.tell(text)
+
+    def noticed(self, text: str) -> None:
+        """Somebody else has done something."""
+        self._note(text)
+        self.tell(text)
+
+    def _note(self, text: str, command: str = "", *, failed: bool = False) -> None:
+        at = self.session.ground.clock.now()
+        self.activity.add(Entry(at, text, command, failed=failed))
 
     def refused(self, error: KmslabError) -> None:
         """Something was refused: a message, and a line in the log."""
-        text = told(error)
-        self.activity.add(Entry(self.session.ground.clock.now(), text, failed=True))
+        self._say_no(told(error))
+
+    def _say_no(self, text: str) -> None:
+        self._note(text, failed=True)
         self.tell(text, severity="warning")
 
     def unforeseen(self, error: BaseException) -> None:
@@ -184,17 +195,31 @@ class Explorer(App[None]):
         """Do something in a thread, and wait for it without holding up the screen."""
         return await asyncio.to_thread(work)
 
-    def begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin something that may ask, wait and fail; once at a time for each name."""
-        if name not in self._flows:
-            self._flows.add(name)
-            self.run_worker(self._once(name, flow), name=name, exit_on_error=False)
+    def begin(
+        self,
+        name: str,
+        flow: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        of: Screen[Any] | None = None,
+    ) -> None:
+        """Begin something that may ask, wait and fail; once at a time for each name, or for the
+        screen that it is `of`."""
+        once: object = name if of is None else of
+        if once not in self._flows and (of is None or self.is_free(of)):
+            self._flows[once] = name
+            self.run_worker(self._once(once, flow), name=name, exit_on_error=False)
+        elif of is self.screen and self._flows[of] != name:
+            self.tell(f"{name}: not before {self._flows[of]} has ended", severity="warning")
 
-    async def _once(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def is_free(self, screen: Screen[Any]) -> bool:
+        """Whether a screen is in front, and nothing of its own is about to come before it."""
+        return screen is self.screen and screen not in self._flows
+
+    async def _once(self, once: object, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             await self.guarded(flow)
         finally:
-            self._flows.discard(name)
+            del self._flows[once]
 
     async def guarded(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Do something that may fail; how it failed is told, where somebody waits for it still."""
@@ -225,7 +250,7 @@ class Explorer(App[None]):
     async def act(self, screen: Screen[Any], action: Action) -> None:
         """Do an action, or say why not."""
         if why := self.why_not(screen, action):
-            self.tell(f"{action.said}: {why}", severity="warning")
+            self._say_no(f"{action.said}: {why}")
         else:
             await self.run_action(action.name, self if action in APP else screen)
 
@@ -251,7 +276,7 @@ class Explorer(App[None]):
         for action in actions:
             if action.has_key(event):
                 if why := self.why_not(screen, action):
-                    self.tell(f"{action.said}: {why}", severity="warning")
+                    self._say_no(f"{action.said}: {why}")
                 return
 
     def action_theme(self) -> None:
@@ -308,6 +333,8 @@ class Explorer(App[None]):
 
 def explore(session: Session, log_folder: Path) -> int:
     """Run the explorer on a session until it is left; its exit code."""
+    if os.environ.get("NO_COLOR") == "":  # empty it says nothing, which Textual does not know
+        del os.environ["NO_COLOR"]
     app = Explorer(session, log_folder)
     with responsive():
         app.run()

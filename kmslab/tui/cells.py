@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from kmslab.analysis.classify import Outcome, Verdict
 from kmslab.tui.ages import age_text
-from kmslab.tui.judging import NO_ANSWER
 from kmslab.tui.sorting import By
+from kmslab.tui.states import state_text
 from kmslab.tui.table import Kind, Table, moment_of
 
 
@@ -40,48 +39,15 @@ MORE: Final = (Column(By.CONTEXT, "CONTEXT", 22, 3), Column(By.REASON, "REASON",
 
 _WANTED: Final = 16  # cells that the others want beyond their least widths
 
-_GLYPHS: Final = {
-    Outcome.STALE: "○ stale",
-    Outcome.MOVE: "→ move",
-    Outcome.CURRENT: "● current",
-    Outcome.MAY_CHANGE: "? may change",
-    Outcome.FOREIGN: "◇ foreign",
-    Outcome.BLOCKED: "✗ blocked",
-    Outcome.INVALID: "! invalid",
-    Outcome.NEEDS_CONTEXT: "! no context",
-    Outcome.NEEDS_PUBLIC_KEY_INFO: "! no key info",
-}
-
-_BLOCKED: Final = {
-    "key disabled": "✗ disabled",
-    "key archived": "✗ archived",
-    "key pending-import": "✗ no material",
-    "key pending-deletion": "✗ deleting",
-    "key deleted": "✗ deleted",
-    "key missing": "✗ no key",
-    "key version missing": "✗ no version",
-    "no Kms of this provider": "✗ no provider",
-}
-
-
-def state_text(verdict: Verdict) -> str:
-    """A sign and a word for what becomes of a record: colour alone tells nothing.
-
-    >>> state_text(Verdict(Outcome.STALE)), state_text(Verdict(Outcome.BLOCKED, "key disabled"))
-    ('○ stale', '✗ disabled')
-    """
-    if verdict.outcome is Outcome.BLOCKED:
-        if verdict.reason.startswith(NO_ANSWER):
-            return "✗ no answer"
-        return _BLOCKED.get(verdict.reason, _GLYPHS[Outcome.BLOCKED])
-    return _GLYPHS[verdict.outcome]
-
 
 def version_text(kind: Kind, table: Table) -> str:
-    """Which of its key's versions a blob is on: `3 of 5`; how its id begins where that is all."""
+    """Which of its key's versions a blob is on: `3 of 5`; how its id begins where that is all;
+    `inferred` where nothing but the blob's head says it."""
     verdict = kind.verdict
     key = table.keys.get(verdict.key_id or "")
     if verdict.version_number is None:
+        if verdict.version_inferred:
+            return "inferred"
         return (verdict.key_version_id or "")[:8]
     return str(verdict.version_number) + (f" of {len(key.versions)}" if key else "")
 

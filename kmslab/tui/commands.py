@@ -11,8 +11,10 @@ from typing import cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
-from kmslab.tui.actions import APP, Acting, Action
+from kmslab.tui.actions import APP, GRID, Acting, Action
+from kmslab.tui.grid import Grid
 from kmslab.tui.host import Host
+from kmslab.tui.sorting import By
 
 
 class Commands(Provider):
@@ -40,3 +42,9 @@ class Commands(Provider):
             text = f"{action.title} ({action.shown_keys})"
             shown = f"not now: {why}" if why else ""
             yield text, shown, partial(app.act, screen, action)
+        for grid in screen.query(Grid):
+            for action in GRID:
+                text = f"{action.title} ({action.shown_keys})"
+                yield text, "", partial(self.app.run_action, action.name, grid)
+            for by in By:
+                yield f"records: sort by {by.value}", "", partial(grid.sort_by, by)

@@ -19,8 +19,8 @@ from kmslab.inspection import Inspection, inspect
 from kmslab.keys import Names
 from kmslab.model import Key, Record
 from kmslab.tui.ages import age_text
-from kmslab.tui.cells import state_text
 from kmslab.tui.judging import NO_ANSWER
+from kmslab.tui.states import state_text
 from kmslab.tui.texts import moment, visible
 
 _MOST_BYTES: Final = 4_096
@@ -138,7 +138,7 @@ def _version(verdict: Verdict, key: Key | None) -> Iterator[tuple[str, str]]:
         which = {True: ", primary", False: ", not the primary one", None: ""}[verdict.is_primary]
         yield "version", f"{verdict.version_number}{of}{which}"
     if verdict.key_version_id is not None:
-        yield "version id", verdict.key_version_id
+        yield "version id", verdict.key_version_id + (", inferred" * verdict.version_inferred)
 
 
 def _blob(found: Inspection) -> Iterator[tuple[str, str]]:

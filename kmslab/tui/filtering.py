@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from kmslab.analysis.classify import Outcome
 from kmslab.errors import FilterError as FilterError
 from kmslab.model import CTYUN, TENCENT
 from kmslab.tui.ages import UNITS, seconds_of
+from kmslab.tui.states import NAMES, named
 
 COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
     "<=": operator.le,
@@ -28,7 +28,6 @@ COMPARISONS: Final[Mapping[str, Callable[[float, float], bool]]] = {
 }
 
 PROVIDERS: Final = (TENCENT, CTYUN)
-_OUTCOMES: Final = tuple(outcome.value for outcome in Outcome)
 
 _TERM: Final = re.compile(r'(?:[^\s"]|"(?:[^"]|"")*"?)+')
 _FIELD: Final = re.compile(r"([A-Za-z_]+):")
@@ -42,7 +41,8 @@ class Part(StrEnum):
     """What a text is looked for in."""
 
     ANY = ""
-    """The record's id, owner and context; the id, alias and description of its key."""
+    """The record's id, owner, context and word of its state; the id, alias and description of its
+    key."""
     ID = "id"
     KEY = "key"
     """The id, alias and description of the key that the blob names."""
@@ -69,9 +69,17 @@ class Provider:
 
 @dataclass(frozen=True, slots=True)
 class Is:
-    """The outcome's name begins so."""
+    """The outcome's name, or the word that the grid has for it, begins so.
+
+    Commas part several, of which one is enough.
+    """
 
     start: str
+
+
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """The record is marked, at the moment when the rows are arranged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +118,7 @@ class At:
     version_id: str | None = None
 
 
-Test = Has | Provider | Is | Version | VersionId | Age | At
+Test = Has | Provider | Is | Marked | Version | VersionId | Age | At
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +214,17 @@ def _provider(value: str, at: int) -> Test:
 
 
 def _outcome(value: str, at: int) -> Test:
-    return Is(_beginning("out", value, _OUTCOMES, at))
+    starts = [named(start) for start in value.split(",")]
+    for start in starts:
+        if not start or not any(name.startswith(start) for name in NAMES):
+            raise _refusal(f"out: {start!r} is not {_WANTED['out']}", at)
+    return Is(",".join(starts))
+
+
+def _is(value: str, at: int) -> Test:
+    if value.lower() != "marked":
+        raise _refusal(f"is: {value!r} is not {_WANTED['is']}", at)
+    return Marked()
 
 
 def _beginning(field: str, value: str, names: tuple[str, ...], at: int) -> str:
@@ -248,6 +266,7 @@ _READ: Final[Mapping[str, Callable[[str, int], Test]]] = {
     "age": _age,
     "owner": _has(Part.OWNER),
     "out": _outcome,
+    "is": _is,
     "id": _has(Part.ID),
     "context": _has(Part.CONTEXT),
     "reason": _has(Part.REASON),
@@ -259,7 +278,8 @@ _WANTED: Final[Mapping[str, str]] = {
     "prov": " or ".join(PROVIDERS),
     "age": f"< or > and a time, as in age:>90d; times end in {', '.join(UNITS)}",
     "owner": "a part of the owner",
-    "out": f"one of {', '.join(_OUTCOMES)}",
+    "out": "a word of the column STATE, or several parted by commas, as in out:stale,no_key",
+    "is": "marked, as in is:marked",
     "id": "a part of the record's id",
     "context": "a part of the encryption context",
     "reason": "a part of the reason",
@@ -284,6 +304,8 @@ def _written(test: Test) -> str:
             return f"prov:{start}"
         case Is(start):
             return f"out:{start}"
+        case Marked():
+            return "is:marked"
         case Version(comparison, number):
             return f"ver:{'' if comparison == '=' else comparison}{number}"
         case VersionId(start):

@@ -16,7 +16,7 @@ from textual.reactive import reactive
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from kmslab.tui.filtering import Query
+from kmslab.tui.filtering import Marked, Query
 from kmslab.tui.lines import GUTTER, Lines
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.stopping import Stopped
@@ -107,6 +107,9 @@ class Grid(ScrollView, can_focus=True):
 
     empty: reactive[str] = reactive("no records", init=False)
     """What is said where no row is shown."""
+
+    unclear: str = ""
+    """Why nobody knows what is asked for; "" where that is clear."""
 
     class Of(Message):
         """Something about a grid."""
@@ -206,15 +209,17 @@ class Grid(ScrollView, can_focus=True):
             self._show(arrangement)
 
     def _show(self, arrangement: Arrangement) -> None:
-        row, sort = self.row, self.view.wanted.sort
+        row, before = self.row, self.view.wanted
         if not self.view.show(arrangement):
             return
         # Whoever sorts wants to see what comes first, whoever filters where the record is now.
-        stays = row is not None and arrangement.wanted.sort == sort
+        stays = row is not None and arrangement.wanted.sort == before.sort
         position = self.view.position_of(row) if stays and row is not None else None
+        if position is None:
+            position = self.cursor if arrangement.wanted == before else 0
         self.begun = None
         self._laid_out()
-        self.go_to(0 if position is None else position)
+        self.go_to(position)
         self.post_message(self.Arranged(self))
 
     def show_table(self, view: View) -> None:
@@ -356,9 +361,10 @@ class Grid(ScrollView, can_focus=True):
 
     def _is_arranged(self) -> bool:
         """Whether what is shown is what was asked for; where it is not, that is told."""
-        if self.wanted == self.view.wanted:
+        if self.wanted == self.view.wanted and not self.unclear:
             return True
-        self.notify("what was asked for is not shown yet; nothing is marked", severity="warning")
+        why = self.unclear or "what was asked for is not shown yet"
+        self.notify(f"{why}; nothing is marked", severity="warning", markup=False)
         return False
 
     def action_clear_marks(self) -> None:
@@ -368,6 +374,8 @@ class Grid(ScrollView, can_focus=True):
 
     def _marked(self) -> None:
         self.refresh()
+        if any(isinstance(term.test, Marked) for term in self.wanted.query.terms):
+            self.arrange_again()
         self.post_message(self.MarksChanged(self))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

@@ -31,8 +31,12 @@ class Host(Protocol):
         """A message that goes by itself."""
         ...
 
-    def done(self, text: str, *words: str) -> None:
-        """Something was done; the words are those of the command that does the same."""
+    def done(self, text: str, *words: str, line: str = "") -> None:
+        """Something was done; the words, or the line, are those of the command that does so too."""
+        ...
+
+    def noticed(self, text: str) -> None:
+        """Somebody else has done something."""
         ...
 
     def refused(self, error: KmslabError) -> None:
@@ -47,8 +51,22 @@ class Host(Protocol):
         """Do something in a thread, and wait for it."""
         ...
 
-    def begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Begin something that may ask, wait and fail; once at a time for each name."""
+    def begin(
+        self,
+        name: str,
+        flow: Callable[[], Coroutine[Any, Any, None]],
+        *,
+        of: Screen[Any] | None = None,
+    ) -> None:
+        """Begin something that may ask, wait and fail; once at a time for each name.
+
+        What shows another screen is `of` one: of all that is so, one at a time, and only while
+        that screen is in front. What is typed ahead is not meant for what comes.
+        """
+        ...
+
+    def is_free(self, screen: Screen[Any]) -> bool:
+        """Whether a screen is in front, and nothing of its own is about to come before it."""
         ...
 
     async def guarded(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:

@@ -17,6 +17,7 @@ from kmslab.tui.filtering import (
     At,
     Has,
     Is,
+    Marked,
     Part,
     Provider,
     Query,
@@ -24,14 +25,16 @@ from kmslab.tui.filtering import (
     Version,
     VersionId,
 )
-from kmslab.tui.masks import both, either, turned
+from kmslab.tui.masks import Mask, both, either, turned
 from kmslab.tui.packed import Distinct
+from kmslab.tui.states import names_of, state_word
 from kmslab.tui.table import NEVER, Block, Kind, Numbers, Table, microseconds_of
 
 
 class Matcher:
     """A query as it is asked of the blocks of one table, at one time: that is what ages are by.
 
+    Marks are not the table's: whoever has them sees to what is asked of them (`by_marks`).
     It remembers what it was told of kinds and owners, so it is for one thread at a time.
     """
 
@@ -39,7 +42,10 @@ class Matcher:
 
     def __init__(self, query: Query, table: Table, now: datetime) -> None:
         # What is told of kinds and owners costs least: it may spare the looking into texts.
-        terms = sorted(query.terms, key=lambda term: isinstance(term.test, Has))
+        terms = sorted(
+            (term for term in query.terms if not isinstance(term.test, Marked)),
+            key=lambda term: isinstance(term.test, Has),
+        )
         self._masks = [_mask_of(term, table, now) for term in terms]
 
     def mask(self, block: Block) -> bytes:
@@ -52,6 +58,14 @@ class Matcher:
         return found
 
 
+def by_marks(query: Query, shown: bytes, marks: Mask) -> bytes:
+    """Of the rows that a mask means those for which holds what a query asks of marks."""
+    for term in query.terms:
+        if isinstance(term.test, Marked):
+            shown = both(shown, turned(marks) if term.negated else marks)
+    return shown
+
+
 _MaskOf = Callable[[Block], bytes]
 
 
@@ -62,12 +76,18 @@ def _mask_of(term: Term, table: Table, now: datetime) -> _MaskOf:
 
 def _test_mask(term: Term, table: Table, now: datetime) -> _MaskOf:
     match term.test:
+        case Marked():
+            raise TypeError("marks are not the table's")
         case Has(part, text):
             return _has(part, text, table)
         case Provider(start):
             return _of_kinds(table, lambda kind: kind.provider.startswith(start))
         case Is(start):
-            return _of_kinds(table, lambda kind: kind.verdict.outcome.value.startswith(start))
+            starts = tuple(start.split(","))
+            return _of_kinds(
+                table,
+                lambda kind: any(name.startswith(starts) for name in names_of(kind.verdict)),
+            )
         case VersionId(start):
             return _of_kinds(
                 table, lambda kind: (kind.verdict.key_version_id or "").startswith(start)
@@ -114,6 +134,8 @@ def _age(comparison: str, then: int) -> _MaskOf:
 def _has(part: Part, text: str, table: Table) -> _MaskOf:
     keys = table.keys
     masks: list[_MaskOf] = []
+    if part is Part.ANY:
+        masks.append(_of_kinds(table, lambda kind: text in state_word(kind.verdict)))
     if part in (Part.ANY, Part.KEY):
         masks.append(_of_kinds(table, lambda kind: text in _of_key(kind, keys)))
     if part is Part.REASON:

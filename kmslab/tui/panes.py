@@ -30,7 +30,7 @@ PANES: Final = (
             ("g Home  G End", "first, last"),
         ],
         "Count, and the share that is not on the primary version: ● primary, ○ old, ✗ cannot be "
-        "used, ! soon gone, ? not in this lab.",
+        "used, ◐ archived (it only decrypts), ! soon gone, ? not in this lab.",
     ),
     Pane(
         "records",
@@ -45,7 +45,7 @@ PANES: Final = (
             ("v", "begin a range; again: mark what is in it; Esc leaves it"),
             ("a", "mark everything that is shown"),
             ("A", "take every mark away, hidden ones too"),
-            ("s  S", "sort by the next column; reverse"),
+            ("s  S", "sort by the next column, to the first record; reverse"),
             ("Enter", "the record in detail"),
         ],
         "Marks stay with the records whatever is filtered or sorted. A click on a title sorts.",
@@ -62,7 +62,8 @@ PANES: Final = (
         "FilterLine",
         "The filter",
         [("Enter", "to the records"), ("Esc", "clear it, and leave it")],
-        "Filters while you type: a text, or fields as in  key:orders ver:<3 age:>90d !out:current",
+        "Filters while you type: a text, or fields as in  key:orders ver:<3 age:>90d !out:current. "
+        "What is wrong filters nothing, and nothing can be marked at once then.",
     ),
 )
 """The panes of the records screen."""

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from kmslab.campaign.rendering import moment
 from kmslab.campaign.run import Ground
 from kmslab.campaign.sources import Sources
+from kmslab.campaign.standing import unfinished_on
 from kmslab.campaign.state import State
 from kmslab.clock import ManualClock
 from kmslab.demo import DEMO_TIME, RECORDS, ROTATED, make_lab, sample_path
-from kmslab.errors import SettingError
+from kmslab.errors import KmslabError, SettingError
 from kmslab.keys import Names
 from kmslab.lab import Lab
 from kmslab.records.spec import SourceSpec
@@ -73,6 +75,16 @@ class Session:
             return None
         return self.password[1]
 
+    def unfinished(self) -> str:
+        """The campaign on the source that is looked at which is not finished; "" for none, or where
+        a journal cannot be read: whoever begins another is told so."""
+        if self.spec is None or not self.ground.state.journals():
+            return ""
+        try:
+            return unfinished_on(self.ground.state, self.ground.open_source(self.spec).name)
+        except KmslabError:
+            return ""
+
     def names(self) -> Names:
         """What the keys are called now."""
         return Names.of(self.keyring)
@@ -110,7 +122,7 @@ def demo_in(place: Path, lab: Lab, *, locked: bool = False) -> Session:
     return Session(
         lab,
         ground,
-        where="demo lab",
+        where=f"demo lab, whose clock stands at {moment(DEMO_TIME)}",
         spec=SourceSpec(str(place / RECORDS)),
         source=DEMO_SOURCE,
         options=("--lab", str(place / "lab")),

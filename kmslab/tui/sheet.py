@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Final
 
 from rich.text import Text
-from textual.events import Resize
 from textual.widgets import Static
 
 SHORT: Final = [(0, "-short"), (16, "-tall")]
@@ -28,10 +27,11 @@ class Sheet(Static):
         """Show it; how much room there is is told afterwards."""
         self._lay_out(self.app.size.width)
 
-    def on_resize(self, event: Resize) -> None:
+    def on_resize(self) -> None:
         """There is another width."""
-        if event.size.width != self._width:
-            self._lay_out(event.size.width)
+        width = self.content_size.width  # the event's has the padding too
+        if width != self._width:
+            self._lay_out(width)
 
     def show(self, laid: Laid) -> None:
         """Show another text."""

@@ -8,19 +8,27 @@ from typing import Any, Final
 from rich.text import Text
 
 from kmslab.analysis.census import CensusRow
-from kmslab.analysis.classify import Outcome, Verdict
+from kmslab.analysis.classify import Drop, Verdict
 from kmslab.campaign.accounts import account, summary
 from kmslab.campaign.plan import Plan, Reason
 from kmslab.campaign.rendering import MEANINGS, both_censuses, duration, intent
 from kmslab.campaign.report import Report
 from kmslab.campaign.undo import UndoPlan
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, version_of
+from kmslab.context import context_text
 from kmslab.keys import Names
-from kmslab.tui.cells import state_text
-from kmslab.tui.texts import heading, table, visible
+from kmslab.model import KeyState
+from kmslab.providers.base import Keep
+from kmslab.tui.states import state_text
+from kmslab.tui.texts import fields, heading, table, visible
 
 _NAMED: Final = 3
 _LISTED: Final = 20
+_WAYS_OUT: Final = {
+    "key disabled": "e on the key enables it",
+    "key pending-deletion": "D on the key cancels its deletion",
+}
+_OPENING: Final = frozenset({KeyState.ENABLED.value, KeyState.ARCHIVED.value})
 
 
 def plan_text(plan: Plan, names: Names, width: int) -> Text:
@@ -28,7 +36,7 @@ def plan_text(plan: Plan, names: Names, width: int) -> Text:
     text = heading("What would become of the records")
     rows = [
         [
-            f"{sign(each.outcome)} {each.outcome.value}",
+            state_text(Verdict(each.outcome)),
             f"{each.records:,}",
             _why(each),
         ]
@@ -49,7 +57,7 @@ def plan_text(plan: Plan, names: Names, width: int) -> Text:
             text.append("\nFewer calls than records: those with equal blobs are sent once.")
     text.append("\n")
     for note in plan.notes:
-        text.append(f"\n{visible(note)}")
+        text.append(f"\n{visible(note.replace('--deep', 'p (--deep)'))}")
     keys = {mark.key_id for mark in plan.keys}
     census = [row for row in plan.census if row.key_id in keys]
     if census:
@@ -63,23 +71,60 @@ def plan_text(plan: Plan, names: Names, width: int) -> Text:
 def _why(reason: Reason) -> str:
     """Why records have their outcome, and some of them by name."""
     why = reason.reason or MEANINGS[reason.outcome]
+    why += f" ({_WAYS_OUT[why]})" if why in _WAYS_OUT else ""
     examples = reason.examples[:_NAMED]
     return f"{why}: {', '.join(examples)}" if examples else why
 
 
-def rest_text(plan: Plan, names: Names, command: str, width: int) -> Text:
-    """What continuing a campaign would do, judged with the keys as they are now."""
+def agreed_text(plan: Plan, what: str, names: Names) -> Text:
+    """What somebody agrees to: which records, from which keys to which, under which context; calls.
+
+    `what` says which records those are, "" where nobody knows.
+    """
+    text = fields(_facts(plan, what, names))
+    sentences = "\n".join(visible(sentence) for sentence in intent(plan))
+    return text.append(f"\n\n{sentences}")
+
+
+def _facts(plan: Plan, what: str, names: Names) -> list[tuple[str, str]]:
+    target = plan.target
+    there = [mark for mark in plan.keys if mark.state in _OPENING and mark.key_id != target.key_id]
+    keys = [f"{names(mark.key_id) or mark.key_id} of {mark.provider}" for mark in there[:_NAMED]]
+    if len(there) > _NAMED:
+        keys.append(f"{len(there) - _NAMED:,} more")
+    to = "each on its own key, the primary version of it"
+    if target.key_id is not None:
+        provider = f" of {target.provider}" if target.provider else ""
+        to = f"{names(target.key_id) or target.key_id}{provider}, all of them"
+        if any(mark.provider != target.provider for mark in there) and target.provider:
+            to += "; some cross from one provider to the other"
+    match target.context:
+        case Keep():
+            context = "each keeps its own"
+        case Drop():
+            context = "DROPPED: no new blob has one"
+        case named:
+            context = context_text(named)
+    facts = [("records", what), ("from", ", ".join(keys)), ("to", to), ("context", context)]
+    return [(name, value) for name, value in facts if value]
+
+
+def rest_text(plan: Plan, pending: int, names: Names, command: str, width: int) -> Text:
+    """What continuing a campaign would do, judged with the keys as they are now.
+
+    `pending` records have their new blob in the journal, and not in the source yet.
+    """
     text = Text("What is left, judged with the keys as they are now. ")
-    text.append(" ".join(visible(sentence) for sentence in intent(plan)))
+    text.append("\n\n")
+    text.append(agreed_text(plan, "", names))
+    if pending:
+        have = counted(pending, "has its new blob", "have their new blobs")
+        text.append(f"\nOf what is to be re-encrypted {have} in the journal already: no call ")
+        text.append("is made for them again.")
     text.append("\n\n")
     text.append(plan_text(plan, names, width))
     text.append(f"\n\nThe same: {visible(command)}")
     return text
-
-
-def sign(outcome: Outcome) -> str:
-    """The sign that the grid has for an outcome."""
-    return state_text(Verdict(outcome))[0]
 
 
 def _calls(plan: Plan) -> list[list[str]]:
@@ -108,7 +153,7 @@ def census_text(rows: Iterable[CensusRow], names: Names, width: int) -> Text:
 
 
 def _version(row: CensusRow, names: Names) -> list[str]:
-    number = "-" if row.version_number is None else str(row.version_number)
+    number = version_of(row) or "-"
     primary = {True: " ● primary", False: " ○ old", None: ""}[row.is_primary]
     return [row.provider or "-", names(row.key_id) or "-", number + primary]
 
@@ -200,8 +245,8 @@ def _both(
     return text
 
 
-def undo_text(plan: UndoPlan, command: str, width: int) -> Text:
-    """What an undo would do."""
+def undo_text(plan: UndoPlan, command: str, ends: str, width: int) -> Text:
+    """What an undo would do; `ends` says what it is for where it changes no record."""
     rows = [
         ["get their old blob back", plan.restorable],
         ["have it already", plan.already],
@@ -216,9 +261,10 @@ def undo_text(plan: UndoPlan, command: str, width: int) -> Text:
     )
     if plan.touched:
         text.append(f"\nchanged since: {visible(', '.join(plan.touched[:_NAMED]))}")
-    text.append(
-        "\n\nA record is restored only if its old blob opens to what the new one holds; so the old "
-        "key versions must still be there."
+    proof = (
+        "A record is restored only if its old blob opens to what the new one holds; so the old key "
+        "versions must still be there."
     )
+    text.append(f"\n\n{ends or proof}")
     text.append(f"\n\nThe same: {visible(command)}")
     return text

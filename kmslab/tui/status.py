@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from rich.text import Text
 
 from kmslab.keys import Names
+from kmslab.tui.filtering import At
 from kmslab.tui.grid import Grid
 from kmslab.tui.session import Session
 from kmslab.tui.texts import records, visible
@@ -17,7 +18,11 @@ from kmslab.tui.view import View
 def marked_text(view: View, twins: int) -> str:
     """How many records are marked, hidden ones too, and how many others have their ids."""
     hidden = view.hidden_marks
-    note = f" ({hidden:,} hidden by the filter)" if hidden else ""
+    terms = view.wanted.query.terms
+    tree = any(isinstance(term.test, At) for term in terms)
+    typed = any(not isinstance(term.test, At) for term in terms)
+    by = " and ".join(["the filter"] * typed + ["the line of the tree"] * tree)
+    note = f" ({hidden:,} hidden by {by})" if hidden else ""
     return f"{view.marked:,} marked{note}{twins_text(twins)}"
 
 
@@ -39,15 +44,22 @@ def counts_text(view: View, twins: int) -> str:
 
 
 def status_text(
-    grid: Grid, twins: int, read: int | None, error: str, silent: Iterable[str] = ()
+    grid: Grid,
+    twins: int,
+    read: int | None,
+    error: str,
+    silent: Iterable[str] = (),
+    *,
+    unfinished: bool = False,
 ) -> Text:
     """The status line; `read` is how many were read so far while a source is read.
 
-    `silent` are the providers that do not answer.
+    `silent` are the providers that do not answer, `unfinished` says that a
+    campaign on the source is not finished.
     """
-    if error:
-        return Text(f"! {visible(error)}")
     parts = [counts_text(grid.view, twins)]
+    if error:
+        return Text(f"! {visible(error)}   {parts[0]}")
     if read is not None:
         parts.append(f"reading: {read:,} so far")
     sort = grid.wanted.sort
@@ -56,6 +68,7 @@ def status_text(
     if grid.wanted != grid.view.wanted:
         parts.append("arranging")
     parts += [f"! {visible(name)} does not answer (F5 asks again)" for name in silent]
+    parts += ["! a campaign here is not finished (J)"] if unfinished else []
     return Text("   ".join(parts))
 
 

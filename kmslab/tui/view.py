@@ -13,7 +13,7 @@ from typing import Final
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
 from kmslab.tui.masks import Mask, Meant, both, either
-from kmslab.tui.matching import Matcher
+from kmslab.tui.matching import Matcher, by_marks
 from kmslab.tui.sorting import Sort, ordered
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import Table
@@ -58,11 +58,17 @@ class Arrangement:
 
 
 def arrange(
-    table: Table, wanted: Wanted, now: datetime, known: Order | None, stop: Stop
+    table: Table,
+    wanted: Wanted,
+    now: datetime,
+    known: Order | None,
+    stop: Stop,
+    marks: Mask = b"",
 ) -> Arrangement:
     """Arrange a table; changes nothing, so that a thread can do it.
 
-    `known` is an order that was found before. Stopped, soon, where `stop` says so.
+    `marks` are those of its first rows; others have none. `known` is an order that was found
+    before. Stopped, soon, where `stop` says so.
     """
     blocks = table.blocks
     matcher = Matcher(wanted.query, table, now)
@@ -72,6 +78,8 @@ def arrange(
         if stop():
             raise Stopped
     shown = b"".join(masks)
+    marks = bytes(marks[: len(shown)]) + bytes(max(0, len(shown) - len(marks)))
+    shown = by_marks(wanted.query, shown, marks)
     order = None
     if wanted.sort is not None:
         order = known
@@ -187,7 +195,7 @@ class View:
         """The rows as they are wanted, to be shown afterwards; a thread may do it."""
         arranged = self._arrangement
         known = arranged.order if arranged.table is self.table else None
-        return arrange(self.table, wanted, self.clock.now(), known, stop)
+        return arrange(self.table, wanted, self.clock.now(), known, stop, bytes(self._marks))
 
     def show(self, arrangement: Arrangement) -> bool:
         """Show rows as they were arranged; whether that was done: not so for another table."""
@@ -208,7 +216,8 @@ class View:
         if not blocks:
             return
         start = len(old.shown)
-        shown = b"".join([old.shown, *map(old.matcher.mask, blocks)])
+        more = b"".join(map(old.matcher.mask, blocks))
+        shown = old.shown + by_marks(old.wanted.query, more, bytes(len(more)))
         self._marks.extend(bytes(len(shown) - len(self._marks)))
         self._both = None
         if old.order is None:
@@ -224,8 +233,8 @@ class View:
         A thread may make it. See `carried` for what is the same.
         """
         view = View(table, self.clock)
-        view.show(view.arrange(wanted))
         view._marks = carried(bytes(self._marks), self.table, table)
+        view.show(view.arrange(wanted))
         if row is None:
             return view, None
         one = bytearray(len(self.table))

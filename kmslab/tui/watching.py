@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from kmslab.errors import KmslabError
+from kmslab.model import Key
 from kmslab.records.opening import is_url
 from kmslab.tui.session import Session
 
@@ -16,12 +17,39 @@ _GONE: Final = "gone"
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What is not as it was when it was looked at last; `gone` says that the file is not there."""
+    """What is not as it was when it was looked at last; `gone` says that the file is not there.
 
-    keys: bool = False
+    `keys` says of each key that was changed what, as in "orders was rotated".
+    """
+
+    keys: tuple[str, ...] = ()
     source: bool = False
     gone: bool = False
     error: KmslabError | None = None
+
+
+def change(before: Mapping[str, Key], key: Key) -> str:
+    """What became of a key since it was as it is in `before`; "" where nothing did."""
+    old = before.get(key.key_id)
+    if old is None:
+        return f"{_name(key)} is new"
+    found = []
+    if (key.primary_version_id, len(key.versions)) != (old.primary_version_id, len(old.versions)):
+        found.append("was rotated")
+    if key.state != old.state:
+        found.append(f"is {key.state.value}")
+    if key.alias != old.alias:
+        found.append(f"was {old.alias or 'without an alias'}")
+    if key.rotation_days != old.rotation_days:
+        days = key.rotation_days
+        found.append("rotates no more by itself" if days is None else f"rotates every {days} days")
+    if key.deletion_at != old.deletion_at and key.state == old.state:
+        found.append("is deleted at another time")
+    return f"{_name(key)} {', '.join(found)}" if found else ""
+
+
+def _name(key: Key) -> str:
+    return key.alias or key.key_id
 
 
 class Watched:
@@ -30,7 +58,7 @@ class Watched:
     def __init__(self, session: Session) -> None:
         self._session = session
         self._epoch = -1
-        self._keys: Hashable = None
+        self._keys: dict[str, Key] | None = None
         self._where = ""
         self._source: Hashable = None
 
@@ -41,26 +69,18 @@ class Watched:
         except KmslabError as error:
             return Seen(error=error)
 
-    def keys_seen(self) -> bool:
-        """Whether keys are not what they were: what matters for people and for records."""
+    def keys_seen(self) -> tuple[str, ...]:
+        """What keys are not what they were: what matters for people and for records."""
         lab = self._session.keyring
         epoch = lab.epoch()
         if epoch == self._epoch:
-            return False
-        keys = tuple(
-            (
-                key.key_id,
-                key.state,
-                key.alias,
-                key.primary_version_id,
-                len(key.versions),
-                key.rotation_days,
-                key.deletion_at,
-            )
-            for key in lab.keys()
-        )
+            return ()
+        keys = {key.key_id: key for key in lab.keys()}
         before, self._keys, self._epoch = self._keys, keys, epoch
-        return before is not None and before != keys
+        if before is None:
+            return ()
+        gone = [f"{_name(key)} is gone" for key in before.values() if key.key_id not in keys]
+        return (*(said for key in keys.values() if (said := change(before, key))), *gone)
 
     def source_seen(self) -> bool:
         """Whether the file of a source is another one, by its size and time.

@@ -308,7 +308,7 @@ def test_whoever_is_asked_is_told_what_a_run_would_do() -> None:
     assert intent(PLAN) == [
         f"This will re-encrypt 90 records (90 calls to tencent, 2 s at that rate), {done}"
         " /data/orders.csv.",
-        "The other 10 are left as they are.",
+        "10 other records are left as they are.",
     ]
     # A plan does not hold a table: applications go on writing to it.
     table = replace(PLAN, spec=SourceSpec("sqlite:///shop.db", table="orders"))
@@ -402,3 +402,10 @@ def test_bars_are_as_long_as_their_counts() -> None:
         ("before", "11.111"),
         ("after", "100.000"),
     ]
+
+
+def test_rows_of_one_version_are_counted_together() -> None:
+    """An answer may have shown of some of a version's records that they are on the primary one."""
+    row = CensusRow("tencent", KEY, "version-1", None, True, 2, inferred=True)
+    both = both_censuses([row], [row, replace(row, is_primary=None, records=3)])
+    assert [(each.is_primary, was, now) for each, was, now in both] == [(None, 2, 5)]

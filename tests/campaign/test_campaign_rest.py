@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal
 
 import pytest
@@ -76,6 +77,16 @@ def test_it_is_refused_where_keys_are_not_what_they_were(
     lab.rotate(world.keys.orders)
     with pytest.raises(PlanOutdated, match="was rotated after the plan was made"):
         check_rest(ground, campaign_id, rest)
+    with pytest.raises(PlanOutdated, match="was rotated after the plan was made"):
+        resume(ground, campaign_id, plan=rest)
+    results = resume(ground, campaign_id, plan=plan_rest(ground, campaign_id)).results
+    assert results.re_encrypted > rest.to_send
+
+
+def test_it_is_planned_where_it_was_run(ground: Ground, spec: SourceSpec) -> None:
+    campaign_id = stopped(ground, spec, "running")
+    with pytest.raises(CampaignState, match="was run on a lab: name the same again"):
+        plan_rest(replace(ground, remotes=("prod",)), campaign_id)
 
 
 def test_what_may_be_done_is_what_is_done(

@@ -28,7 +28,7 @@ from kmslab.analysis.classify import Outcome
 from kmslab.campaign.closing import campaigns
 from kmslab.campaign.run import Ground, resume, run
 from kmslab.campaign.watching import Progress, Watch
-from kmslab.errors import CampaignInterrupted, SourceChanged, SourceError
+from kmslab.errors import CampaignInterrupted, SourceChanged, SourceError, UnknownCredential
 from kmslab.records.source import Change
 from kmslab.records.spec import SourceSpec
 
@@ -187,6 +187,37 @@ class TestProviders:
         report = resume(ground, stopped.value.campaign_id)
         assert report.results.re_encrypted == 9 * MANY_TWENTIES
         assert report.results.failed == MANY_TWENTIES
+
+    def test_one_that_refuses_the_credential_stops_the_campaign(
+        self, ground: Ground, table: SourceSpec, lab: Lab
+    ) -> None:
+        lab.faults.add("ReEncrypt", "AuthFailure.SecretIdNotFound")
+        with pytest.raises(CampaignInterrupted, match="refuses the credential") as stopped:
+            run(ground, table)
+        assert isinstance(stopped.value.error, UnknownCredential)
+        report = resume(ground, stopped.value.campaign_id)
+        assert report.results.re_encrypted == 9 * MANY_TWENTIES
+        assert report.results.failed == MANY_TWENTIES
+
+    def test_one_that_refuses_whoever_resumes_loses_nothing(
+        self, ground: Ground, table: SourceSpec, lab: Lab, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """What is in the journal and not yet stored waits for a credential that is good."""
+
+        def cut(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr("kmslab.records.sql_edit.TableEdit.write", cut)
+            with pytest.raises(KeyboardInterrupt):
+                run(ground, table)
+        (found,) = campaigns(ground.state)
+        for code in ("AuthFailure.SecretIdNotFound", "InternalError"):
+            lab.faults.add("Decrypt", code)
+            with pytest.raises(CampaignInterrupted, match="since a provider"):
+                resume(ground, found.campaign)
+        report = resume(ground, found.campaign)
+        assert (report.results.re_encrypted, report.results.lost) == (9 * MANY_TWENTIES, 0)
 
     def test_one_that_fails_for_a_while_is_asked_again(
         self, ground: Ground, table: SourceSpec, lab: Lab

@@ -18,9 +18,15 @@ from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.passes import Pass
 from kmslab.campaign.proof import verify
 from kmslab.campaign.run import Ground, resume, run
-from kmslab.campaign.undo import plan_undo, undo
+from kmslab.campaign.undo import FORBIDDEN, plan_undo, undo
 from kmslab.campaign.watching import Progress, Watch
-from kmslab.errors import CampaignInterrupted, CampaignState, InternalError, SourceBusy
+from kmslab.errors import (
+    CampaignInterrupted,
+    CampaignState,
+    InternalError,
+    SourceBusy,
+    UnknownCredential,
+)
 from kmslab.model import Record
 from kmslab.providers.base import Opened
 from kmslab.providers.tencent.service import TencentKms
@@ -146,6 +152,27 @@ class TestWithoutTheNewKey:
             left = undo(ground, report.campaign, unproven=True)
         assert {lost.reason for lost in left.undo_lost} == {"a provider did not answer: undo again"}
         assert read_rows(spec) == after
+        assert undo(ground, report.campaign).undone == 4
+
+    def test_a_credential_that_is_refused_stops_it_and_proves_nothing(
+        self, ground: Ground, lab: Lab, spec: SourceSpec
+    ) -> None:
+        report = run(ground, spec)
+        after = read_rows(spec)
+        lab.faults.add("Decrypt", "AuthFailure.SecretIdNotFound", count=1)
+        with pytest.raises(CampaignInterrupted, match="refuses the credential") as stopped:
+            undo(ground, report.campaign)
+        assert isinstance(stopped.value.error, UnknownCredential)
+        assert read_rows(spec) == after
+        assert undo(ground, report.campaign).undone == 4
+
+    def test_a_right_that_is_missing_is_named(
+        self, ground: Ground, lab: Lab, spec: SourceSpec
+    ) -> None:
+        report = run(ground, spec)
+        lab.faults.add("Decrypt", "UnauthorizedOperation", count=1)
+        left = undo(ground, report.campaign)
+        assert (left.undone, {lost.reason for lost in left.undo_lost}) == (3, {FORBIDDEN})
         assert undo(ground, report.campaign).undone == 4
 
 

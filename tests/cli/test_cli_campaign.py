@@ -76,6 +76,7 @@ def test_a_plan_as_json(bare_run: Run, world: World) -> None:
     assert {name: n for name, n in plan["outcomes"].items() if n} == OUTCOMES
     assert plan["total"] == 40 == sum(row["records"] for row in plan["census"])
     names = ["provider", "key_id", "key_version_id", "version_number", "is_primary", "records"]
+    names.append("inferred")
     assert list(plan["census"][0]) == names
     assert plan["forecast"]["providers"]["tencent"]["rate"] == 100
     assert plan["rights"] == {"tencent": ["ReEncrypt"], "ctyun": ["reEncrypt"]}

@@ -25,6 +25,7 @@ def test_every_kind_of_source(bare_run: Run, world: World, kind: str) -> None:
     rows = taken(bare_run, spec.location, *table)
     assert rows == expected
     names = ["provider", "key_id", "key_version_id", "version_number", "is_primary", "records"]
+    names.append("inferred")
     assert all(list(row) == names for row in rows)
     assert sum(row["records"] for row in rows) == 40
 

@@ -340,11 +340,12 @@ def test_census(run: Run, lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "records.csv").write_text(text)
     key = lab.key("orders")
     expected = [
-        ("tencent", key.key_id, key.versions[0].version_id, 1, False, 2),
-        ("tencent", key.key_id, key.versions[1].version_id, 2, True, 1),
-        ("tencent", None, None, None, None, 1),
+        ("tencent", key.key_id, key.versions[0].version_id, 1, False, 2, False),
+        ("tencent", key.key_id, key.versions[1].version_id, 2, True, 1, False),
+        ("tencent", None, None, None, None, 1, False),
     ]
     names = ["provider", "key_id", "key_version_id", "version_number", "is_primary", "records"]
+    names.append("inferred")
     found = json.loads(run("census", "records.csv", "--json").stdout)
     assert found == [dict(zip(names, row, strict=True)) for row in expected]
     shown = run("census", "records.csv")

@@ -280,7 +280,8 @@ def test_the_blobs_of_public_documentation() -> None:
     blobs = [entry["blob"] for entry in PUBLIC if entry["blob"].startswith("MDA2N")]
     assert blobs
     found = pd.DataFrame({"ciphertext_blob": blobs}).kms.inspect()
-    assert found["key_known_by"].tolist() == ["header"] * len(blobs)
+    assert found["key_known_by"].tolist() == ["inferred"] * len(blobs)
+    assert found["version_known_by"].tolist() == ["inferred"] * len(blobs)
     assert found["stale"].isna().all()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 import threading
 import time
@@ -20,6 +21,7 @@ from kmslab.providers.base import UNKNOWN, Kms
 from kmslab.providers.ctyun import codes as ctyun_codes
 from kmslab.providers.remote import AT_ONCE, Endpoint, Reply
 from kmslab.providers.tencent import codes as tencent_codes
+from kmslab.rate import CallWindow
 from kmslab.remotes import Remote
 
 BOTH = (TENCENT, CTYUN)
@@ -184,19 +186,103 @@ class TestWithoutAnAnswer:
     def test_it_is_not_answered_as_a_kms_does(
         self, provider: str, answer: bytes, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        with one_answer(answer) as url:
-            kms = self.failing(provider, monkeypatch, url)
+        with one_answer(answer) as server:
+            kms = self.failing(provider, monkeypatch, server.url)
             with kms, pytest.raises(errors.Unreachable):
                 kms.encrypt(NOBODY, b"the canary sings")
 
+    @pytest.mark.parametrize("name", ["HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"])
+    def test_no_proxy_has_what_is_for_this_machine(
+        self, provider: str, name: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with one_answer(b"") as proxy:
+            monkeypatch.setenv(name, proxy.url)
+            kms = self.failing(provider, monkeypatch, "http://127.0.0.1:1")
+            with kms, pytest.raises(errors.Unreachable):
+                kms.encrypt(NOBODY, b"the canary sings")
+        assert proxy.asked == []
+
+    @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+    def test_nothing_is_sent_where_an_answer_points(
+        self, provider: str, status: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with one_answer(b"") as other:
+            head = f"HTTP/1.1 {status} Moved\r\nLocation: {other.url}/"
+            with one_answer(f"{head}\r\nContent-Length: 0\r\n\r\n".encode()) as here:
+                kms = self.failing(provider, monkeypatch, here.url)
+                with kms, pytest.raises(errors.Unreachable):
+                    kms.encrypt(NOBODY, b"the canary sings")
+        assert len(here.asked) == 1
+        assert other.asked == []
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "{}",
+        "[]",
+        "null",
+        '"Response"',
+        '{"message":"limit"}',
+        '{"Response":null}',
+        '{"Response":{"Error":null}}',
+        '{"Response":{"Error":{"Code":"X"}}}',
+        '{"Response":{"Error":{"Code":"X","Message":"m"}}}',
+        "[" * 100_000,
+    ],
+)
+def test_what_no_envelope_is_costs_tencents_client_a_row(
+    body: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The official client looks into any JSON as if it were an envelope."""
+    for name in ("ID", "KEY"):
+        monkeypatch.setenv(f"TENCENTCLOUD_SECRET_{name}", SECRET_KEY)
+    head = f"Content-Type: application/json\r\nContent-Length: {len(body)}"
+    with (
+        one_answer(f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}".encode()) as server,
+        connect("tencent", region=REGIONS[TENCENT], endpoint=server.url) as kms,
+    ):
+        done = kms.re_encrypt_many(["one", "two"])
+    assert [type(error) for error in done.error] == [errors.Unreachable] * 2
+
+
+def test_an_error_that_nobody_foresaw_is_one_rows() -> None:
+    class Odd(Told):
+        def send(self, _action: str, request: Any) -> Reply:
+            if request["Plaintext"] == "b25l":
+                raise KeyError(SECRET_KEY)
+            return Reply({"Response": {"CiphertextBlob": "b", "KeyId": NOBODY}})
+
+    kms: Any = remote_over(Odd(), TENCENT)
+    done = kms.encrypt_many([b"none", b"one", b"two"], key_id=NOBODY)
+    assert done.ciphertext_blob == ["b", None, "b"]
+    assert str(done.error[1]) == "an answer could not be read (KeyError)"
+    assert done.error[1].__context__ is None
+
+
+def test_a_client_that_another_thread_closes_is_out_of_reach(
+    signed_in: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import httpx
+
+    from kmslab.providers.ctyun.link import EopLink
+
+    closed = httpx.Client(base_url=signed_in.url)
+    closed.close()
+    monkeypatch.setattr(EopLink, "_opened", lambda _: closed)
+    kms = connect("ctyun", region=REGIONS[CTYUN], endpoint=signed_in.url)
+    with kms, pytest.raises(errors.Unreachable):
+        kms.encrypt(NOBODY, b"x")
+
 
 class one_answer:  # noqa: N801
-    """Listens, and answers the first request with these bytes."""
+    """Listens at `url`, answers every request with these bytes, and keeps what was `asked`."""
 
     def __init__(self, answer: bytes) -> None:
         self._answer = answer
+        self.asked: list[bytes] = []
 
-    def __enter__(self) -> str:
+    def __enter__(self) -> one_answer:
         import socket
 
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -208,12 +294,13 @@ class one_answer:  # noqa: N801
                 except OSError:
                     return
                 with connection:
-                    connection.recv(65_536)
+                    self.asked.append(connection.recv(65_536))
                     connection.sendall(self._answer)
 
         self._thread = threading.Thread(target=work)
         self._thread.start()
-        return f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        return self
 
     def __exit__(self, *_: object) -> None:
         import socket
@@ -250,6 +337,8 @@ def refusal(provider: str, code: str, status: int = 400) -> Reply:
         *((TENCENT, each.code, 200, each.error) for each in tencent_codes.CODES),
         (TENCENT, "RequestLimitExceeded.UinLimitExceeded", 200, errors.Throttled),
         (TENCENT, "AuthFailure.MFAFailure", 200, errors.Unauthenticated),
+        (TENCENT, "AuthFailure.UnauthorizedOperation", 200, errors.Unauthorized),
+        (TENCENT, "UnsupportedOperation.ServiceTemporaryUnavailable", 200, errors.InternalError),
         (TENCENT, "InvalidParameterValue.New", 200, errors.InvalidRequest),
         (TENCENT, "ServiceUnavailable", 200, errors.InternalError),
         (TENCENT, "Nobody.Knows", 200, errors.KmsError),
@@ -260,6 +349,8 @@ def refusal(provider: str, code: str, status: int = 400) -> Reply:
         (CTYUN, "KMS.0999", 404, errors.KeyNotFound),
         (CTYUN, "KMS.0999", 500, errors.InternalError),
         (CTYUN, "KMS.0999", 429, errors.Throttled),
+        *((CTYUN, "KMS.0999", status, errors.InternalError) for status in (408, 502, 503, 504)),
+        (CTYUN, "", 503, errors.InternalError),
         (CTYUN, "", 404, errors.UnknownAction),
         (CTYUN, "", 500, errors.InternalError),
         (CTYUN, "CTAPI_10009", 400, errors.SignatureMismatch),
@@ -280,6 +371,13 @@ def test_a_code_is_an_error_of_the_tree(
     assert caught.value.code
 
 
+@pytest.mark.parametrize("envelope", [{}, {"code": "200"}, {"code": 0}, {"message": "busy"}])
+def test_a_gateways_status_is_heard_whatever_its_body_says(envelope: dict[str, Any]) -> None:
+    kms: Any = remote_over(Told(Reply(envelope, "r-1", 502)), CTYUN)
+    with pytest.raises(errors.InternalError, match="502"):
+        kms.encrypt(NOBODY, b"x")
+
+
 @pytest.mark.parametrize(
     ("provider", "envelope"),
     [
@@ -296,6 +394,52 @@ def test_an_answer_that_lacks_something_is_none(provider: str, envelope: dict[st
     kms: Any = remote_over(Told(Reply(envelope, "r-1")), provider)
     with pytest.raises(errors.BadAnswer, match=provider):
         kms.re_encrypt("blob", destination_key_id=NOBODY)
+
+
+class Paged(Told):
+    """Answers lists with pages of its own size: of keys at Tencent, of versions at CTyun."""
+
+    def __init__(self, provider: str, there: int, size: int, total: int | None) -> None:
+        self._of_tencent = provider == TENCENT
+        self._there, self._size, self._total = there, size, total
+
+    def send(self, _action: str, request: Any) -> Reply:
+        start = request["Offset"] if self._of_tencent else (request["pageNumber"] - 1) * self._size
+        rows = range(start, min(start + self._size, self._there))
+        if self._of_tencent:
+            usual = {"KeyUsage": "ENCRYPT_DECRYPT", "Type": 2, "KeyState": "Enabled"}
+            keys = [{**usual, "KeyId": str(n), "KeyRotationEnabled": False} for n in rows]
+            return Reply({"Response": {"KeyMetadatas": keys, **self._told("TotalCount")}})
+        made = [{"keyVersionId": str(n), "creationDate": "2026-01-01 00:00:00"} for n in rows]
+        return Reply({"code": "200", "data": {"keyVersions": made, **self._told("totalCount")}})
+
+    def _told(self, name: str) -> dict[str, int]:
+        return {} if self._total is None else {name: self._total}
+
+    def listed(self, provider: str) -> int:
+        kms: Any = remote_over(self, provider)
+        return len(kms.list_keys() if self._of_tencent else kms.versions(NOBODY))
+
+
+@pytest.mark.parametrize("provider", BOTH)
+class TestPages:
+    @pytest.mark.parametrize("total", [True, False])
+    @pytest.mark.parametrize("size", [50, 100, 200])
+    @pytest.mark.parametrize("there", [0, 1, 100, 120, 250])
+    def test_all_are_read_however_long_they_are(
+        self, provider: str, there: int, size: int, total: bool
+    ) -> None:
+        asked = 200 if provider == TENCENT else 100
+        paged = Paged(provider, there, min(size, asked), there if total else None)
+        assert paged.listed(provider) == there
+
+    def test_a_list_that_ends_before_its_total_is_none(self, provider: str) -> None:
+        with pytest.raises(errors.BadAnswer, match="otalCount"):
+            Paged(provider, 120, 50, 121).listed(provider)
+
+    def test_one_that_never_ends_is_none(self, provider: str) -> None:
+        with pytest.raises(errors.BadAnswer, match="otalCount"):
+            Paged(provider, 10**6, 1, None).listed(provider)
 
 
 def test_the_guides_envelope_of_ctyun_is_understood() -> None:
@@ -318,6 +462,61 @@ def test_which_key_ctyun_answers_is_told_by_the_blobs(memory_lab: Lab) -> None:
         versions = [local.describe_key(each).primary_version_id for each in (new, old)]
         assert [result.key_id, result.source_key_id] == [new, old]
         assert [result.key_version_id, result.source_key_version_id] == versions
+
+
+@pytest.mark.parametrize(
+    ("answered", "said"),
+    [
+        ({}, None),
+        ({"keyVersionId": None}, None),
+        ({"ciphertextBlob": "of another key"}, "ciphertextBlob"),
+        ({"ciphertextBlob": "the old one"}, "ciphertextBlob"),
+        ({"cmkUuid": NOBODY}, "cmkUuid"),
+        ({"cmkUuid": None}, "cmkUuid"),
+        ({"keyVersionId": NOBODY}, "keyVersionId"),
+        ({"ciphertextBlob": "unreadable"}, None),
+        ({"ciphertextBlob": "unreadable", "cmkUuid": None}, "cmkUuid"),
+        ({"ciphertextBlob": "unreadable", "cmkUuid": NOBODY}, "cmkUuid"),
+    ],
+)
+def test_a_re_encryption_of_ctyun_names_what_was_asked_for(
+    memory_lab: Lab, answered: dict[str, Any], said: str | None
+) -> None:
+    local: Any = memory_lab.ctyun()
+    key = local.create_key(alias="pay")
+    elsewhere = a_key(memory_lab, CTYUN)
+    blobs = {
+        "the old one": local.encrypt(key.key_id, b"secret"),
+        "new": local.encrypt(key.key_id, b"secret"),
+        "of another key": local.encrypt(elsewhere, b"secret"),
+    }
+    usual = {"ciphertextBlob": "new", "cmkUuid": key.key_id, "keyVersionId": key.primary_version_id}
+    told = usual | answered
+    told["ciphertextBlob"] = blobs.get(told["ciphertextBlob"], told["ciphertextBlob"])
+    kms: Any = remote_over(Told(Reply({"code": "200", "data": told}, "r-1")), CTYUN)
+    if said is None:
+        result = kms.re_encrypt(blobs["the old one"], destination_key_id=key.key_id)
+        assert (result.key_id, result.re_encrypted) == (key.key_id, True)
+    else:
+        with pytest.raises(errors.BadAnswer, match=said):
+            kms.re_encrypt(blobs["the old one"], destination_key_id=key.key_id)
+
+
+@pytest.mark.parametrize("provider", BOTH)
+@pytest.mark.parametrize(("asked", "got"), [(32, 1), (32, 0), (32, 33), (1, 2), (None, 31)])
+def test_a_data_key_has_the_length_that_was_asked_for(
+    provider: str, asked: int | None, got: int
+) -> None:
+    data = base64.b64encode(bytes(got)).decode()
+    told = {"Plaintext": data, "CiphertextBlob": "b", "KeyId": NOBODY}
+    envelope: dict[str, Any] = {"Response": told}
+    if provider == CTYUN:
+        told = {"plaintext": data, "ciphertextBlob": "b", "cmkUuid": NOBODY}
+        envelope = {"code": "200", "data": told}
+    kms: Any = remote_over(Told(Reply(envelope, "r-1")), provider)
+    spec = None if asked else "AES_256"
+    with pytest.raises(errors.BadAnswer, match="laintext"):
+        kms.generate_data_key(NOBODY, number_of_bytes=asked, key_spec=spec)
 
 
 def test_a_cloud_of_which_only_re_encrypt_is_known(memory_lab: Lab) -> None:
@@ -344,6 +543,58 @@ class TestTheLine:
         begun = datetime(2026, 1, 1, tzinfo=UTC)
         assert (clock.now() - begun).total_seconds() == pytest.approx(3.0)
         assert len(link.asked) == 80
+
+    def test_who_closes_it_ends_what_waits_and_no_answer_is_lost(self) -> None:
+        all_under_way, go_on = threading.Barrier(AT_ONCE + 1), threading.Event()
+
+        class Slow(Told):
+            def send(self, _action: str, _request: Any) -> Reply:
+                if not go_on.is_set():
+                    all_under_way.wait(5)
+                    go_on.wait(5)
+                return Reply({"Response": {"CiphertextBlob": "b", "KeyId": NOBODY}})
+
+        kms: Any = remote_over(Slow(), TENCENT)
+        found: list[Any] = []
+        asks = threading.Thread(
+            target=lambda: found.append(kms.encrypt_many([b"x"] * 40, key_id=NOBODY))
+        )
+        asks.start()
+        all_under_way.wait(5)
+        waiting = kms._line._pool._work_queue
+        closes = threading.Thread(target=kms.close)
+        closes.start()
+        while waiting.qsize() > 1:  # what waits is cancelled, and a mark says so
+            time.sleep(0.001)
+        go_on.set()
+        closes.join(5)
+        asks.join(5)
+        [done] = found
+        assert done.ciphertext_blob == ["b"] * AT_ONCE + [None] * (40 - AT_ONCE)
+        assert {type(error) for error in done.error[AT_ONCE:]} == {errors.Unreachable}
+        assert kms.encrypt_many([b"x"] * 3, key_id=NOBODY).error == [None] * 3
+        kms.close()
+
+    @pytest.mark.parametrize("step", [-3600.0, 3600.0])
+    def test_a_clock_that_is_set_changes_nothing(self, step: float) -> None:
+        class Set(ManualClock):
+            """Whose time is set by `step` against what passes."""
+
+            ahead = 0.0
+
+            def time(self) -> float:
+                return super().time() + self.ahead
+
+            def monotonic(self) -> float:
+                return super().time()
+
+        clock = Set(datetime(2026, 1, 1, tzinfo=UTC))
+        window = CallWindow(2, clock=clock)
+        assert [window.take(), window.take()] == [0.0, 0.0]
+        clock.ahead = step
+        assert window.take() == 1.0
+        clock.sleep(1.0)
+        assert window.take() == 0.0
 
     def test_calls_are_under_way_at_once_and_no_more_than_the_bound(self) -> None:
         lock, now, most = threading.Lock(), 0, 0

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,8 @@ from remote_world import (
     write_records,
 )
 
-from kmslab import Lab, Record, connect, errors
-from kmslab.analysis.classify import Outcome, Target
+from kmslab import Lab, ManualClock, Record, connect, errors
+from kmslab.analysis.classify import DROP, Classifier, Outcome, Target
 from kmslab.campaign.closing import close
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.plan import Options, Plan
@@ -37,6 +38,8 @@ from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.clock import SystemClock
 from kmslab.lab import REGIONS
 from kmslab.model import CTYUN, TENCENT
+from kmslab.providers.base import KEEP
+from kmslab.providers.remote import Reply
 from kmslab.records.opening import open_source
 from kmslab.records.spec import SourceSpec
 from kmslab.remotes import Remotes
@@ -44,6 +47,7 @@ from kmslab.remotes import Remotes
 LIMIT = 100  # what a server allows of ReEncrypt in a second, as documented
 SOAK = pytest.mark.soak
 OTHER_REGION = "ap-beijing"
+NOBODY = "00000000-0000-4000-8000-00000000dead"
 
 
 @pytest.fixture
@@ -161,6 +165,9 @@ class Sleepless(SystemClock):
     def time(self) -> float:
         return super().time() + self._ahead
 
+    def monotonic(self) -> float:
+        return super().monotonic() + self._ahead
+
     def sleep(self, seconds: float) -> None:
         self._ahead += seconds
 
@@ -192,7 +199,9 @@ class TestOnACloud:
         assert counts(plan.outcomes) == {"may_change": 5, "needs_context": 1}
         assert plan.rights == {TENCENT: ("ReEncrypt",)}
         assert plan.options.verify == "answer"
-        assert any("5 records are on a version that nobody can read" in n for n in plan.notes)
+        assert any(
+            "5 records are on a version that the cloud does not tell" in n for n in plan.notes
+        )
         [row] = plan.census
         assert (row.key_id, row.is_primary, row.records) == (None, None, 6)
 
@@ -239,6 +248,33 @@ class TestOnACloud:
         assert rows() == 5
         close(ground, report.campaign)
         assert rows() == 0
+
+    def test_what_was_shown_before_a_rotation_shows_nothing(
+        self, memory_lab: Lab, manual_clock: ManualClock, tmp_path: Path
+    ) -> None:
+        """Stopped while it counted, and resumed when the key had been rotated once more."""
+        local = memory_lab.tencent()
+        rotated, other = (local.create_key(name).key_id for name in ("rotated", "other"))
+        cloud = CloudLink(local)
+        kms: Any = remote_over(cloud, TENCENT)
+        records = [
+            Record(f"r{n}", TENCENT, kms.encrypt(key_id, b"%d" % n))
+            for n, key_id in enumerate((rotated, rotated, other))
+        ]
+        path = write_records(tmp_path / "r.csv", records)
+        ground = replace(ground_on(remotes_over(cloud), tmp_path), clock=manual_clock)
+        counting: list[Progress] = []
+        watch = Watch(
+            lambda told: counting.append(told) if told.doing == "counting" else None,
+            lambda: bool(counting),
+        )
+        with pytest.raises(errors.CampaignInterrupted, match="all is stored") as caught:
+            run(ground, SourceSpec(str(path)), watch=watch)
+        manual_clock.advance(timedelta(seconds=1))
+        memory_lab.rotate(rotated)
+        report = resume(ground, caught.value.campaign_id)
+        after = {(row.key_id, row.is_primary): row.records for row in report.census_after or ()}
+        assert after == {(other, True): 1, (None, None): 2}
 
     def test_decrypt_verifies_by_name_with_calls_of_its_own(
         self, cloud: CloudLink, path: Path, tmp_path: Path
@@ -299,6 +335,73 @@ class TestOnACloud:
         for again in (undo, verify):
             with pytest.raises(errors.CampaignState, match="on the remote prod"):
                 again(elsewhere, report.campaign)
+
+
+class TestAnswersThatContradict:
+    """Of a blob that names nothing, only the answer says which keys it was and is on."""
+
+    @pytest.mark.parametrize(
+        ("to", "context", "answered", "said"),
+        [
+            ("b", KEEP, {"KeyId": "b"}, "nothing was to be done"),
+            ("b", KEEP, {}, "not of"),
+            (None, KEEP, {"KeyId": "b"}, "nothing was to be done"),
+            (None, KEEP, {"KeyId": "b", "CiphertextBlob": "new", "ReEncrypted": True}, "not of"),
+            (None, DROP, {}, "the context changes"),
+            (None, '{"a":"c"}', {}, "the context changes"),
+            (None, '{"a":"b"}', {}, None),
+            (None, KEEP, {}, None),
+            ("a", KEEP, {}, None),
+            ("b", KEEP, {"KeyId": "b", "SourceKeyId": "b"}, None),
+        ],
+    )
+    def test_they_are_errors_and_the_record_stays(
+        self,
+        lab: Lab,
+        to: str | None,
+        context: Any,
+        answered: dict[str, Any],
+        said: str | None,
+        tmp_path: Path,
+    ) -> None:
+        kms: Any = lab.tencent()
+        link = CloudLink(kms)
+        cloud: Any = remote_over(link, TENCENT)
+        ids = {name: kms.create_key(name).key_id for name in "ab"}
+        blobs = {
+            name: cloud.encrypt(ids["a"], b"x", context='{"a":"b"}') for name in ("old", "new")
+        }
+        record = Record("r", TENCENT, blobs["old"], context='{"a":"b"}')
+        path = write_records(tmp_path / "r.csv", [record])
+        told = {"CiphertextBlob": "old", "ReEncrypted": False, "KeyId": "a", "SourceKeyId": "a"}
+        response = {
+            name: (ids | blobs).get(value, value) for name, value in (told | answered).items()
+        }
+        remotes = Remotes([remote_over(Answering({"Response": response}), TENCENT)])
+        target = Target(key_id=to and ids[to], context=context)
+        [verdict] = Classifier(remotes, target).classify_many([record])
+        assert verdict.outcome.sent
+        report = run(ground_on(remotes, tmp_path), SourceSpec(str(path)), target)
+        assert blobs_of(path) == {"r": blobs["old"]}
+        assert (report.results.failed, report.results.unchanged) == ((1, 0) if said else (0, 1))
+        assert [said in failure.message for failure in report.failures if said] == [True] * bool(
+            said
+        )
+
+
+class Answering:
+    """A link that answers ReEncrypt as it is told to, and knows no other call."""
+
+    def __init__(self, envelope: dict[str, Any]) -> None:
+        self._envelope = envelope
+
+    def send(self, action: str, _request: Any) -> Reply:
+        if action == "ReEncrypt":
+            return Reply(self._envelope)
+        return Reply({"Response": {"Error": {"Code": "UnauthorizedOperation"}}})
+
+    def close(self) -> None:
+        pass
 
 
 def after(method: Any, then: Any) -> Any:
@@ -423,6 +526,21 @@ class TestSeveralOfOneProvider:
                 remotes.key(name)
         sealed = kms.encrypt_many([b"x"], key_id=key.key_id)
         assert sealed.error == [None]
+
+    def test_one_that_may_not_be_asked_does_not_end_the_search(self, lab: Lab) -> None:
+        here, pay = lab.tencent(), lab.ctyun()
+        ours, theirs = here.create_key("ours").key_id, pay.create_key(alias="theirs").key_id
+        denied = remote_over(Answering({}), TENCENT, account="denied")
+        remotes = Remotes(
+            [denied, remote_over(LabLink(here), TENCENT), remote_over(LabLink(pay), CTYUN)]
+        )
+        assert remotes.kms(TENCENT).describe_key(ours).alias == "ours"
+        assert remotes.key(ours).alias == "ours"
+        assert remotes.key(theirs).alias == "theirs"
+        with pytest.raises(errors.Unauthorized):
+            remotes.key(NOBODY)
+        with pytest.raises(errors.KeyNotFound):
+            Remotes([remote_over(LabLink(here), TENCENT)]).key(NOBODY)
 
     def test_two_of_one_region_and_account_are_none(self, links: list[LabLink]) -> None:
         with pytest.raises(errors.ProfileError, match="differ in region or account"):

@@ -26,20 +26,31 @@ from typer.testing import CliRunner, Result
 
 import kmslab.frames  # df.kms
 from kmslab import Lab, ManualClock, Record
+from kmslab.analysis.census import census
+from kmslab.analysis.classify import Classifier, Target
+from kmslab.campaign.plan import INFERRED
+from kmslab.campaign.planning import make_plan
+from kmslab.campaign.wording import version_of
 from kmslab.cli.app import app
+from kmslab.cli.campaign_shown import show_census
 from kmslab.cli.opening import Opening
 from kmslab.cli.reaching import Reaching
 from kmslab.cli.source_options import SourceOptions
 from kmslab.cli.tui import _session as open_session
 from kmslab.cli.tui import _words as words_of
+from kmslab.clock import SystemClock
 from kmslab.errors import SettingError
+from kmslab.keys import Names
 from kmslab.lab import REGIONS
 from kmslab.model import CTYUN, TENCENT
+from kmslab.records.opening import open_source
 from kmslab.records.spec import SourceSpec
 from kmslab.tui.actions import AUDIT, KEY, RECORDS
 from kmslab.tui.app import Explorer
+from kmslab.tui.cells import version_text
 from kmslab.tui.screens.records import Records
 from kmslab.tui.session import Session
+from kmslab.tui.table import Table
 
 Run = Callable[..., Result]
 
@@ -238,6 +249,35 @@ class TestFrames:
         found = frame.kms.inspect(self.remotes)
         assert found["version_known_by"].tolist() == ["created_at", "header", "created_at"]
         assert found["stale"].tolist() == [True, True, False]
+
+    def test_a_version_is_alike_wherever_it_is_shown(
+        self, memory_lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        """Lab blobs over a Tencent remote: they name versions that no cloud bears out."""
+        remotes = remotes_over(LabLink(memory_lab.tencent()), LabLink(memory_lab.ctyun()))
+        records = []
+        for name, kms in ((TENCENT, memory_lab.tencent()), (CTYUN, memory_lab.ctyun())):
+            key: Any = kms.create_key(alias=name)
+            records.append(Record(name, name, kms.encrypt(key.key_id, b"secret")))
+        short = str(memory_lab.tencent().list_keys()[0].primary_version_id)[:8]
+        plan = make_plan(
+            open_source(SourceSpec(str(write_records(tmp_path / "r.csv", records)))),
+            SourceSpec(str(tmp_path / "r.csv")),
+            remotes,
+            Target(),
+            clock=SystemClock(),
+        )
+        assert [version_of(row) for row in plan.census] == ["1", f"{short} (inferred)"]
+        assert INFERRED in plan.notes
+        show_census(census(records, remotes), Names({}))
+        assert f"{short} (inferred)" in capsys.readouterr().out
+        frame = pd.DataFrame({"ciphertext_blob": [each.ciphertext_blob for each in records]})
+        found = frame.kms.inspect(remotes)
+        assert found["key_known_by"].tolist() == ["header"] * 2
+        assert found["version_known_by"].tolist() == ["inferred", "header"]
+        table = Table.of(records, [Classifier(remotes).classify(each) for each in records])
+        shown = [version_text(table.shared.kinds[n], table) for n in table.blocks[0].kinds]
+        assert shown == ["inferred", "1"]
 
     def test_re_encryption_into_a_new_frame(self, frame: pd.DataFrame) -> None:
         made = frame.kms.re_encrypt(self.remotes)

@@ -127,6 +127,8 @@ def test_the_variables_of_the_vendors_tools(
         (Profile("tencent", "r"), {**TENCENT, "TENCENTCLOUD_TOKEN": f"密{HIDDEN}"}, "the token"),
         (Profile("tencent", "r", rate=0), TENCENT, "more than 0 calls a second"),
         (Profile("tencent", "r", rate=float("inf")), TENCENT, "more than 0 calls a second"),
+        (Profile("tencent", "r", rate=10**400), TENCENT, "more than 0 calls a second, not inf"),
+        (Profile("tencent", "r", token=Secret(HIDDEN.encode())), TENCENT, "a token belongs to"),
         (Profile("tencent", "r", endpoint="http://kms.test"), TENCENT, "give an https endpoint"),
         (Profile("tencent", "r", endpoint=f"https://u:{HIDDEN}@x"), TENCENT, "nothing more"),
     ],
@@ -150,6 +152,8 @@ def test_what_is_missing_or_wrong_is_said(
         ('[prod]\nrate = "20"\n', "rate is a number"),
         ("[prod]\nrate = true\n", "rate is a number"),
         (f'[prod\nsecret_key = "{HIDDEN}"\n', "is not TOML"),
+        (f"[prod]\nrate = {'1' * 5_000}\n", "is not TOML"),
+        (f"[prod]\nrate = {'[' * 100_000}\n", "is not TOML"),
     ],
 )
 def test_what_no_profile_file_may_hold(path: Path, text: str, said: str) -> None:
@@ -182,6 +186,9 @@ def test_what_is_no_file_of_ones_own(tmp_path: Path, path: Path) -> None:
         read_profile("prod", tmp_path / "nowhere.toml")
     with pytest.raises(ProfileError):
         read_profile("prod", tmp_path)
+    os.mkfifo(tmp_path / "pipe", mode=0o600)
+    with pytest.raises(ProfileError, match="not a file"):
+        read_profile("prod", tmp_path / "pipe")
     path.write_bytes(b"#" * 1_000_001)
     with pytest.raises(ProfileError, match="too long"):
         read_profile("prod", path)

@@ -5,14 +5,20 @@ from __future__ import annotations
 import json
 import socket
 import time
+from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
+from uuid import uuid4
 
 import pytest
-from wire_server import REGION, Reply, Wire
+from wire_server import REGION, Reply, Wire, serving
 
+from kmslab import Lab, ManualClock
 from kmslab.providers.ctyun import signing as eop
+from kmslab.providers.tencent import signing as tc3
+from kmslab.server import exchange
 from kmslab.server.ctyun import MOST_BODY
 from kmslab.server.tencent import MOST_QUERY, MOST_TC3_BODY, MOST_V1_BODY
 
@@ -37,6 +43,11 @@ def ctyun_answered(reply: Reply) -> tuple[int, str]:
     assert reply.json["code"] == str(reply.status)
     assert reply.json["data"] is None
     return reply.status, reply.code
+
+
+def logged(wire: Wire) -> list[dict[str, Any]]:
+    """The log of a server that has stopped."""
+    return [json.loads(line) for line in wire.log.getvalue().splitlines()]
 
 
 # Tencent Cloud, TC3
@@ -222,6 +233,8 @@ LISTS = [
     (b"KeyIds.a=x", "InvalidParameter"),
     (b"KeyIds.0.a=x", "InvalidParameter"),
     (b"KeyIds=x", "InvalidParameter"),
+    (b"KeyIds=x&KeyIds.0=x", "InvalidParameter"),
+    (b"KeyIds.0=x&KeyIds=", "InvalidParameter"),
     (b"KeyIds.0=x", "InvalidParameterValue.InvalidKeyId"),
     (b"KeyIds.0=x&KeyIds.1=x", "InvalidParameterValue.DuplicatedKeyId"),
 ]
@@ -314,6 +327,30 @@ def test_a_request_of_version_1_cannot_be_changed(wire: Wire) -> None:
     assert answered(wire.send("POST", "/", {"Content-Type": "text/plain"}, b"a")) == AUTHORIZATION
 
 
+@pytest.mark.parametrize(
+    "value",
+    ["b&DestinationKeyId=k", "b&Nonce=1", "b&KeyIds.0=k", "b&Tags_0.TagKey=k", "&&x=1&Limit=&"],
+)
+def test_no_value_of_version_1_may_look_like_a_parameter(wire: Wire, value: str) -> None:
+    """Both requests have one signature: version 1 signs its values as they are."""
+    assert answered(v1(wire, Action="Decrypt", CiphertextBlob=value)) == "InvalidParameter"
+
+
+@pytest.mark.parametrize("value", ["a&b", "a&b=c", "Limit=1", "a=&limit=1", "&Limits=1", "&=&"])
+def test_a_value_of_version_1_may_have_signs_in_it(wire: Wire, value: str) -> None:
+    key = wire.lab.tencent().create_key(f"v1-{uuid4().hex}")
+    ok(v1(wire, Action="UpdateKeyDescription", KeyId=key.key_id, Description=value))
+
+
+def test_no_host_of_version_1_may_look_like_parameters(wire: Wire) -> None:
+    """`Action=/?Action=ListKeys` of one host is `Action=ListKeys` of another."""
+    host = f"{wire.host}/?Action="
+    pairs = [pair for pair in parse_qsl(wire.v1().decode()) if pair[0] != "Signature"]
+    text = tc3.v1_string("GET", host.encode(), pairs)
+    signed = urlencode([*pairs, ("Signature", tc3.v1_signature(wire.secret_key.encode(), text))])
+    assert answered(wire.send("GET", f"/?{signed}", {"Host": host})) == "InvalidParameter"
+
+
 def test_a_nonce_is_used_once(wire: Wire) -> None:
     query = wire.v1().decode()
     ok(wire.send("GET", f"/?{query}", {}))
@@ -361,6 +398,18 @@ def test_a_request_id_is_used_once(wire: Wire) -> None:
     assert ctyun_answered(tampered) == (401, "LAB.SignatureMismatch")
     ok(wire.send_eop(request))
     assert ctyun_answered(wire.send_eop(request)) == (401, "LAB.RequestReplayed")
+
+
+def test_a_request_made_in_beijing_cannot_be_made_again_in_utc(manual_clock: ManualClock) -> None:
+    """Eight hours later its Eop-date is right anew."""
+    with Lab.in_memory(clock=manual_clock) as lab, serving(lab, clock=manual_clock) as wire:
+        request = wire.eop(date=eop.eop_date(manual_clock.now()), request_id="made-once")
+        ok(wire.send_eop(request))
+        replayed, expired = (401, "LAB.RequestReplayed"), (401, "LAB.SignatureExpired")
+        for hours, refusal in ((0, replayed), (1, expired), (7, replayed)):
+            manual_clock.advance(timedelta(hours=hours))
+            assert ctyun_answered(wire.send_eop(request)) == refusal
+        ok(wire.send_eop(replace(request, request_id="another")))
 
 
 @pytest.mark.parametrize(
@@ -456,10 +505,25 @@ def talk(wire: Wire, data: bytes, *, hang_up: bool = True) -> bytes:
         return found
 
 
+BEGUN = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{}"
+
+
 def test_a_body_that_ends_early_is_not_answered(wire: Wire) -> None:
-    head = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{}"
-    assert b"200" not in talk(wire, head).split(b"\r\n")[0]
+    assert talk(wire, BEGUN) == b""
     ok(wire.send_tc3())
+
+
+def test_a_body_that_does_not_come_is_no_error_of_the_server(
+    memory_lab: Lab, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(exchange, "BODY_SECONDS", 0.05)
+    with serving(memory_lab) as wire:
+        said = talk(wire, BEGUN, hang_up=False)
+    assert said.startswith(b"HTTP/1.1 408 ")
+    assert b"\r\nconnection: close\r\n" in said
+    assert not caplog.records
+    (line,) = logged(wire)
+    assert (line["status"], line["code"]) == (408, "SenderSlow")
 
 
 @pytest.mark.parametrize(
@@ -496,6 +560,41 @@ def test_a_chunked_body_is_put_together(wire: Wire) -> None:
     assert b"TotalCount" in said
 
 
+CHUNKED = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "fields after the body": (b"2\r\n{}\r\n0\r\n", b"a: " + b"b" * 1000 + b"\r\n"),
+    "one field after the body": (b"2\r\n{}\r\n0\r\na: ", b"b" * 1000),
+    "what is said of a chunk": (b"2;", b"a" * 1000),
+}
+
+
+@pytest.mark.parametrize(("begun", "more"), ENDLESS.values(), ids=ENDLESS)
+def test_what_is_no_body_ends_the_connection_when_it_is_too_long(
+    wire: Wire, begun: bytes, more: bytes
+) -> None:
+    sent, said = 0, b""
+    address = ("127.0.0.1", wire.port)
+    with suppress(ConnectionError), socket.create_connection(address, timeout=5) as connection:
+        connection.sendall(CHUNKED + begun)
+        while sent < 16 * 1024 * 1024:
+            connection.sendall(more * 64)
+            sent += len(more) * 64
+        said = connection.recv(65536)
+    # The sockets themselves may hold some.
+    assert sent < 16 * 1024 * 1024, said
+    ok(wire.send_tc3())
+
+
+def test_fields_after_a_body_are_no_headers(wire: Wire) -> None:
+    request = wire.tc3(body=b'{"Limit": 10}')
+    names = {name: value for name, value in request.headers().items() if name != "X-TC-Action"}
+    head = "".join(f"{name}: {value}\r\n" for name, value in names.items())
+    head += "Transfer-Encoding: chunked\r\nConnection: close\r\n"
+    data = f"POST / HTTP/1.1\r\n{head}\r\nd\r\n".encode() + request.body
+    said = talk(wire, data + b"\r\n0\r\nX-TC-Action: ListKeys\r\n\r\n", hang_up=False)
+    assert b"MissingParameter" in said
+
+
 # What is told of requests
 
 
@@ -514,6 +613,33 @@ def test_nothing_of_a_request_is_in_log_or_metrics(wire: Wire) -> None:
     told = wire.log.getvalue() + metrics.body.decode()
     assert canary not in told
     assert wire.secret_key not in told
+
+
+def test_a_log_line_has_the_request_id(memory_lab: Lab) -> None:
+    """Tencent's answers hold it; CTyun's do not, so that the sender knows it alone."""
+    sent = [str(uuid4()) for _ in range(2)]
+    with serving(memory_lab) as wire:
+        wire.send_eop(wire.eop(request_id=sent[0]))
+        wire.send_eop(wire.eop(request_id=sent[1]), eop_authorization=None)
+        wire.send_eop(wire.eop(request_id="sk-secret"))
+        answer = wire.send_tc3().json["Response"]["RequestId"]
+    lines = logged(wire)
+    assert [line.get("request_id") for line in lines] == [*sent, None, answer]
+
+
+def test_a_refused_signature_names_whose_it_would_be(memory_lab: Lab) -> None:
+    made = memory_lab.credentials.create("gone")
+    memory_lab.credentials.revoke("gone")
+    gone = {"secret_id": made.credential.secret_id, "secret_key": made.secret_key.expose()}
+    with serving(memory_lab) as wire:
+        for changed in (gone, {"secret_key": b"another"}, {"secret_id": "KLIDcanary"}):
+            wire.send_tc3(wire.tc3(**changed))
+            wire.send_eop(
+                wire.eop(**{k.replace("secret_id", "access_key"): v for k, v in changed.items()})
+            )
+        good = memory_lab.credentials.list()[-1].name
+    assert [line.get("caller") for line in logged(wire)] == ["gone"] * 2 + [good] * 2 + [None] * 2
+    assert "canary" not in wire.log.getvalue()
 
 
 def test_the_server_says_how_it_is(wire: Wire) -> None:

@@ -18,6 +18,7 @@ from kmslab.tui.filtering import (
     Age,
     Has,
     Is,
+    Marked,
     Part,
     Provider,
     Query,
@@ -27,6 +28,7 @@ from kmslab.tui.filtering import (
     VersionId,
 )
 from kmslab.tui.matching import Matcher
+from kmslab.tui.states import state_text
 from kmslab.tui.table import pack
 
 MEANINGS: list[tuple[str, list[Term]]] = [
@@ -52,6 +54,9 @@ MEANINGS: list[tuple[str, list[Term]]] = [
     ("prov:CT", [Term(Provider("ct"))]),
     ("out:stale", [Term(Is("stale"))]),
     ("out:may", [Term(Is("may"))]),
+    ("out:Stale,no_key", [Term(Is("stale,no_key"))]),
+    ('out:"no key"', [Term(Is("no_key"))]),
+    ("!is:marked", [Term(Marked(), negated=True)]),
     ("ver:3", [Term(Version("=", 3))]),
     ("ver:=3", [Term(Version("=", 3))]),
     ("ver:<3", [Term(Version("<", 3))]),
@@ -67,15 +72,17 @@ MEANINGS: list[tuple[str, list[Term]]] = [
 ]
 
 REFUSALS = [
-    ("tenant:3", 0, "'tenant' is no field; fields are key:, ver:, prov:, age:, owner:, out:, id:"),
+    ("tenant:3", 0, "'tenant' is no field; fields are key:, ver:, prov:, age:, owner:, out:, is:"),
     ("a !tenant:3", 3, "put in quotes"),
     ("a !", 3, "after ! comes what is not wanted"),
     ('a "b c', 2, "a quote that is never closed"),
     ('owner:"b', 6, "a quote that is never closed"),
     ('""', 0, "an empty text is in every record"),
     ("key:", 4, "key: wants a part of a key's id, alias or description"),
-    ("out: stale", 4, "out: wants one of stale, move, current"),
-    ("out:old", 4, "'old' is none of stale, move, current"),
+    ("out: stale", 4, "out: wants a word of the column STATE"),
+    ("out:old", 4, "'old' is not a word of the column STATE, or several parted by commas"),
+    ("out:stale,", 4, "'' is not a word of the column STATE"),
+    ("is:stale", 3, "'stale' is not marked"),
     ("prov:aws", 5, "'aws' is none of tencent, ctyun"),
     ("ver:new", 4, "'new' is not a version's number, as in ver:2 or ver:<3"),
     ("ver:<", 4, "is not a version's number"),
@@ -125,7 +132,7 @@ folded = texts.map(str.casefold).filter(bool)
 tests: st.SearchStrategy[Test] = st.one_of(
     st.builds(Has, st.sampled_from(Part), folded),
     st.builds(Provider, st.sampled_from(["t", "ctyun"])),
-    st.builds(Is, st.sampled_from(["stale", "m", "needs_", "current"])),
+    st.builds(Is, st.sampled_from(["stale", "m", "needs_", "current,no_k", "disabled"])),
     st.builds(Version, st.sampled_from(list(COMPARISONS)), st.integers(0, 11)),
     st.builds(VersionId, st.sampled_from(["a1", "12345678", "f"])),
     st.builds(Age, st.sampled_from(["<", "<=", ">", ">="]), st.integers(0, 500 * 86_400)),
@@ -150,7 +157,10 @@ def passes(test: Test, record: Record, verdict: Verdict) -> bool:
         Part.OWNER: [record.owner or ""],
         Part.CONTEXT: [record.context or ""],
         Part.REASON: [verdict.reason],
-        Part.ANY: [record.record_id, *of_key, record.owner or "", record.context or ""],
+        Part.ANY: [
+            *(record.record_id, *of_key, record.owner or "", record.context or ""),
+            state_text(verdict)[2:],
+        ],
     }
     match test:
         case Has(part, text):
@@ -158,7 +168,8 @@ def passes(test: Test, record: Record, verdict: Verdict) -> bool:
         case Provider(start):
             return record.provider.startswith(start)
         case Is(start):
-            return verdict.outcome.value.startswith(start)
+            names = verdict.outcome.value, state_text(verdict)[2:].replace(" ", "_")
+            return any(name.startswith(part) for part in start.split(",") for name in names)
         case Version(comparison, number):
             known = verdict.version_number
             return known is not None and COMPARISONS[comparison](known, number)
@@ -219,6 +230,9 @@ SOME: Rows = [
         ("!age:>1d", "order-1 order-2 BILL-3"),
         ('owner:"li l"', "order-2"),
         ("out:blocked", "BILL-3"),
+        ("out:disabled", "BILL-3"),
+        ("out:current,disabled,inv", "order-2 BILL-3 lost-4"),
+        ("disabled", "BILL-3"),
         ("!out:stale", "order-2 BILL-3 lost-4"),
         ("reason:disabled", "BILL-3"),
         ("context:7", "lost-4"),

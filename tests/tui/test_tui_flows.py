@@ -36,10 +36,13 @@ from tui_world import (
 )
 
 from kmslab import Lab, ManualClock
-from kmslab.campaign.plan import SURE
+from kmslab.analysis.classify import DROP, STAY, Target
+from kmslab.campaign.plan import SURE, Options, Plan
+from kmslab.campaign.planning import make_plan
 from kmslab.campaign.run import Ground, run
 from kmslab.campaign.state import State
 from kmslab.campaign.watching import Watch
+from kmslab.errors import CampaignInterrupted
 from kmslab.tui import view
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs import confirm
@@ -116,7 +119,20 @@ async def cancel_is_focused_and_the_yes_button_can_be_reached(
     app: Explorer, pilot: Pilot[None]
 ) -> None:
     await pilot.press("a")
-    await planned(pilot)
+    screen = await planned(pilot)
+    bills = app.session.lab.key("bills")
+    screen._target = Target(bills.key_id, context=DROP, provider="ctyun")
+    screen._plan_anew()
+    await until(pilot, lambda: screen.plan is not None)
+    await pilot.press("enter")
+    dialog = await come(pilot, Confirm)
+    said = str(dialog.query_one(Sheet).render())
+    for line in ("from     orders of tencent", "to       bills of ctyun, all", "context  DROPPED"):
+        assert line in said
+    await pilot.press("escape")
+    screen._target = STAY
+    screen._plan_anew()
+    await until(pilot, lambda: screen.plan is not None)
     await pilot.press("enter")
     await come(pilot, Confirm)
     assert app.focused is not None
@@ -169,8 +185,10 @@ async def a_plan_says_what_is_left_and_why(app: Explorer, pilot: Pilot[None]) ->
     await pilot.press("a")
     screen = await planned(pilot)
     text = str(screen.query_one("#plan").render())
-    for line in ("key disabled", "total", "Re-encryption does not change a data key"):
+    for line in ("key disabled (e on the key enables it)", "total", "Re-encryption does not"):
         assert line in text
+    sheet = screen.query_one("#plan", Sheet)
+    assert sheet._width == sheet.content_size.width, "its lines are not wrapped again"
     plan = screen.plan
     assert plan is not None
     assert plan.total == RECORDS
@@ -293,6 +311,10 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
                     return
                 sleep(0.01)
 
+        def make() -> Plan:
+            source, options = ground.open_source(spec), Options(verify="answer")
+            return make_plan(source, spec, lab, STAY, clock=ground.clock, options=options)
+
         async def scene(app: Explorer, pilot: Pilot[None]) -> None:
             asked = Event()
 
@@ -315,8 +337,15 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
             state = ended[0].error
             assert state is not None
             lab.rotate(lab.key("orders").key_id)
-            await pilot.press("J")
+            await until(pilot, lambda: "is not finished (J)" in status(app))
+            await pilot.press("a", "r")
+            stopped = await come(pilot, PlanScreen)
+            await until(pilot, lambda: stopped.plan is not None)
+            await pilot.press("enter")
+            assert "J continues, undoes or ends it" in told(app)[-1], "told before it is agreed to"
+            await pilot.press("escape", "A", "J")
             await until(pilot, lambda: app.screen.chosen is not None)
+            await until(pilot, lambda: "not planned" in screen_text(app))
             await pilot.press("c")
             dialog = await come(pilot, Confirm)
             left = int(
@@ -331,8 +360,24 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
             assert results.re_encrypted + results.failed == left, "what was agreed to, no more"
             await pilot.press("escape")
             await come(pilot, Journals)
+            for letter, said, state in (("u", "Undo", "undone"), ("C", "Abandon", "closed")):
+                lab.rotate(lab.key("orders").key_id)
+                with pytest.raises(CampaignInterrupted):
+                    run(ground, spec, plan=make(), watch=Watch(stop=lambda: True))
+                await pilot.press("f5")
+                await until(pilot, lambda: "not finished" in screen_text(app))
+                await pilot.press("g", letter)
+                dialog = await come(pilot, Confirm)
+                assert dialog._title.startswith(f"{said} campaign")
+                await pilot.press("y")
+                if letter == "u":
+                    await come(pilot, ResultScreen)
+                    await pilot.press("escape")
+                await come(pilot, Journals)
+                await until(pilot, lambda state=state: app.screen.chosen.state == state)
             await pilot.press("escape")
             await back(pilot)
+            await until(pilot, lambda: "is not finished" not in status(app))
             with monkeypatch.context() as patch:
                 patch.setattr(plan, "make_plan", endless)
                 await pilot.press("r")
@@ -375,6 +420,8 @@ def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
         assert set(asked) == found, "neither is looked for in the event loop"
         failed = {failure.record_id for failure in report.failures}
         assert grid(app).view.marked_ids() == failed
+        await settled(pilot)
+        assert status(app) == f"showing 2 of {RECORDS}, 2 marked", "they are what is shown"
         assert isinstance(app.screen, Records)
 
     stage.play(session, scene)

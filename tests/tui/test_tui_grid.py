@@ -22,11 +22,12 @@ from kmslab import ManualClock
 from kmslab.analysis import Outcome, Verdict
 from kmslab.errors import FilterError
 from kmslab.model import Record
-from kmslab.tui.cells import COLUMNS, laid_out, state_text, version_text
+from kmslab.tui.cells import COLUMNS, laid_out, version_text
 from kmslab.tui.grid import Grid
 from kmslab.tui.lines import GUTTER
 from kmslab.tui.responsive import responsive
 from kmslab.tui.sorting import By, Sort
+from kmslab.tui.states import state_text
 from kmslab.tui.table import Kind, Table, pack
 from kmslab.tui.view import Arrangement, View, Wanted
 

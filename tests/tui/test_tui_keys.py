@@ -28,15 +28,17 @@ from kmslab import Lab
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import run
-from kmslab.model import KeyState
+from kmslab.model import KeySpec, KeyState
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Form
+from kmslab.tui.dialogs.keys import why_not
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.session import Session
+from kmslab.tui.texts import moment
 
 LOOKS = {"DescribeKey", "describeKey"}
 """What the lab may be asked for in read-only."""
@@ -110,9 +112,13 @@ async def alias_rotation_policy_and_deletion(app: Explorer, pilot: Pilot[None]) 
     await filled(pilot, days="7")
     await come(pilot, Confirm)
     assert f"{FROZEN} records on it. What is not re-encrypted" in said(app)
+    told_before = said(app)
     await yes(pilot)
     assert lab.key("ice").state is KeyState.PENDING_DELETION
+    assert moment(lab.key("ice").deletion_at) in told_before, "as it is then"
     await pilot.press("D")
+    await come(pilot, Confirm)
+    assert "Keep the key (y)" in said(app)
     await yes(pilot)
     assert lab.key("ice").state is KeyState.DISABLED
     await typed(pilot, "key:bills")
@@ -138,9 +144,27 @@ async def create_and_what_the_provider_refuses(app: Explorer, pilot: Pilot[None]
     await yes(pilot)
     assert lab.key("fresh").description == MARKUP
     await pilot.press("n")
-    await filled(pilot, alias="fresh")
+    for alias, days, wrong in (
+        ("fresh", "", "another key of tencent is called so"),
+        ("账单[b]", "", "an alias has 1 to 60 letters"),
+        ("x2", "0", "a number of days"),
+    ):
+        await filled(pilot, alias=alias, days=days)
+        assert wrong in screen_text(app)
+    lab.faults.add("CreateKey", "LimitExceeded")
+    await filled(pilot, days="400")
+    await come(pilot, Confirm)
+    await pilot.press("y")
+    form = await come(pilot, Form)
+    assert "LimitExceeded" in screen_text(app)
+    assert form.query_one("#alias").value == "x2", "what was typed is still there"
+    await filled(pilot)
     await yes(pilot)
-    assert any("AliasAlreadyExists" in text for text in told(app))
+    assert lab.key("x2").rotation_days is None
+    assert "created key" in told(app)[-1], "it is there, although its rotation was refused"
+    (made,) = (each for each in app.activity.entries if each.text.startswith("created key"))
+    assert made.command.endswith("--alias x2 --lab lab")
+    assert "without automatic rotation" in app.activity.entries[-1].text
 
 
 async def what_cannot_be_done_says_why(app: Explorer, pilot: Pilot[None]) -> None:
@@ -155,6 +179,9 @@ async def what_cannot_be_done_says_why(app: Explorer, pilot: Pilot[None]) -> Non
             await pilot.press(letter)
             await pilot.pause()
             assert told(app)[-1].endswith(reason), letter
+    pair = app.session.lab.ctyun().create_key(alias="pair", spec=KeySpec.RSA_2048)
+    assert why_not("policy", pair) == "a pair does not rotate by itself"
+    assert why_not("rotate", pair) == ""
     await typed(pilot, "id:rec-cut")
     await pilot.press("enter", "K")
     await pilot.pause()
@@ -175,6 +202,27 @@ async def a_key_by_its_versions(app: Explorer, pilot: Pilot[None]) -> None:
     assert app.records.place.version is not None
     assert app.records.place.version.number == 1
     assert app.records.grid.view.shown == 8
+
+
+async def a_key_that_others_rotate_meanwhile(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    orders = lab.key("orders").key_id
+    await typed(pilot, "key:orders")
+    await pilot.press("enter", "K")
+    screen = await come(pilot, KeyScreen)
+    await pilot.press("N")
+    await come(pilot, Form)
+    lab.rotate(orders)
+    app.keys_changed()
+    await until(pilot, lambda: "judge" not in app._flows)
+    await pilot.press("escape")
+    await come(pilot, KeyScreen)
+    assert len(screen._key.versions) == 3, "also behind a dialog"
+    lab.rotate(orders)
+    await pilot.press("R")
+    await come(pilot, Confirm)
+    assert "gets version 5," in said(app), "as it is now, whatever was shown of it"
+    assert "0 records on the primary version now" in said(app)
 
 
 def test_read_only_writes_nothing_whatever_is_pressed(
@@ -241,4 +289,9 @@ def test_what_is_done_to_keys(session: Session, stage: Stage) -> None:
 
 
 def test_what_is_told_of_keys(session: Session, stage: Stage) -> None:
-    stage.play(session, in_turn(what_cannot_be_done_says_why, a_key_by_its_versions))
+    stage.play(
+        session,
+        in_turn(
+            what_cannot_be_done_says_why, a_key_by_its_versions, a_key_that_others_rotate_meanwhile
+        ),
+    )

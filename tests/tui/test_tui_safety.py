@@ -13,6 +13,7 @@ from threading import Event
 import pytest
 from rich.cells import cached_cell_len
 from textual.color import Color
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Static, TextArea
 from tui_golden import screen_text
@@ -39,22 +40,28 @@ from tui_world import (
 from kmslab import Lab
 from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted, StateError
+from kmslab.model import KeyState
 from kmslab.records.spec import SourceSpec
 from kmslab.secret import Plaintext
 from kmslab.tui import saving, watching
 from kmslab.tui.app import BUG, Explorer
 from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs import confirm
+from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
+from kmslab.tui.grid import Grid
 from kmslab.tui.screens import journals
+from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
+from kmslab.tui.sorting import By, Sort
 from kmslab.tui.table import Block
 from kmslab.tui.theme import THEMES
+from kmslab.tui.tree import Everything, Place
 
 
 def measured() -> bool:
@@ -182,7 +189,29 @@ async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilo
     with world.lab() as other:
         other.rotate(other.key("orders").key_id)
     await until(pilot, lambda: app.records.tallies.every.old == STALE + 4)
-    assert any("keys were changed" in text for text in told(app))
+    said = "keys were changed by somebody else: orders was rotated"
+    assert said in told(app)
+    await pilot.press("a", "r")
+    plan = await come(pilot, PlanScreen)
+    await until(pilot, lambda: plan.plan is not None)
+    first = plan.plan
+    with world.lab() as other:
+        other.tencent().update_alias(other.key("orders").key_id, "sales")
+    await until(pilot, lambda: plan.plan not in (None, first))
+    assert "planned anew, since sales was orders" in screen_text(app)
+    await pilot.press("enter")
+    await come(pilot, Confirm)
+    with world.lab() as other:
+        other.rotate(other.key("sales").key_id)
+        await pilot.press("y")
+        await until(pilot, lambda: app.screen is not plan and isinstance(app.screen, PlanScreen))
+    assert any("sales was rotated" in text for text in told(app)), "by its name"
+    await pilot.press("escape")
+    await back(pilot)
+    await pilot.press("J", "c", "escape")
+    entries = [entry.text for entry in app.activity.entries]
+    assert said in entries
+    assert "Continue: there is no campaign" in entries
     rows = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
     world.csv.write_text("".join(rows[:-2]), encoding="utf-8")
     await until(pilot, lambda: grid(app).view.total == RECORDS - 2)
@@ -247,8 +276,29 @@ async def a_lab_that_cannot_be_read_is_a_message(app: Explorer, pilot: Pilot[Non
 
 async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) -> None:
     await typed(pilot, "out:nonsense")
-    assert "'nonsense' is none of" in status(app)
+    assert "'nonsense' is not a word of the column STATE" in status(app)
+    assert status(app).endswith(f"{RECORDS} records")
     assert grid(app).view.shown == RECORDS
+    await pilot.press("enter", "a", "x")
+    assert app.marked == 0, "what was asked for is not what is shown"
+    assert "the filter is wrong" in told(app)[-1]
+    await pilot.press("space", "slash")
+    line = app.records.query_one(FilterLine)
+    assert (line.selected_text, line.cursor_position) == ("", len("out:nonsense"))
+    line.value = "is:marked"
+    await settled(pilot)
+    await pilot.press("enter")
+    assert grid(app).view.shown == 1
+    await pilot.press("A")
+    await settled(pilot)
+    assert grid(app).view.shown == 0
+    await pilot.press("escape")
+    await settled(pilot)
+    for key in ("slash", *"outstale", "enter", "a"):  # all at once, as over a slow line
+        app.post_message(Key(key, "/" if key == "slash" else key if len(key) == 1 else None))
+    await until(pilot, lambda: line.value == "outstale" and grid(app).has_focus)
+    await settled(pilot)
+    assert (grid(app).view.shown, app.marked) == (0, 0), "nothing is marked that was not asked for"
     await pilot.press("escape")
     await until(pilot, lambda: not status(app).startswith("!"))
 
@@ -385,7 +435,7 @@ def test_what_utf_8_has_no_bytes_for_is_written_as_its_escape(tmp_path: Path) ->
 
 
 def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) -> None:
-    session = world.session(lab, spec=None, source="")
+    session, frozen = world.session(lab, spec=None, source=""), lab.key("frozen")
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         assert "no source" in screen_text(app)
@@ -393,6 +443,18 @@ def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) 
         await pilot.press("r")
         await pilot.pause()
         assert any("there is no source" in text for text in told(app))
+        app.records.place = Place("tencent", frozen.key_id, None, frozen)
+        await pilot.press("D")
+        form = await come(pilot, Form)
+        form.query_one("#go").press()
+        await come(pilot, Confirm)
+        assert "In no source (none is open: there may be more)" in screen_text(app)
+        await pilot.press("y")
+        assert isinstance(app.screen, Confirm), "nobody has counted: the name has to be typed"
+        await pilot.press("escape")
+        await back(pilot)
+        assert lab.key("frozen").state is KeyState.DISABLED
+        app.records.place = Everything
         for key in ("1", "2", "3", "i", "x", "K", "u", "f5", "a", "space", "s"):
             await pilot.press(key)
         for size in ((40, 10), (200, 50)):
@@ -466,14 +528,23 @@ def test_themes_without_colour(
 
 
 async def the_palette_has_every_action(app: Explorer, pilot: Pilot[None]) -> None:
-    from kmslab.tui.actions import APP, RECORDS
+    from kmslab.tui.actions import APP, GRID, RECORDS
     from kmslab.tui.commands import Commands
 
     provider = Commands(app.screen)
     hits = [hit async for hit in provider.discover()]
     shown = {hit.text for hit in hits}
-    for action in (*RECORDS, *APP):
+    for action in (*RECORDS, *GRID, *APP):
         assert f"{action.title} ({action.shown_keys})" in shown
+    keys = {name for binding in Grid.BINDINGS for name in binding.key.split(",")}
+    assert {key for action in GRID for key in action.keys.split(",")} <= keys
+    by_name = {hit.text: hit.command for hit in hits}
+    await by_name["records: mark everything that is shown (a)"]()
+    by_name["records: sort by age"]()
+    await settled(pilot)
+    assert app.marked == grid(app).view.total
+    assert grid(app).wanted.sort == Sort(By.AGE)
+    grid(app).ask_sort(None)
     await pilot.press("colon")
     await until(pilot, lambda: type(app.screen).__name__ == "CommandPalette")
     await pilot.press(*"journals")

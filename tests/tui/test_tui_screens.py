@@ -25,6 +25,7 @@ from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.jobs import Job
+from kmslab.tui.rows import Rows
 from kmslab.tui.screens.activity import ActivityScreen
 from kmslab.tui.screens.audit import AuditLog
 from kmslab.tui.screens.help import Help
@@ -151,6 +152,10 @@ def test_the_screens_of_keys_and_logs(demo: Session, full_stage: Stage, golden: 
         await come(pilot, AuditLog)
         await until(pilot, lambda: "newest" in screen_text(app))
         assert "RotateNow" in screen_text(app)
+        table = app.screen.query_one(Rows)
+        for letter, row in (("G", table.row_count - 1), ("g", 0)):
+            await pilot.press(letter)
+            assert table.cursor_row == row
         await pilot.press("v")
         await until(pilot, lambda: "whole: " in screen_text(app))
 

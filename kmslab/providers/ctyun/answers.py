@@ -9,7 +9,7 @@ from typing import Final
 
 from kmslab.errors import Unsupported
 from kmslab.model import CTYUN, Key, KeyOrigin, KeySpec, KeyState, KeyVersion
-from kmslab.providers.remote import Fields
+from kmslab.providers.fields import Fields
 
 _SPECS: Final[Mapping[str, KeySpec]] = {
     "AES_256": KeySpec.AES_256,

@@ -146,8 +146,8 @@ _KINDS: Mapping[int, type[KmsError]] = {
     UNAUTHORISED: errors.Unauthenticated,
     403: errors.Unauthorized,
     UNAVAILABLE: errors.KeyNotFound,
+    408: errors.InternalError,
     429: errors.Throttled,
-    FAILED: errors.InternalError,
 }
 
 # Of the gateway before the service (reference/ctyun.md section 6, from public code).
@@ -170,7 +170,9 @@ def error_answered(code: str, status: int, request_id: str) -> KmsError:
         error = error_for(code)
     else:
         shown = code[:64] if code.replace(".", "").replace("_", "").isalnum() else ""
-        kind = _GATEWAY.get(code) or _KINDS.get(status, KmsError)
+        # A gateway's 502, 503 and 504 pass as much as the service's 500.
+        usual = errors.InternalError if status >= FAILED else KmsError
+        kind = _GATEWAY.get(code) or _KINDS.get(status, usual)
         if status == UNAVAILABLE and not code:
             kind = errors.UnknownAction
         error = kind(f"CTyun answered {shown or 'no code'} with status {status}")

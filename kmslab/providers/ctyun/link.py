@@ -44,7 +44,8 @@ class EopLink:
         request_id = str(uuid.uuid4())
         headers, client = self._signed(body, request_id), self._opened()
         response = None
-        with suppress(self._failed, OSError):  # what httpx raises holds the request
+        # What httpx raises holds the request. RuntimeError: another thread has closed the client.
+        with suppress(self._failed, OSError, RuntimeError):
             response = client.post(f"{_PATH}{action}", content=body, headers=headers)
         if response is None:
             raise remote.unreachable(self._access, "could not be reached")
@@ -53,7 +54,7 @@ class EopLink:
         except (ValueError, RecursionError):
             envelope = None
         if not isinstance(envelope, dict):
-            if response.status_code >= 500 or response.is_success:
+            if not response.is_client_error:
                 raise remote.unreachable(self._access, "gave no answer of a KMS")
             envelope = {}
         return Reply(envelope, request_id, response.status_code)
@@ -71,10 +72,12 @@ class EopLink:
         with self._lock:
             if self._client is None:
                 endpoint, most = self._access.endpoint, remote.AT_ONCE
+                tls = endpoint.scheme == "https"
                 self._client = httpx.Client(
                     base_url=str(endpoint),
                     # Without TLS there is nothing to verify, and certificates take a while to load.
-                    verify=endpoint.scheme == "https",
+                    verify=tls,
+                    trust_env=tls,  # no proxy has what is for this machine alone
                     timeout=remote.SECONDS,
                     limits=httpx.Limits(max_connections=most, max_keepalive_connections=most),
                 )

@@ -46,7 +46,8 @@ from kmslab.providers.base import (
 from kmslab.providers.ctyun import codes, rules
 from kmslab.providers.ctyun.answers import key_of, spec_of, versions_of
 from kmslab.providers.ctyun.blob import read_header
-from kmslab.providers.remote import Access, Fields, Line, Link, OpenedRow, SealedRow
+from kmslab.providers.fields import Fields, all_pages, given
+from kmslab.providers.remote import Access, Line, Link, OpenedRow, Reply, SealedRow
 from kmslab.secret import Plaintext
 
 CAPABILITIES: Final = Capabilities(
@@ -72,7 +73,7 @@ class CtyunRemote:
 
     def __init__(self, access: Access, link: Link, clock: Clock) -> None:
         self._access = access
-        self._line = Line(link, access.rate, clock)
+        self._line = Line(link, access.rate, clock, _fields)
 
     def __repr__(self) -> str:
         return f"CtyunRemote({self.region}, {self._access.endpoint})"
@@ -89,7 +90,8 @@ class CtyunRemote:
         self.close()
 
     def close(self) -> None:
-        """Let go of threads and connections. It can be used again."""
+        """Wait for the calls that are under way, and let go of threads and connections. Calls that
+        wait for their turn are Unreachable. It can be used again."""
         self._line.close()
 
     @property
@@ -123,7 +125,7 @@ class CtyunRemote:
         """The key with its versions, as far as they are told; KeyNotFound where there is none of
         this id or alias, Unsupported for a kind of key that kmslab does not know, UnknownAction
         where the cloud has no such call."""
-        return self._with_versions(self._look("describeKey", {"cmkUuid": key_id}))
+        return self._with_versions(self._line.look("describeKey", {"cmkUuid": key_id}))
 
     def list_keys(self) -> tuple[Key, ...]:
         """Every key of the region that is not deleted, oldest first; of kinds that kmslab knows."""
@@ -174,12 +176,12 @@ class CtyunRemote:
     ) -> DataKey:
         """A fresh data key in the clear and as a blob: 1 to 1,024 bytes, or of `key_spec` AES_256
         (the default) or AES_128."""
-        rules.data_key_bytes(key_spec, number_of_bytes)
-        request = _given(cmkUuid=key, keySpec=key_spec, numberOfBytes=number_of_bytes)
-        answer = self._ask("generateDataKey", request)
+        length = rules.data_key_bytes(key_spec, number_of_bytes)
+        request = given(cmkUuid=key, keySpec=key_spec, numberOfBytes=number_of_bytes)
+        answer = self._line.ask("generateDataKey", request)
         return DataKey(
             answer.text("ciphertextBlob"),
-            Plaintext(answer.data("plaintext")),
+            Plaintext(answer.data("plaintext", length)),
             answer.text("cmkUuid"),
             answer.text_or_none("keyVersionId"),
             answer.request_id,
@@ -197,12 +199,12 @@ class CtyunRemote:
         """Re-encrypt a blob to the primary version of a symmetric key: always a fresh blob.
 
         Public-key ciphertext needs all three of the source's. Which key the answer names is not
-        documented, so the ids are those that the two blobs name.
+        documented, so the ids are those that the two blobs name; BadAnswer where it names others.
         """
         rules.check_destination(destination_key_id)
-        answer = self._ask(
+        answer = self._line.ask(
             "reEncrypt",
-            _given(
+            given(
                 ciphertextBlob=blob,
                 destinationKeyId=destination_key_id,
                 sourceKeyId=source_key_id,
@@ -210,17 +212,22 @@ class CtyunRemote:
                 sourceEncryptionAlgorithm=source_algorithm and str(source_algorithm),
             ),
         )
-        fresh = answer.text("ciphertextBlob")
         source = source_key_id, source_key_version_id
         if not source_algorithm:
             source = _named(blob)
+        fresh = answer.text("ciphertextBlob")
         key_id, version_id = _named(fresh)
-        if key_id is not None and answer.text("cmkUuid") not in (key_id, source[0]):
+        if fresh == blob or key_id not in (None, destination_key_id):
+            raise answer.bad("ciphertextBlob")
+        if answer.text("cmkUuid") not in (destination_key_id, source[0]):
             raise answer.bad("cmkUuid")
+        told = answer.text_or_none("keyVersionId")
+        if None not in (told, version_id) and told not in (version_id, source[1]):
+            raise answer.bad("keyVersionId")
         return ReEncryptResult(
             ciphertext_blob=fresh,
-            re_encrypted=fresh != blob,
-            key_id=key_id or destination_key_id,
+            re_encrypted=True,
+            key_id=destination_key_id,
             key_version_id=version_id,
             source_key_id=source[0],
             source_key_version_id=source[1],
@@ -315,13 +322,9 @@ class CtyunRemote:
 
         A row with a context is refused: CTyun would lose it.
         """
-        each: Sequence[Context] = column(contexts, len(plaintexts), "contexts")
-
-        def seal(row: int) -> SealedRow | None:
-            plaintext = plaintexts[row]
-            return None if plaintext is None else self._seal(key_id, plaintext, each[row])
-
-        return remote.sealed(self._line.each(range(len(plaintexts)), seal))
+        return remote.sealed_many(
+            self._line, plaintexts, contexts, lambda *row: self._seal(key_id, *row)
+        )
 
     def call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """The provider's own request in, its own response envelope out, a refusal too.
@@ -334,7 +337,7 @@ class CtyunRemote:
         if context:
             raise InvalidRequest("CTyun has no encryption contexts; the context would be lost")
         rules.check_plaintext(plaintext)
-        answer = self._ask("encrypt", {"cmkUuid": key, "plaintext": b64(plaintext)})
+        answer = self._line.ask("encrypt", {"cmkUuid": key, "plaintext": b64(plaintext)})
         return SealedRow(
             answer.text("ciphertextBlob"),
             answer.text_or_none("cmkUuid"),
@@ -351,30 +354,11 @@ class CtyunRemote:
                 "keyVersionId": record.source_key_version_id or "",
                 "algorithm": algorithm,
             }
-        answer = self._ask(action, request)
+        answer = self._line.ask(action, request)
         plaintext = Plaintext(answer.data("plaintext"))
         return OpenedRow(
             plaintext, answer.text_or_none("cmkUuid"), answer.text_or_none("keyVersionId")
         )
-
-    def _look(self, action: str, request: Mapping[str, Any]) -> Fields:
-        return self._line.patiently(lambda: self._ask(action, request))
-
-    def _ask(self, action: str, request: Mapping[str, Any]) -> Fields:
-        """The fields of an answer; the error that it is, where it is one.
-
-        The guide's envelope is understood as well as the documented one: `code` is a text or a
-        number, what was asked for is in `data` or in `result`.
-        """
-        reply = self._line.send(action, request)
-        whole = Fields(CTYUN, reply.envelope, reply.request_id)
-        told = str(reply.envelope.get("code", ""))
-        if reply.status == 200 and told in ("200", "0"):
-            name = "data" if whole.has("data") or not whole.has("result") else "result"
-            return whole.part(name)
-        code = reply.envelope.get("errorCode") or reply.envelope.get("statusCode")
-        status = int(told) if told.isascii() and told.isdigit() and len(told) == 3 else reply.status
-        raise codes.error_answered(code if isinstance(code, str) else "", status, reply.request_id)
 
     def _with_versions(self, told: Fields) -> Key:
         versions = self.versions(told.text("cmkUuid"))
@@ -382,19 +366,29 @@ class CtyunRemote:
 
     def _pages(self, action: str, request: Mapping[str, Any], name: str) -> list[Fields]:
         """What all pages of a list hold."""
-        found: list[Fields] = []
-        while True:
-            page = {"pageNumber": len(found) // _PAGE + 1, "pageSize": _PAGE}
-            answer = self._look(action, {**request, **page})
-            parts = answer.parts(name)
-            found += parts
-            if len(parts) < _PAGE or len(found) >= answer.number("totalCount"):
-                return found
+
+        def ask(_: int, pages: int) -> Fields:
+            return self._line.look(action, {**request, "pageNumber": pages + 1, "pageSize": _PAGE})
+
+        return all_pages(ask, name, "totalCount")
 
 
-def _given(**parameters: Any) -> dict[str, Any]:
-    """The parameters that are not empty."""
-    return {name: value for name, value in parameters.items() if value not in (None, "")}
+def _fields(reply: Reply) -> Fields:
+    """The fields of an answer; the error that it is, where it is one.
+
+    The guide's envelope is understood as well as the documented one: `code` is a text or a
+    number, what was asked for is in `data` or in `result`.
+    """
+    whole = Fields(CTYUN, reply.envelope, reply.request_id)
+    told = str(reply.envelope.get("code", ""))
+    good = told in ("200", "0")
+    if reply.status == 200 and good:
+        name = "data" if whole.has("data") or not whole.has("result") else "result"
+        return whole.part(name)
+    code = reply.envelope.get("errorCode") or reply.envelope.get("statusCode")
+    says = told.isascii() and told.isdigit() and len(told) == 3 and not good
+    status = int(told) if says else reply.status
+    raise codes.error_answered(code if isinstance(code, str) else "", status, reply.request_id)
 
 
 def _named(blob: str) -> tuple[str | None, str | None]:

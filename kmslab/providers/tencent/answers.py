@@ -8,7 +8,7 @@ from typing import Final
 
 from kmslab.errors import Unsupported
 from kmslab.model import TENCENT, Key, KeyOrigin, KeySpec, KeyState
-from kmslab.providers.remote import Fields
+from kmslab.providers.fields import Fields
 
 _SPECS: Final[Mapping[tuple[str, int], KeySpec]] = {
     ("ENCRYPT_DECRYPT", 2): KeySpec.AES_256,

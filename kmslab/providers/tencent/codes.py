@@ -288,6 +288,13 @@ _FAMILIES: Mapping[str, type[KmsError]] = {
 }
 
 
+# Codes that mean another thing than their first part.
+_UNLIKE: Mapping[str, type[KmsError]] = {
+    "AuthFailure.UnauthorizedOperation": errors.Unauthorized,
+    "UnsupportedOperation.ServiceTemporaryUnavailable": errors.InternalError,
+}
+
+
 def error_answered(code: str, request_id: str) -> KmsError:
     """The error of an answer with this code: by the whole of it, else by its first part.
 
@@ -300,7 +307,7 @@ def error_answered(code: str, request_id: str) -> KmsError:
         error = error_for(code)
     else:
         shown = code[:100] if code.replace(".", "").isalnum() else "a code that is none"
-        kind = _FAMILIES.get(code.partition(".")[0], KmsError)
+        kind = _UNLIKE.get(code) or _FAMILIES.get(code.partition(".")[0], KmsError)
         error = kind(f"Tencent Cloud answered {shown}")
         error.code = shown
     error.request_id = request_id

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Mapping
+from functools import partial
 from http.client import HTTPException
 from typing import Any
 
 from kmslab.model import TENCENT
 from kmslab.providers import remote
-from kmslab.providers.remote import Access, Reply
+from kmslab.providers.remote import Access, Endpoint, Reply
 
 
 class SdkLink:
@@ -33,15 +35,18 @@ class SdkLink:
             TencentCloudSDKException,
         )
 
+        json.dumps(dict(request))  # so that a TypeError in the client is about the answer
+        client = self._client()
         try:
-            envelope = self._client().call_json(action, dict(request))
+            envelope = client.call_json(action, dict(request))
             code = None
         except TencentCloudSDKException as refusal:
             code, request_id = str(refusal.code), str(refusal.requestId or "")
             message = str(refusal.message)
         except (OSError, HTTPException):
             code, request_id = "ClientNetworkError", ""
-        except ValueError:
+        except (ValueError, LookupError, TypeError, RecursionError):
+            # It takes any JSON for an envelope, and looks into it.
             code, request_id = "ServerNetworkError", ""
         # Out of the handlers: what the SDK raises holds the request, and would come along.
         if code is None and isinstance(envelope, dict):
@@ -58,9 +63,10 @@ class SdkLink:
         self._threads = threading.local()
 
     def _client(self) -> Any:
-        if not hasattr(self._threads, "client"):
-            self._threads.client = _client_for(self._access)
-        return self._threads.client
+        mine = self._threads  # another thread may put others in its place
+        if not hasattr(mine, "client"):
+            mine.client = _client_for(self._access)
+        return mine.client
 
 
 def _client_for(access: Access) -> Any:
@@ -79,7 +85,17 @@ def _client_for(access: Access) -> Any:
         None if token is None else token.expose().decode("utf-8"),
     )
     profile = ClientProfile(httpProfile=place, signMethod="TC3-HMAC-SHA256", language="en-US")
-    return KmsClient(who, access.region, profile)
+    client = KmsClient(who, access.region, profile)
+    _keep_at_home(client.request.conn, endpoint)
+    return client
+
+
+def _keep_at_home(connection: Any, endpoint: Endpoint) -> None:
+    """Let no answer send a request elsewhere, and no proxy have one that is for this machine."""
+    session = connection._session
+    session.request = partial(session.request, allow_redirects=False)
+    if endpoint.scheme == "http":
+        connection.proxy, session.trust_env = None, False
 
 
 def _request_id(envelope: object) -> str:

@@ -37,7 +37,8 @@ from kmslab.providers.base import (
     Unknown,
     column,
 )
-from kmslab.providers.remote import Access, Fields, Line, Link, OpenedRow, SealedRow
+from kmslab.providers.fields import Fields, all_pages, given
+from kmslab.providers.remote import Access, Line, Link, OpenedRow, Reply, SealedRow
 from kmslab.providers.tencent import codes, rules
 from kmslab.providers.tencent.answers import key_of, spec_of
 from kmslab.providers.tencent.blob import read_header
@@ -67,7 +68,7 @@ class TencentRemote:
 
     def __init__(self, access: Access, link: Link, clock: Clock) -> None:
         self._access = access
-        self._line = Line(link, access.rate, clock)
+        self._line = Line(link, access.rate, clock, _fields)
 
     def __repr__(self) -> str:
         return f"TencentRemote({self.region}, {self._access.endpoint})"
@@ -84,7 +85,8 @@ class TencentRemote:
         self.close()
 
     def close(self) -> None:
-        """Let go of threads and connections. It can be used again."""
+        """Wait for the calls that are under way, and let go of threads and connections. Calls that
+        wait for their turn are Unreachable. It can be used again."""
         self._line.close()
 
     @property
@@ -117,21 +119,18 @@ class TencentRemote:
     def describe_key(self, key_id: str) -> Key:
         """The key; KeyNotFound where there is none of this id, Unsupported for a kind of key that
         kmslab does not know."""
-        metadata = self._look("DescribeKey", {"KeyId": key_id}).part("KeyMetadata")
+        metadata = self._line.look("DescribeKey", {"KeyId": key_id}).part("KeyMetadata")
         return key_of(metadata, self.region)
 
     def list_keys(self) -> tuple[Key, ...]:
         """Every key of the region that is not deleted, oldest first; of kinds that kmslab knows."""
-        found: list[Key] = []
-        offset = 0
-        while True:
+
+        def ask(offset: int, _: int) -> Fields:
             page = {"Offset": offset, "Limit": _PAGE, "OrderType": 1, "KeyUsage": "ALL"}
-            answer = self._look("ListKeyDetail", page)
-            parts = answer.parts("KeyMetadatas")
-            found += [key_of(part, self.region) for part in parts if spec_of(part) is not None]
-            offset += len(parts)
-            if not parts or offset >= answer.number("TotalCount"):
-                return tuple(found)
+            return self._line.look("ListKeyDetail", page)
+
+        parts = all_pages(ask, "KeyMetadatas", "TotalCount")
+        return tuple(key_of(part, self.region) for part in parts if spec_of(part) is not None)
 
     def versions(self, _key_id: str) -> tuple[KeyVersion, ...] | Unknown:
         """UNKNOWN: the API shows no versions."""
@@ -165,11 +164,11 @@ class TencentRemote:
     ) -> DataKey:
         """A fresh data key of `number_of_bytes` (1 to 1,024), or of `key_spec` AES_128 or AES_256,
         in the clear and as a blob."""
-        rules.data_key_bytes(key_spec, number_of_bytes)
+        length = rules.data_key_bytes(key_spec, number_of_bytes)
         text = rules.context(context, "EncryptionContext")
-        answer = self._ask(
+        answer = self._line.ask(
             "GenerateDataKey",
-            _given(
+            given(
                 KeyId=key_id,
                 KeySpec=key_spec,
                 NumberOfBytes=number_of_bytes,
@@ -177,7 +176,7 @@ class TencentRemote:
             ),
         )
         blob = answer.text("CiphertextBlob")
-        plaintext = Plaintext(answer.data("Plaintext"))
+        plaintext = Plaintext(answer.data("Plaintext", length))
         return DataKey(blob, plaintext, answer.text("KeyId"), _version(blob), answer.request_id)
 
     def re_encrypt(
@@ -195,9 +194,9 @@ class TencentRemote:
         """
         before = rules.context(source_context, "SourceEncryptionContext")
         after = rules.context(destination_context, "DestinationEncryptionContext")
-        answer = self._ask(
+        answer = self._line.ask(
             "ReEncrypt",
-            _given(
+            given(
                 CiphertextBlob=blob,
                 DestinationKeyId=destination_key_id,
                 SourceEncryptionContext=before,
@@ -284,13 +283,9 @@ class TencentRemote:
         contexts: Sequence[Context] | Context = None,
     ) -> Sealed:
         """Encrypt each plaintext under one key; a row of None stays None."""
-        each: Sequence[Context] = column(contexts, len(plaintexts), "contexts")
-
-        def seal(row: int) -> SealedRow | None:
-            plaintext = plaintexts[row]
-            return None if plaintext is None else self._seal(key_id, plaintext, each[row])
-
-        return remote.sealed(self._line.each(range(len(plaintexts)), seal))
+        return remote.sealed_many(
+            self._line, plaintexts, contexts, lambda *row: self._seal(key_id, *row)
+        )
 
     def call(self, action: str, request: Mapping[str, Any]) -> dict[str, Any]:
         """The provider's own request in, its own response envelope out, a refusal too.
@@ -302,32 +297,24 @@ class TencentRemote:
     def _seal(self, key_id: str, plaintext: bytes, context: Context) -> SealedRow:
         rules.check_plaintext(plaintext)
         text = rules.context(context, "EncryptionContext")
-        request = _given(KeyId=key_id, Plaintext=b64(plaintext), EncryptionContext=text)
-        answer = self._ask("Encrypt", request)
+        request = given(KeyId=key_id, Plaintext=b64(plaintext), EncryptionContext=text)
+        answer = self._line.ask("Encrypt", request)
         blob = answer.text("CiphertextBlob")
         return SealedRow(blob, answer.text("KeyId"), _version(blob))
 
     def _open(self, blob: str, context: Context) -> OpenedRow:
         text = rules.context(context, "EncryptionContext")
-        answer = self._ask("Decrypt", _given(CiphertextBlob=blob, EncryptionContext=text))
+        answer = self._line.ask("Decrypt", given(CiphertextBlob=blob, EncryptionContext=text))
         plaintext = Plaintext(answer.data("Plaintext"))
         return OpenedRow(plaintext, answer.text("KeyId"), _version(blob))
 
-    def _look(self, action: str, request: Mapping[str, Any]) -> Fields:
-        return self._line.patiently(lambda: self._ask(action, request))
 
-    def _ask(self, action: str, request: Mapping[str, Any]) -> Fields:
-        """The fields of an answer; the error that it is, where it is one."""
-        reply = self._line.send(action, request)
-        found = Fields(TENCENT, reply.envelope, reply.request_id).part("Response")
-        if found.has("Error"):
-            raise codes.error_answered(found.part("Error").text("Code"), reply.request_id)
-        return found
-
-
-def _given(**parameters: Any) -> dict[str, Any]:
-    """The parameters that are not empty."""
-    return {name: value for name, value in parameters.items() if value not in (None, "")}
+def _fields(reply: Reply) -> Fields:
+    """The fields of an answer; the error that it is, where it is one."""
+    found = Fields(TENCENT, reply.envelope, reply.request_id).part("Response")
+    if found.has("Error"):
+        raise codes.error_answered(found.part("Error").text("Code"), reply.request_id)
+    return found
 
 
 def _text(context: Context) -> str | None:

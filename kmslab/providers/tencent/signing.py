@@ -101,7 +101,8 @@ def tc3_signature(secret_key: bytes, date: str, text: bytes, *, service: str = S
 
 
 def v1_string(method: str, host: bytes, parameters: Iterable[tuple[str, str]]) -> bytes:
-    """What a signature of version 1 is over: the parameters without `Signature`, not encoded.
+    """What a signature of version 1 is over: the parameters without `Signature`, not encoded. So
+    values with `&` and `=` in them can make one text of two requests; whoever checks sees to that.
 
     >>> v1_string("GET", b"127.0.0.1:80", [("Nonce", "1"), ("Action", "ListKeys")])
     b'GET127.0.0.1:80/?Action=ListKeys&Nonce=1'

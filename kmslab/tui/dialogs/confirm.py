@@ -15,6 +15,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from kmslab.campaign.plan import SURE
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.dialogs.form import see_focused
 from kmslab.tui.sheet import Laid, Sheet
 
@@ -57,6 +58,7 @@ class Confirm(ModalScreen[bool]):
     Confirm.-short VerticalScroll { max-height: 35vh; margin: 0; }
     Confirm.-short Input { border: none; height: 1; padding: 0; margin: 0; }
     Confirm.-short Horizontal { margin: 0; }
+    Confirm.-short KeyLine { display: none; }
     """
 
     def __init__(
@@ -92,6 +94,7 @@ class Confirm(ModalScreen[bool]):
                     compact=True,
                     disabled=bool(self._wanted),
                 )
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Cancel has the focus."""

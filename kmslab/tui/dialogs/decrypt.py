@@ -20,6 +20,7 @@ from kmslab.inspection import inspect
 from kmslab.keys import kms_in
 from kmslab.model import CTYUN, BlobFormat, Key, Record
 from kmslab.secret import Plaintext
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.detail import hex_lines
 from kmslab.tui.dialogs import confirm
 from kmslab.tui.host import Host
@@ -71,6 +72,7 @@ class Preview(ModalScreen[None]):
             yield self._text
             about = f"Space reveals it. It is gone after {self._seconds:.0f} s. This was audited."
             yield Static(about, id="about", markup=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """It is not kept for long."""

@@ -15,6 +15,9 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Button, Input, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
+from kmslab.tui.chrome import KeyLine
+from kmslab.tui.texts import visible
+
 
 @dataclass(frozen=True, slots=True)
 class Field:
@@ -37,7 +40,10 @@ def see_focused(screen: Screen[Any]) -> None:
 
 
 class Form(ModalScreen[Mapping[str, str] | None]):
-    """Asks for the values of fields; None where it is left."""
+    """Asks for the values of fields; None where it is left.
+
+    `wrong` says what was wrong with the values that are in them already.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
     DEFAULT_CSS = """
@@ -58,8 +64,11 @@ class Form(ModalScreen[Mapping[str, str] | None]):
     """
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]  # noqa: RUF012 - as Textual has it
 
-    def __init__(self, title: str, fields: Sequence[Field], check: Check, *, answer: str) -> None:
+    def __init__(
+        self, title: str, fields: Sequence[Field], check: Check, *, answer: str, wrong: str = ""
+    ) -> None:
         super().__init__()
+        self._wrong = visible(wrong)
         self._title = title
         self._fields = fields
         self._check = check
@@ -83,10 +92,11 @@ class Form(ModalScreen[Mapping[str, str] | None]):
                         )
                     else:
                         yield Input(field.value, id=field.name, compact=True)
-            yield Static("", classes="wrong", markup=False)
+            yield Static(self._wrong, classes="wrong", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel", compact=True)
                 yield Button(self._answer, id="go", variant="primary", compact=True)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """The first field has the focus."""
@@ -110,7 +120,7 @@ class Form(ModalScreen[Mapping[str, str] | None]):
         values = {field.name: self._value(field) for field in self._fields}
         wrong = self._check(values)
         if wrong:
-            self.query_one(".wrong", Static).update(wrong)
+            self.query_one(".wrong", Static).update(visible(wrong))
         else:
             self.dismiss(values)
 
@@ -156,6 +166,7 @@ class Choose(ModalScreen[str | None]):
                     for at, (_, text, reason) in enumerate(self._options)
                 ]
             )
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """The list has the focus."""

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
-from datetime import timedelta
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any, Final
 
 from rich.text import Text
+from textual.screen import Screen
 
 from kmslab.campaign.retrying import code_of
 from kmslab.errors import KmsError
 from kmslab.keys import create_key, kms_in, kms_of, set_rotation
 from kmslab.model import CTYUN, TENCENT, Key, KeyOrigin, KeySpec, KeyState
+from kmslab.providers.ctyun import rules as ctyun
+from kmslab.providers.tencent import rules as tencent
 from kmslab.tui.activity import command_line
 from kmslab.tui.census import Tallies
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Field, Form
 from kmslab.tui.host import Host
-from kmslab.tui.texts import fitted, moment, records, visible
+from kmslab.tui.texts import fitted, moment, records, told, visible
 
 DELETION_DAYS: Final = (7, 30)
 """The fewest and the most days after which a key is deleted (both clouds)."""
 
 
 _NAMED: Final = 40
+
+_ALIASES: Final = {TENCENT: tencent.check_alias, CTYUN: ctyun.check_alias}
 
 Counted = Callable[[], Tallies]
 """What gives the records that are counted by now; it is asked when something is said of them."""
@@ -43,7 +49,8 @@ def why_not(action: str, key: Key | None) -> str:
         case "deletion" if key.provider == TENCENT and key.state is KeyState.ENABLED:
             return "a key of Tencent's is disabled first (e)"
         case "policy":
-            return _why_not_rotate(key)
+            pair = not key.spec.symmetric
+            return "a pair does not rotate by itself" if pair else _why_not_rotate(key)
     return ""
 
 
@@ -113,8 +120,9 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
             f"{then}.",
             f"{_here(app, tallies)}: {records(total)} on it, which would be lost.",
         ]
+        text.insert(0, "This cancels the deletion that is scheduled.")
         words = ["key", "cancel-deletion", _named(app, key)]
-        if await _agreed(app, "Cancel the deletion?", text, words, "Cancel the deletion"):
+        if await _agreed(app, "Keep the key?", text, words, "Keep the key"):
             made = await _called(
                 app, key, "CancelKeyDeletion", lambda: kms.cancel_key_deletion(key.key_id)
             )
@@ -130,7 +138,7 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
     if values is None:
         return
     days = int(values["days"])
-    at = app.session.ground.clock.now() + timedelta(days=days)
+    at = deletion_moment(key.provider, app.session.ground.clock.now(), days)
     tallies = counted()
     total = tallies.key(key.provider, key.key_id).total
     text = [
@@ -147,10 +155,26 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
     # Where nobody knows how many records are lost with it, one key is no answer either.
     name = (key.alias or key.key_id) if tallies.missing else ""
     if await _agreed(app, "Schedule the deletion?", text, words, answer, touched=total, name=name):
-        await _called(
+        made = await _called(
             app, key, "ScheduleKeyDeletion", lambda: kms.schedule_key_deletion(key.key_id, days)
         )
-        app.done(f"{_name(app, key)} is to be deleted on {moment(at)}", *words)
+        app.done(f"{_name(app, key)} is to be deleted on {moment(made.deletion_at)}", *words)
+
+
+def deletion_moment(provider: str, now: datetime, days: int) -> datetime:
+    """When a key is deleted: Tencent Cloud does so at the end of that day in Beijing.
+
+    >>> from datetime import UTC
+    >>> now = datetime(2026, 11, 1, 10, 7, tzinfo=UTC)
+    >>> print(deletion_moment("tencent", now, 7), deletion_moment("ctyun", now, 7), sep="\\n")
+    2026-11-08 15:59:59+00:00
+    2026-11-08 10:07:00+00:00
+    """
+    at = now + timedelta(days=days)
+    if provider != TENCENT:
+        return at
+    end = tencent.end_of_beijing_day(round(at.timestamp() * 1_000_000))
+    return datetime.fromtimestamp(end / 1_000_000, UTC)
 
 
 async def policy(app: Host, key: Key, counted: Counted) -> None:
@@ -187,83 +211,137 @@ async def policy(app: Host, key: Key, counted: Counted) -> None:
 
 
 async def alias(app: Host, key: Key, counted: Counted) -> None:
-    """Give a key another alias."""
+    """Give a key another alias; what is refused can be mended in the form."""
     kms = kms_of(app.session.lab, key)
-    form = Form(
-        f"Another alias for {_name(app, key)}",
-        [Field("alias", "alias", key.alias)],
-        lambda values: "" if values["alias"] else "an alias has at least one letter",
-        answer="Go on",
-    )
-    values = await app.push_screen_wait(form)
-    if values is None or values["alias"] == key.alias:
-        return
-    new, tallies = values["alias"], counted()
-    total = tallies.key(key.provider, key.key_id).total
-    text = [
-        f"{_name(app, key)} is called {visible(new)} from then on. Calls that name the key by its "
-        "old alias fail.",
-        f"{_here(app, tallies)}: {records(total)} on it; none is touched, since blobs name the "
-        "key's id.",
-    ]
-    words = ["key", "alias", _named(app, key), new]
-    if await _agreed(app, "Change the alias?", text, words, "Change"):
-        await _called(app, key, "UpdateAlias", lambda: kms.update_alias(key.key_id, new))
-        app.done(f"key {key.key_id} is called {new}", *words)
+    keys = await app.away(app.session.keyring.keys)
+    new, wrong = key.alias, ""
+    while True:
+        form = Form(
+            f"Another alias for {_name(app, key)}",
+            [Field("alias", "alias", new)],
+            lambda values: _alias_fault(values["alias"], key.provider, keys, but=key.key_id),
+            answer="Go on",
+            wrong=wrong,
+        )
+        values = await app.push_screen_wait(form)
+        if values is None or values["alias"] == key.alias:
+            return
+        new, tallies = values["alias"], counted()
+        total = tallies.key(key.provider, key.key_id).total
+        text = [
+            f"{_name(app, key)} is called {visible(new)} from then on. Calls that name the key by "
+            "its old alias fail.",
+            f"{_here(app, tallies)}: {records(total)} on it; none is touched, since blobs name "
+            "the key's id.",
+        ]
+        words = ["key", "alias", _named(app, key), new]
+        if not await _agreed(app, "Change the alias?", text, words, "Change"):
+            return
+        try:
+            await _called(app, key, "UpdateAlias", partial(kms.update_alias, key.key_id, new))
+        except KmsError as error:
+            app.refused(error)
+            wrong = told(error)
+        else:
+            app.done(f"key {key.key_id} is called {new}", *words)
+            return
 
 
 async def create(app: Host, provider: str) -> None:
-    """Make a key."""
-    form = Form(
-        "A new key",
-        [
-            Field("provider", "provider", provider, (TENCENT, CTYUN)),
-            Field("alias", "alias"),
-            Field("spec", "material", KeySpec.AES_256.value, tuple(s.value for s in KeySpec)),
-            Field("description", "what it is for"),
-            Field("days", "rotate, every days"),
-        ],
-        _new_key_fault,
-        answer="Go on",
-    )
-    values = await app.push_screen_wait(form)
-    if values is None:
-        return
+    """Make a key; what is refused can be mended in the form."""
+    keys = await app.away(app.session.keyring.keys)
+    values: Mapping[str, str] | None = {"provider": provider, "spec": KeySpec.AES_256.value}
+    wrong = ""
+    while values is not None:
+        form = Form(
+            "A new key",
+            [
+                Field("provider", "provider", values["provider"], (TENCENT, CTYUN)),
+                Field("alias", "alias", values.get("alias", "")),
+                Field("spec", "material", values["spec"], tuple(s.value for s in KeySpec)),
+                Field("description", "what it is for", values.get("description", "")),
+                Field("days", "days to rotation", values.get("days", "")),
+            ],
+            lambda typed: _new_key_fault(typed, keys),
+            answer="Go on",
+            wrong=wrong,
+        )
+        values = await app.push_screen_wait(form)
+        if values is None:
+            return
+        try:
+            await _create(app, values)
+        except KmsError as error:
+            app.refused(error)
+            wrong = told(error)
+        else:
+            return
+
+
+async def _create(app: Host, values: Mapping[str, str]) -> None:
+    """Ask, and make a key of these values."""
     days = int(values["days"]) if values["days"] else None
     words = ["key", "create", "--provider", values["provider"], "--spec", values["spec"]]
     for option, name in (("--alias", "alias"), ("--description", "description")):
         if values[name]:
             words += [option, values[name]]
-    if days is not None:
-        words += ["--rotation-days", str(days)]
+    rotation = [] if days is None else ["--rotation-days", str(days)]
     rotated = "not rotated by itself" if days is None else f"rotated every {days} days"
     text = [
         f"A key of {values['provider']}, {values['spec']}, {rotated}.",
         "It touches no record: nothing is encrypted under it yet.",
     ]
-    if not await _agreed(app, "Create the key?", text, words, "Create"):
+    if not await _agreed(app, "Create the key?", text, [*words, *rotation], "Create"):
         return
-    kms = kms_in(app.session.lab, values["provider"])
-    made = await _refusing(
-        app,
-        values["provider"],
-        "CreateKey",
-        lambda: create_key(
-            kms,
-            values["alias"],
-            description=values["description"],
-            spec=KeySpec(values["spec"]),
-            rotation_days=days,
-            tell=lambda told: app.call_from_thread(app.tell, told),
-        ),
+    kms, half = kms_in(app.session.lab, values["provider"]), list[str]()
+    make = partial(
+        create_key,
+        kms,
+        values["alias"],
+        description=values["description"],
+        spec=KeySpec(values["spec"]),
+        rotation_days=days,
+        tell=half.append,
     )
-    app.done(f"{_name(app, made)} is created", *words)
+    try:
+        made = await _refusing(app, values["provider"], "CreateKey", make)
+    except KmsError as error:
+        if not half:
+            raise
+        app.keys_changed()
+        app.done(half[0], *words)
+        error.add_note(f"All the same: {half[0]}.")
+        app.refused(error)
+    else:
+        app.done(f"{_name(app, made)} is created", *words, *rotation)
 
 
-def _new_key_fault(values: Mapping[str, str]) -> str:
-    if values["provider"] == TENCENT and not values["alias"]:
+def _new_key_fault(values: Mapping[str, str], keys: Sequence[Key]) -> str:
+    provider, name = values["provider"], values["alias"]
+    if provider == TENCENT and not name:
         return "a key of Tencent's needs an alias"
-    return _days_fault(values["days"], 1, 10_000) if values["days"] else ""
+    if name and (fault := _alias_fault(name, provider, keys)):
+        return fault
+    if not values["days"]:
+        return ""
+    if provider == TENCENT and not KeySpec(values["spec"]).symmetric:
+        return "a pair of Tencent Cloud does not rotate: no days to rotation"
+    return _days_fault(values["days"], 1, 10_000)
+
+
+def _alias_fault(name: str, provider: str, keys: Sequence[Key], but: str = "") -> str:
+    """Why a key cannot be called so, as far as that is seen before it is asked for."""
+    if not name:
+        return "an alias has at least one letter"
+    try:
+        _ALIASES[provider](name)
+    except KmsError as error:
+        return str(error)
+    for key in keys:
+        taken = key.state is not KeyState.DELETED and key.key_id != but
+        if taken and (key.provider, key.alias) == (provider, name):
+            return f"another key of {provider} is called so"
+    return ""
 
 
 def _days_fault(text: str, least: int, most: int) -> str:
@@ -284,10 +362,20 @@ DEEDS: Final[Mapping[str, Deed]] = {
 """What can be done to a key that is there."""
 
 
-def begin(app: Host, name: str, key: Key | None, counted: Counted) -> None:
+def begin(app: Host, name: str, key: Key | None, counted: Counted, *, of: Screen[Any]) -> None:
     """Begin to do something to a key: it says what, asks, and does it."""
     if key is not None:
-        app.begin("key", lambda: DEEDS[name](app, key, counted))
+        app.begin("key", lambda: _deed(app, name, key, counted), of=of)
+
+
+async def _deed(app: Host, name: str, key: Key, counted: Counted) -> None:
+    """Do it to the key as it is now: what was shown of it may be some time ago."""
+    keys = await app.away(app.session.keyring.keys)
+    now = next((each for each in keys if each.key_id == key.key_id), None)
+    if now is None or (why := why_not(name, now)):
+        app.tell("the key is gone" if now is None else why, severity="warning")
+    else:
+        await DEEDS[name](app, now, counted)
 
 
 async def _agreed(
@@ -325,10 +413,8 @@ async def _refusing(app: Host, provider: str, action: str, call: Callable[[], Ke
 
 def _here(app: Host, tallies: Tallies) -> str:
     """Where the records were counted: in the one source that is looked at, as far as it was."""
-    if app.session.spec is None:
-        return "In no source"
     missing = f" ({tallies.missing}: there may be more)" if tallies.missing else ""
-    return f"In {app.session.source}{missing}"
+    return f"In {app.session.source or 'no source'}{missing}"
 
 
 def _name(app: Host, key: Key) -> str:

@@ -12,6 +12,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Button, Static, TextArea
 
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.sheet import SHORT
 from kmslab.tui.texts import visible
 
@@ -29,6 +30,7 @@ class Notice(ModalScreen[None]):
     Notice .title { text-style: bold; }
     Notice VerticalScroll { height: auto; max-height: 60vh; margin: 1 0; }
     Notice.-short VerticalScroll { max-height: 50vh; margin: 0; }
+    Notice.-short KeyLine { display: none; }
     """
 
     VERTICAL_BREAKPOINTS = SHORT
@@ -45,6 +47,7 @@ class Notice(ModalScreen[None]):
             with VerticalScroll(can_focus=False):
                 yield Static(self._body)
             yield Button("Close", compact=True)
+        yield KeyLine()
 
     def action_close(self) -> None:
         """Go back."""
@@ -80,6 +83,7 @@ class Whole(ModalScreen[None]):
         with Vertical():
             yield Static(f"{self._title} (Esc closes)", markup=False)
             yield TextArea(self._text, read_only=True, soft_wrap=True)
+        yield KeyLine()
 
     def action_close(self) -> None:
         """Go back."""

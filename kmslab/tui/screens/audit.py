@@ -15,12 +15,13 @@ from kmslab.campaign.rendering import moment
 from kmslab.tui.actions import AUDIT, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.host import Host, away_for, host_of
+from kmslab.tui.rows import Rows
 from kmslab.tui.texts import visible
 
 LISTED: Final = 500
 """The newest rows that are shown; `kmslab audit show` has all."""
 
-_COLUMNS = ("TIME", "WHO", "PROVIDER", "ACTION", "KEY", "OUTCOME", "CALLS", "REQUEST")
+_COLUMNS = ("TIME", "ACTION", "OUTCOME", "KEY", "PROVIDER", "WHO", "CALLS", "REQUEST")
 
 
 class AuditLog(Screen[None]):
@@ -37,7 +38,7 @@ class AuditLog(Screen[None]):
         """A table, and what is known of the log."""
         yield TopBar()
         yield Crumbs("Audit log of the lab")
-        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Rows(zebra_stripes=True)
         yield Static("", id="about", markup=False)
         yield KeyLine()
 
@@ -74,11 +75,11 @@ class AuditLog(Screen[None]):
         for entry in reversed(entries):
             cells = [
                 moment(entry.time),
-                entry.who,
-                entry.provider or "-",
                 entry.action,
-                names(entry.key_id) or "-",
                 entry.outcome if entry.outcome == "ok" else f"! {entry.outcome}",
+                names(entry.key_id) or "-",
+                entry.provider or "-",
+                entry.who,
                 f"{entry.count:,}",
                 entry.request_id or "-",
             ]

@@ -9,19 +9,20 @@ from typing import Final, TypeVar
 
 from rich.text import Text
 
+from kmslab.analysis.classify import STAY, Target
 from kmslab.campaign.accounts import summary
 from kmslab.campaign.closing import campaigns, close
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.plan import Plan
 from kmslab.campaign.rendering import markdown
 from kmslab.campaign.report import Report, read_report
-from kmslab.campaign.rest import check_rest, plan_rest
+from kmslab.campaign.rest import plan_rest
 from kmslab.campaign.run import UNFINISHED, resume, run
 from kmslab.campaign.selection import Selection
-from kmslab.campaign.standing import why_no_undo
+from kmslab.campaign.standing import abandoned, said, why_no_resume, why_no_undo
 from kmslab.campaign.undo import UndoPlan, plan_undo, undo
 from kmslab.campaign.watching import Watch
-from kmslab.errors import CampaignInterrupted, CampaignState
+from kmslab.errors import CampaignInterrupted, CampaignState, PlanOutdated
 from kmslab.tui.activity import command_line
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
@@ -39,28 +40,49 @@ from kmslab.tui.view import View
 T = TypeVar("T")
 
 _LOOKING: Final = "Looking what can be undone"
+_NOTHING_TO_UNDO: Final = "no record has its blob any more; nothing to undo"
 
 
 async def re_encrypt(app: Host, selection: Selection, what: str) -> None:
-    """Plan, ask, run, show; then whatever is asked for there."""
-    plan = await app.push_screen_wait(PlanScreen(app.session, selection, what))
-    if plan is not None:
-        await carry_out(app, plan)
+    """Plan, ask, run, show; then whatever is asked for there. Where keys or source have changed
+    since it was planned, it is planned anew."""
+    target: Target = STAY
+    while True:
+        screen = PlanScreen(app.session, selection, what, target)
+        plan = await app.push_screen_wait(screen)
+        if plan is None or await carry_out(app, plan, screen.command):
+            return
+        target = plan.target
 
 
-async def carry_out(app: Host, plan: Plan) -> None:
-    """Run a plan that somebody has agreed to, and show what came of it."""
+async def carry_out(app: Host, plan: Plan, command: str) -> bool:
+    """Run a plan that somebody has agreed to, and show what came of it; False where keys or source
+    are not what they were when it was made. `command` does the same."""
     ground = app.session.ground
-    report = await _campaign(
-        app, "Re-encrypting", lambda watch: run(ground, plan.spec, plan=plan, watch=watch)
-    )
-    if report is None:
-        return
-    if report.state not in UNFINISHED:
-        app.done(
-            f"campaign {report.campaign}: {summary(report)}", "campaign", "report", report.campaign
-        )
-    await show_result(app, report)
+
+    def begin(watch: Watch) -> Report:
+        try:
+            return run(ground, plan.spec, plan=plan, watch=watch)
+        except PlanOutdated as error:
+            raise PlanOutdated(_with_names(str(error), plan)) from None
+
+    ended = await _at_work_writing(app, "Re-encrypting", begin)
+    if isinstance(ended.error, PlanOutdated):
+        app.refused(ended.error)
+        return False
+    report = await _reported(app, ended)
+    if report is not None:
+        if report.state not in UNFINISHED:
+            app.done(f"campaign {report.campaign}: {summary(report)}", line=command)
+        await show_result(app, report)
+    return True
+
+
+def _with_names(text: str, plan: Plan) -> str:
+    """A text with what the keys of a plan are called in place of their ids."""
+    for key_id, alias in plan.aliases.items():
+        text = text.replace(key_id, alias)
+    return text
 
 
 async def show_result(app: Host, report: Report) -> None:
@@ -95,11 +117,16 @@ async def undo_campaign(app: Host, campaign_id: str) -> Report | None:
 
 async def _undo(app: Host, would: UndoPlan) -> Report | None:
     ground, campaign_id = app.session.ground, would.campaign
+    ends = ""
     if not would.restorable:
-        app.tell(f"campaign {campaign_id}: no record has its blob any more; nothing to undo")
-        return None
+        now = await app.away(lambda: report_of(app, campaign_id, listed=0))
+        if now.state not in UNFINISHED:
+            app.refused(CampaignState(f"campaign {campaign_id}: {_NOTHING_TO_UNDO}"))
+            return None
+        ends = "Nothing in the source is to be changed. The undo ends the campaign, so that it "
+        ends += "does not stand in the way of the next one."
     words = ["campaign", "undo", campaign_id, "--yes"]
-    body = partial(undo_text, would, command_line(words, app.session.options))
+    body = partial(undo_text, would, command_line(words, app.session.options), ends)
     agreed = await app.push_screen_wait(
         Confirm(f"Undo campaign {campaign_id}?", body, answer="Undo", records=would.restorable)
     )
@@ -142,7 +169,8 @@ async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
     def look(watch: Watch) -> tuple[Plan, Laid]:
         rest = plan_rest(ground, campaign_id, watch=watch)
         command = command_line(words, app.session.options)
-        return rest, partial(rest_text, rest, app.session.names(), command)
+        pending = report_of(app, campaign_id, listed=0).pending
+        return rest, partial(rest_text, rest, pending, app.session.names(), command)
 
     looked = _value(app, await at_work(app, "Planning what is left", look))
     if looked is None:
@@ -154,30 +182,53 @@ async def resume_campaign(app: Host, campaign_id: str) -> Report | None:
     if not agreed or app.read_only:
         return None
 
-    def go_on(watch: Watch) -> Report:
-        check_rest(ground, campaign_id, rest)
-        return resume(ground, campaign_id, watch=watch)
-
-    report = await _campaign(app, "Re-encrypting", go_on)
+    report = await _campaign(
+        app, "Re-encrypting", lambda w: resume(ground, campaign_id, plan=rest, watch=w)
+    )
     if report is not None and report.state not in UNFINISHED:
         app.done(f"campaign {campaign_id} continued: {summary(report)}", *words)
     return report
 
 
-async def close_campaign(app: Host, campaign_id: str) -> None:
-    """Ask, and erase the blobs in a journal, which ends the undo."""
+async def close_campaign(app: Host, report: Report) -> None:
+    """Ask, and erase the blobs in a journal, which ends the undo.
+
+    One that is not finished, or not all undone, is abandoned so: its source stays as it is.
+    """
+    campaign_id, given_up = report.campaign, abandoned(report)
     words = ["campaign", "close", campaign_id]
     body = Text(
         "Its journal forgets every old blob: after that it cannot be undone. Counts, ids and "
         "failures stay. No record is touched."
     )
+    verb = "Close"
+    if given_up is not None:
+        words.append("--abandon")
+        verb = "Abandon"
+        body.append(f"\n\n{_given_up(report)}")
     body.append(f"\n\nThe same: {visible(command_line(words, app.session.options))}")
     agreed = await app.push_screen_wait(
-        Confirm(f"Close campaign {campaign_id}?", body, answer="Close")
+        Confirm(f"{verb} campaign {campaign_id}?", body, answer=verb, records=given_up or 0)
     )
     if agreed and not app.read_only:
-        await app.away(lambda: close(app.session.ground, campaign_id))
+        await app.away(lambda: close(app.session.ground, campaign_id, abandon=given_up is not None))
         app.done(f"campaign {campaign_id} is closed", *words)
+
+
+def _given_up(report: Report) -> str:
+    """What abandoning a campaign leaves as it is."""
+    if report.state not in UNFINISHED:
+        return (
+            f"Its undo has left {records(report.undo_left)}: these keep their new blobs, and "
+            "their old ones may be nowhere else."
+        )
+    instead = "c continues it instead." if not why_no_resume(report) else ""
+    instead += " u takes it back instead." if not why_no_undo(report) else ""
+    return (
+        f"It is {said(report.state)}: by its journal {records(report.results.re_encrypted)} "
+        "re-encrypted so far. All stay as they are now, and it stands in the way of no other "
+        f"campaign any more. {instead.strip()}"
+    )
 
 
 async def export(app: Host, view: View) -> None:
@@ -225,8 +276,16 @@ async def at_work(
 
 async def _campaign(app: Host, title: str, work: Callable[[Watch], Report]) -> Report | None:
     """A pass that writes: its report, also where it was stopped on the way."""
+    return await _reported(app, await _at_work_writing(app, title, work))
+
+
+async def _at_work_writing(app: Host, title: str, work: Callable[[Watch], Report]) -> Ended[Report]:
     ended = await at_work(app, title, work, campaign=True)
     app.read_again()
+    return ended
+
+
+async def _reported(app: Host, ended: Ended[Report]) -> Report | None:
     error = ended.error
     if isinstance(error, CampaignInterrupted) and error.campaign_id:
         app.refused(error)

@@ -15,10 +15,14 @@ from textual.widget import Widget
 from textual.widgets import Static
 
 from kmslab.tui.actions import APP, Acting
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.filtering import FIELDS
 from kmslab.tui.panes import PANES, Pane
+from kmslab.tui.states import LEGEND
 
 _WIDTH = 16
+
+STATES = "As they are now, by the heads of their blobs; in a filter _ stands for the space in them."
 
 
 class Help(ModalScreen[None]):
@@ -46,6 +50,7 @@ class Help(ModalScreen[None]):
         """One text, which can be scrolled."""
         with Vertical(), VerticalScroll():
             yield Static(self._text)
+        yield KeyLine()
 
     def action_close(self) -> None:
         """Go back."""
@@ -62,12 +67,14 @@ def help_text(screen: Screen[Any], focused: Widget | None) -> Text:
     pane = pane_of(focused)
     if pane is not None:
         _part(text, pane.title, pane.keys, pane.about)
-    if isinstance(screen, Acting):
-        keys = [(action.shown_keys, action.title) for action in screen.ACTIONS]
-        _part(text, "This screen", keys)
     if pane is not None and pane.name == "filter":
         fields = [(f"{name}:", wanted) for name, wanted in FIELDS.items()]
         _part(text, "The filter's fields", fields, "Terms must all hold; ! turns one round.")
+    if pane is not None and pane.name in ("filter", "records"):
+        _part(text, "The words of the column STATE", list(LEGEND), STATES)
+    if isinstance(screen, Acting):
+        keys = [(action.shown_keys, action.title) for action in screen.ACTIONS]
+        _part(text, "This screen", keys)
     _part(text, "Everywhere", [(action.shown_keys, action.title) for action in APP])
     return text
 

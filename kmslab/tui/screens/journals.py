@@ -15,11 +15,11 @@ from textual.widgets import DataTable, Static
 from kmslab.campaign.closing import Unreadable, campaigns
 from kmslab.campaign.rendering import moment
 from kmslab.campaign.report import Report
-from kmslab.campaign.run import UNFINISHED
-from kmslab.campaign.standing import why_no_resume, why_no_undo
+from kmslab.campaign.standing import said, why_no_close, why_no_resume, why_no_undo
 from kmslab.tui.actions import JOURNALS, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.host import Host, away_for, host_of
+from kmslab.tui.rows import Rows
 from kmslab.tui.screens import flows
 from kmslab.tui.texts import visible
 
@@ -44,7 +44,7 @@ class Journals(Screen[None]):
         """A table, and a line on the journal under the cursor."""
         yield TopBar()
         yield Crumbs("Journals of campaigns")
-        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Rows(zebra_stripes=True)
         yield Static("", id="about", markup=False)
         yield KeyLine()
 
@@ -78,8 +78,8 @@ class Journals(Screen[None]):
             return why_no_undo(found)
         if action.name == "resume":
             return why_no_resume(found)
-        if action.name == "end" and found.state in {*UNFINISHED, "closed"}:
-            return f"it is {found.state}"
+        if action.name == "end":
+            return why_no_close(found)
         return ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -94,9 +94,13 @@ class Journals(Screen[None]):
     async def _load(self) -> None:
         state = self.explorer.session.ground.state
         found = await away_for(self, lambda: list(campaigns(state)))
+        stood = self.chosen
         self._found = found[::-1]
         table = self.query_one(DataTable)
         at = table.cursor_row
+        if stood is not None:  # others may have come above it, or gone
+            ids = [each.campaign for each in self._found]
+            at = ids.index(stood.campaign) if stood.campaign in ids else at
         table.clear()
         for each in self._found:
             table.add_row(*[Text(visible(cell)) for cell in _cells(each)])
@@ -144,7 +148,7 @@ class Journals(Screen[None]):
     def _with_chosen(self, flow: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
         found = self.chosen
         if isinstance(found, Report):
-            self.explorer.begin("journal", lambda: flow(found))
+            self.explorer.begin("journal", lambda: flow(found), of=self)
 
     async def _result(self, report: Report) -> None:
         full = await away_for(self, lambda: flows.report_of(self.explorer, report.campaign))
@@ -164,7 +168,7 @@ class Journals(Screen[None]):
         self.action_reload()
 
     async def _end(self, report: Report) -> None:
-        await flows.close_campaign(self.explorer, report.campaign)
+        await flows.close_campaign(self.explorer, report)
         self.action_reload()
 
 
@@ -174,7 +178,7 @@ def _cells(found: Report | Unreadable) -> list[str]:
     results = found.results
     return [
         found.campaign,
-        found.state,
+        said(found.state),
         moment(found.started_at),
         "-" if found.plan is None else f"{found.plan.total:,}",
         f"{results.re_encrypted:,}",

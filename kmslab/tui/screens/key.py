@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -18,6 +19,7 @@ from kmslab.tui.census import Tallies
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.host import Host, host_of
+from kmslab.tui.rows import Rows
 from kmslab.tui.sheet import SHORT
 from kmslab.tui.texts import bar, fields, key_mark, moment, percent, short_moment, visible
 from kmslab.tui.tree import PROVIDER_NAMES, Place
@@ -52,7 +54,7 @@ class KeyScreen(Screen[Place | None]):
         name = self._key.alias or self._key.key_id
         yield Crumbs(PROVIDER_NAMES[self._key.provider], name, "versions")
         yield Static("", id="about")
-        yield DataTable(cursor_type="row")
+        yield Rows()
         yield KeyLine()
 
     def on_mount(self) -> None:
@@ -71,7 +73,8 @@ class KeyScreen(Screen[Place | None]):
         """Keys, here by their ids, or records are not what they were."""
         found = keys.get(self._key.key_id)
         if found is None:
-            self.dismiss(None)
+            if self.is_current:
+                self.dismiss(None)
             return
         self._key = found
         if self.is_mounted:
@@ -106,7 +109,7 @@ class KeyScreen(Screen[Place | None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to it."""
-        key_dialogs.begin(self.explorer, name, self._key, self._counted)
+        key_dialogs.begin(self.explorer, name, self._key, self._counted, of=self)
 
     def action_close(self) -> None:
         """Go back."""
@@ -134,20 +137,27 @@ def about(key: Key) -> Text:
     return fields(pairs)
 
 
+def _minute(at: datetime | None) -> str:
+    """A time to the minute, where several versions are of one day."""
+    return moment(at)[:16]
+
+
 def rows(key: Key, tallies: Tallies) -> list[list[str]]:
     """The versions, the newest first, each with how long it was the primary one and its records."""
     total = tallies.key(key.provider, key.key_id).total
     found = []
     ends = [version.made_at for version in key.versions[1:]]
+    days = {short_moment(version.made_at) for version in key.versions}
+    when = short_moment if len(days) == len(key.versions) else _minute
     for at, version in enumerate(key.versions):
         primary = version.version_id == key.primary_version_id
         count = tallies.version(key.provider, key.key_id, version.version_id).total
         share = count / total if total else 0.0
-        until = "● primary" if primary else short_moment(ends[at]) if at < len(ends) else "-"
+        until = "● primary" if primary else when(ends[at]) if at < len(ends) else "-"
         found.append(
             [
                 f"{'●' if primary else '○'} v{version.number}",
-                short_moment(version.made_at),
+                when(version.made_at),
                 until if version.has_material else "✗ no material",
                 f"{count:>9,}",
                 bar(share, _BAR),

@@ -26,7 +26,9 @@ LAYOUT: Final = """
     Records #status {
         height: 1; padding: 0 1; background: $panel; text-wrap: nowrap; text-overflow: ellipsis;
     }
-    Records #status.wrong { color: $text-error; text-style: bold; }
+    Records #status.wrong {
+        color: $text-error; text-style: bold; height: auto; max-height: 3; text-wrap: wrap;
+    }
     Records.-extra #right { layout: horizontal; }
     Records.-extra Grid { width: 1fr; height: 1fr; }
     Records.-extra #detail {

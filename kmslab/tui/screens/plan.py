@@ -19,7 +19,6 @@ from kmslab.analysis.classify import DROP, STAY, Target
 from kmslab.analysis.forecast import usual_verify
 from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.planning import make_plan
-from kmslab.campaign.rendering import intent
 from kmslab.campaign.selection import Selection
 from kmslab.errors import CampaignInterrupted, KmslabError
 from kmslab.keys import Names
@@ -37,11 +36,12 @@ from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
 from kmslab.tui.session import Session
 from kmslab.tui.sheet import SHORT, Sheet
-from kmslab.tui.shown import plan_text
+from kmslab.tui.shown import agreed_text, plan_text
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.texts import records, told, visible
 
 _STAY = ""
+_FAILED = "no plan could be made; Esc, and r plans again"
 
 
 class PlanScreen(Screen[Plan | None]):
@@ -62,18 +62,23 @@ class PlanScreen(Screen[Plan | None]):
     """
     VERTICAL_BREAKPOINTS = SHORT
 
-    def __init__(self, session: Session, selection: Selection, what: str) -> None:
+    def __init__(
+        self, session: Session, selection: Selection, what: str, target: Target = STAY
+    ) -> None:
         super().__init__()
         self.plan: Plan | None = None
-        self._session = session
+        self._session = replace(session)  # its own: whichever source is looked at meanwhile
         self._what = what
-        self._target: Target = STAY
+        self._target = target
+        self._changed = ""
+        self._failed = False
         verify = usual_verify(session.ground.providers)
         self._options = Options(verify=str(verify), selection=selection)
         self._deep = False
         self._saved: Path | None = None
         self._job: Job | None = None
         self._names = Names({})
+        self._unfinished = ""
         self._words: list[str] = []
 
     def compose(self) -> ComposeResult:
@@ -110,10 +115,10 @@ class PlanScreen(Screen[Plan | None]):
         if action.name in ("close", "destination", "context", "deep"):
             return ""
         if self.plan is None:
-            return "the plan is not made yet"
+            return _FAILED if self._failed else "the plan is not made yet"
         if action.name == "go_on" and not self.plan.to_send:
             return "nothing is to be re-encrypted"
-        return ""
+        return in_the_way(self._unfinished) if action.name == "go_on" else ""
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Actions that cannot be done now are grey."""
@@ -129,26 +134,26 @@ class PlanScreen(Screen[Plan | None]):
     def _plan_anew(self) -> None:
         self._stop()
         self._deep = self._deep and not self.explorer.read_only
-        self.plan, self._saved = None, None
+        self.plan, self._saved, self._failed = None, None, False
         self._job = job = Job("the plan")
         self._show()
         self.run_worker(self._make(job), exclusive=True, exit_on_error=False)
 
     async def _make(self, job: Job) -> None:
         try:
-            self._names, self._words = await away_for(self, self._known)
+            self._names, self._words, self._unfinished = await away_for(self, self._known)
             self._show()
             made = await away_for(self, lambda: self._made(job))
         except (CampaignInterrupted, Stopped):
             return
         except KmslabError as error:
             if job is self._job and self.is_running:
-                self._failed(told(error))
+                self._end_without(told(error))
                 self.explorer.refused(error)
             return
         except Exception as error:
             if job is self._job and self.is_running:
-                self._failed("an error that nobody foresaw")
+                self._end_without("an error that nobody foresaw")
             self.explorer.unforeseen(error)
             return
         if job is self._job:
@@ -156,15 +161,17 @@ class PlanScreen(Screen[Plan | None]):
             self.plan = made
             self._show()
 
-    def _failed(self, why: str) -> None:
+    def _end_without(self, why: str) -> None:
         """There is no plan, and none is being made."""
-        self._job = None
+        self._job, self._failed = None, True
         refusal = Text(f"No plan: {visible(why)}\n\nEsc, and r plans again.")
+        self.refresh_bindings()
         self._sheet.show(lambda _: refusal)
 
-    def _known(self) -> tuple[Names, list[str]]:
-        """What keys and source are called on a command line."""
-        return self._session.names(), source_words(self._session)
+    def _known(self) -> tuple[Names, list[str], str]:
+        """What keys and source are called on a command line, and which campaign is in the way."""
+        session = self._session
+        return session.names(), source_words(session), session.unfinished()
 
     def _made(self, job: Job) -> Plan:
         session, spec = self._session, self._session.spec
@@ -191,7 +198,8 @@ class PlanScreen(Screen[Plan | None]):
         if self.plan is not None:
             self._sheet.show(partial(plan_text, self.plan, self._names))
             self.query_one(VerticalScroll).scroll_home(animate=False)
-        same = f"the same: {visible(self._command())}" if self._words else ""
+        note = "   (o writes FILE)" if self._needs_file and self._saved is None else ""
+        same = f"the same: {visible(self.command)}{note}" if self._words else ""
         self.query_one("#same", Static).update(same)
         self.refresh_bindings()
 
@@ -202,18 +210,34 @@ class PlanScreen(Screen[Plan | None]):
             to = f"all to {visible(self._named(target.key_id))} of {target.provider}"
         context = "each keeps its own" if target.context is KEEP else "dropped"
         how = "every blob is opened" if self._deep else "heads only, unverified"
-        return f"records: {visible(self._what)}\nto: {to}   context: {context}   told from: {how}"
+        first = f"! {in_the_way(self._unfinished)}\n" if self._unfinished else ""
+        first += f"! planned anew, since {visible(self._changed)}\n" if self._changed else ""
+        return (
+            f"{first}records: {visible(self._what)}\n"
+            f"to: {to}   context: {context}\ntold from: {how}"
+        )
 
     def _named(self, key_id: str) -> str:
         return self._names(key_id) or key_id
 
-    def _command(self) -> str:
-        """The command line that does the same; ids it takes from a plan in a file."""
+    def keys_changed(self, what: str) -> None:
+        """Somebody else has changed keys: where nobody is asked just now, plan anew."""
+        if self.is_current:
+            self._changed = what
+            self._plan_anew()
+
+    @property
+    def _needs_file(self) -> bool:
+        return self._options.selection.record_ids is not None or self._deep
+
+    @property
+    def command(self) -> str:
+        """The command line that does the same; ids, and what every blob opened to, it takes from a
+        plan in a file."""
         options, selection = self._session.options, self._options.selection
-        if selection.record_ids is not None or self._saved is not None:
+        if self._needs_file or self._saved is not None:
             file = "FILE" if self._saved is None else str(self._saved)
-            line = command_line(["campaign", "run", "--plan", file, "--yes"], options)
-            return line if self._saved is not None else f"{line}   (o writes FILE)"
+            return command_line(["campaign", "run", "--plan", file, "--yes"], options)
         words = ["campaign", "run", *self._words]
         if selection.provider is not None:
             words += ["--only-provider", selection.provider]
@@ -246,7 +270,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_destination(self) -> None:
         """Choose where the records go."""
-        self.explorer.begin("destination", self._choose)
+        self.explorer.begin("destination", self._choose, of=self)
 
     async def _choose(self) -> None:
         options = [(_STAY, "each record stays on its own key", "")]
@@ -269,7 +293,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_write(self) -> None:
         """Write the plan to a file, for the command line."""
-        self.explorer.begin("write plan", self._write)
+        self.explorer.begin("write plan", self._write, of=self)
 
     async def _write(self) -> None:
         if self.plan is None:
@@ -281,13 +305,13 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_go_on(self) -> None:
         """Ask whether it is to be carried out."""
-        self.explorer.begin("agree", self._agree)
+        self.explorer.begin("agree", self._agree, of=self)
 
     async def _agree(self) -> None:
         plan = self.plan
-        if plan is None or not plan.to_send:
+        if plan is None or not plan.to_send or self._unfinished:
             return
-        body = Text("\n".join(visible(sentence) for sentence in intent(plan)))
+        body = agreed_text(plan, self._what, self._names)
         body.append("\n\nIt can be undone from its journal until that is closed.")
         agreed = await self.app.push_screen_wait(
             Confirm(
@@ -297,5 +321,14 @@ class PlanScreen(Screen[Plan | None]):
                 records=plan.to_send,
             )
         )
-        if agreed and not self.explorer.read_only:
+        if agreed and plan is not self.plan:
+            self.explorer.tell("the plan is another by now; nothing was done", severity="warning")
+        elif agreed and not self.explorer.read_only:
             await finish(self, plan)
+
+
+def in_the_way(campaign_id: str) -> str:
+    """That a campaign has to be ended first; "" for none."""
+    if not campaign_id:
+        return ""
+    return f"campaign {campaign_id} on this source is not finished: J continues, undoes or ends it"

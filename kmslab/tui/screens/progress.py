@@ -14,8 +14,10 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import ProgressBar, Static
 
+from kmslab.campaign.retrying import Patience
 from kmslab.campaign.watching import Watch
 from kmslab.errors import KmslabError
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.finishing import finish
 from kmslab.tui.host import host_of
 from kmslab.tui.jobs import Job
@@ -46,7 +48,7 @@ class AtWork(ModalScreen[Ended[Any]]):
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "stop", "Stop after this chunk"),
+        Binding("escape,ctrl+c", "stop", "Stop after this chunk", key_display="Esc"),
         Binding("q,ctrl+q", "app.quit", "Quit"),
     ]
     DEFAULT_CSS = """
@@ -73,6 +75,7 @@ class AtWork(ModalScreen[Ended[Any]]):
             yield ProgressBar(show_eta=False)
             yield Static("", id="figures", markup=False)
             yield Static("Esc stops after this chunk", id="hint", markup=False)
+        yield KeyLine()
 
     def on_mount(self) -> None:
         """Begin."""
@@ -116,7 +119,8 @@ def figures(job: Job) -> Text:
     waiting = job.waiting()
     slow = ""
     if waiting >= SLOW:
-        slow = f"nothing new for {duration(waiting)}; a call that fails is made again for a while"
+        slow = f"nothing new for {duration(waiting)}; a call that fails is made again, for "
+        slow += f"{duration(Patience().seconds)} at the most: then it stops, and can be continued"
     if latest is None:
         return Text(slow or "beginning")
     of = "" if latest.total is None else f" of {latest.total:,}"
@@ -127,7 +131,9 @@ def figures(job: Job) -> Text:
     if left is not None:
         text.append(f", {duration(left)} left")
     counts = "  ".join(
-        f"{visible(name)} {count:,}" for name, count in latest.counts.items() if count
+        f"{visible(name.replace('_', '-'))} {count:,}"
+        for name, count in latest.counts.items()
+        if count
     )
     text.append(f"\n{slow or counts}")
     return text

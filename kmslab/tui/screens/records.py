@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Final, Literal
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import BindingType
+from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import DescendantFocus
+from textual.events import DescendantFocus, ScreenResume
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Input, Static
@@ -39,6 +39,7 @@ from kmslab.tui.screens.inspect import InspectScreen
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.layout import LAYOUT, FilterLine
+from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.status import crumbs, marked_text, status_text, twins_text
@@ -58,6 +59,8 @@ UNREADABLE: Final = "the source cannot be read: F5 tries again, O opens another"
 
 READING: Final = "reading"
 
+_NAMED: Final = 3
+
 Kind = Literal["filter", "lab", "source", "judging", "order"]
 """What can be wrong at the same time, each until it is so no more."""
 
@@ -75,7 +78,8 @@ class Records(Screen[None]):
     AUTO_FOCUS = "#records"
     ACTIONS: tuple[Action, ...] = RECORDS
     BINDINGS: ClassVar[list[BindingType]] = [
-        replace(binding, priority=_moves_focus(binding.action)) for binding in bindings(RECORDS)
+        *(replace(binding, priority=_moves_focus(binding.action)) for binding in bindings(RECORDS)),
+        Binding("enter", "leave_filter", show=False, priority=True),
     ]
     DEFAULT_CSS = LAYOUT
     HORIZONTAL_BREAKPOINTS = [  # noqa: RUF012 - as Textual declares it
@@ -97,6 +101,8 @@ class Records(Screen[None]):
         self._read_wanted = False
         self._twins_wanted = False
         self._twins = 0
+        self._unfinished = ""
+        self._typed = Query()
         self._looking_at_keys = asyncio.Lock()
         self._looking: Timer
         self._reader: Reader | None = None
@@ -112,7 +118,10 @@ class Records(Screen[None]):
             with Vertical(id="right"):
                 yield Grid(View(Table(), self.session.ground.clock), id="records")
                 yield Detail(id="detail")
-        yield FilterLine(placeholder="text, key:x ver:<3 prov:ctyun age:>90d out:stale !word")
+        yield FilterLine(
+            placeholder="text, key:x ver:<3 prov:ctyun age:>90d out:stale,no_key is:marked !word",
+            select_on_focus=False,
+        )
         yield Static("", id="status", markup=False)
         yield KeyLine()
 
@@ -170,6 +179,16 @@ class Records(Screen[None]):
         if self.is_running:
             self._show_tree()
 
+    async def _look_at_campaigns(self) -> None:
+        """See whether a campaign on the source is not finished: no other can be begun then."""
+        self._unfinished = await away_for(self, self.session.unfinished)
+        self._show_status()
+
+    @on(ScreenResume)
+    def _came_back(self) -> None:
+        if self._reader is not None and not self.reader.busy:
+            self.explorer.begin("campaigns", self._look_at_campaigns)
+
     def read_again(self) -> None:
         """Read the source anew; marks, filter and order stay."""
         if self.session.spec is None:
@@ -201,9 +220,9 @@ class Records(Screen[None]):
                 return
             self._tell_error("judging", error)
             self._refresh()
-            screen = self.app.screen
-            if isinstance(screen, KeyScreen):
-                screen.changed(self.keys)
+            for screen in self.app.screen_stack:  # also where a dialog is in front of it
+                if isinstance(screen, KeyScreen):
+                    screen.changed(self.keys)
 
     @on(Came)
     def _came(self, message: Came) -> None:
@@ -223,6 +242,7 @@ class Records(Screen[None]):
         if self.reader.notes:
             self.explorer.tell("\n".join(self.reader.notes), severity="warning")
         await self.explorer.guarded(self._look_at_keys)
+        await self.explorer.guarded(self._look_at_campaigns)
         self._refresh()
         self._marks_changed()
         if self._judge_wanted:
@@ -266,10 +286,14 @@ class Records(Screen[None]):
             return
         self._tell("lab", "" if seen.error is None else str(seen.error))
         if seen.keys:
-            self.explorer.tell("keys were changed: what is said of the records is told anew")
+            first, more = seen.keys[:_NAMED], len(seen.keys) - _NAMED
+            what = "; ".join(first) + (f"; and {more} keys more" if more > 0 else "")
+            self.explorer.noticed(f"keys were changed by somebody else: {what}")
             self.keys_changed()
+            if isinstance(self.app.screen, PlanScreen):
+                self.app.screen.keys_changed(what)
         if seen.source and not seen.gone:  # reading it tells that it is gone
-            self.explorer.tell("the source was changed; it is read again")
+            self.explorer.noticed("the source was changed by somebody else; it is read again")
         self._read_wanted = self._read_wanted or seen.source
         if self._read_wanted and not self.reader.busy:
             self.read_again()
@@ -283,7 +307,7 @@ class Records(Screen[None]):
     def _missing(self) -> str:
         """Why the counts may not be those of all records; "" where they are."""
         if self.session.spec is None:
-            return ""
+            return "none is open"
         if "source" in self._errors:
             return "it cannot be read"
         return "" if self.reader.counted else "not counted yet"
@@ -320,11 +344,13 @@ class Records(Screen[None]):
     def _show_status(self) -> None:
         status = self.query_one("#status", Static)
         error = "; ".join(self._errors.values())
-        status.set_class(bool(error), "wrong")
         busy = self.reader.rows if self.reader.busy else None
         silent = [name for name, tally in self.tallies.providers.items() if tally.unanswered]
-        said = status_text(self.grid, self._twins, busy, error, silent)
-        status.update(said, layout=False)
+        said = status_text(
+            self.grid, self._twins, busy, error, silent, unfinished=bool(self._unfinished)
+        )
+        status.update(said, layout=bool(error) or status.has_class("wrong"))
+        status.set_class(bool(error), "wrong")
         self.query_one(Crumbs).show(*crumbs(self.session, self.place, self.names, self.grid.view))
 
     @on(Grid.Failed)
@@ -435,6 +461,7 @@ class Records(Screen[None]):
         """Write a filter."""
         line = self.query_one(FilterLine)
         line.add_class("used")
+        line.action_end()
         self.set_focus(line)  # at once: what is typed next is for the line
 
     @on(Input.Changed)
@@ -442,16 +469,29 @@ class Records(Screen[None]):
         try:
             typed = Query.parse(self.query_one(FilterLine).value)
         except FilterError as error:
-            self._tell("filter", f"filter: {error}")
+            self.grid.unclear = "the filter is wrong"
+            self._tell("filter", f"filter: {error}; nothing is filtered by it")
+            self._ask()
             return
-        self.grid.ask_query(Query(self.place.terms() + typed.terms))
+        self.grid.unclear, self._typed = "", typed
+        self._ask()
         self._tell("filter", "")
         if self.session.spec is not None:
             self._say_what_is_not_shown()
 
-    @on(Input.Submitted)
-    def _filtered(self) -> None:
-        line = self.query_one(FilterLine)
+    def _ask(self) -> None:
+        """Show what is wanted; while the filter is wrong that is what it was before."""
+        wanted = Query(self.place.terms() + self._typed.terms)
+        if wanted != self.grid.wanted.query:
+            self.grid.ask_query(wanted)
+
+    async def action_leave_filter(self) -> None:
+        """To the records, once the line has all that was typed before: what comes next is theirs,
+        and they must know by then what they are to show."""
+        line, typed = self.query_one(FilterLine), asyncio.Event()
+        if line.call_later(typed.set):
+            await typed.wait()
+        self._filter()
         line.set_class(bool(line.value), "used")
         self.action_pane("records")
 
@@ -472,6 +512,8 @@ class Records(Screen[None]):
             return "there is no record"
         if name == "export" and not self.grid.view.total:
             return "there is no record"
+        if name == "export" and not self.grid.view.marked:
+            return self.grid.unclear
         return ""
 
     def _why_no_plan(self) -> str:
@@ -489,12 +531,14 @@ class Records(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Actions that cannot be done now are grey; in the line of the filter some are letters."""
+        if action == "leave_filter":
+            return isinstance(self.focused, FilterLine)
         if _moves_focus(action) and isinstance(self.focused, Input):
             return False
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
 
     def _begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        self.explorer.begin(name, flow)
+        self.explorer.begin(name, flow, of=self)
 
     def selection(self) -> tuple[Selection, str]:
         """What a re-encryption is about where nothing is marked: where the cursor is, in the tree a
@@ -540,11 +584,15 @@ class Records(Screen[None]):
         self.grid.view.mark(rows)
         self.grid.refresh()
         self._marks_changed()
+        self.place, line = Everything, self.query_one(FilterLine)
+        line.add_class("used")
+        line.value = "is:marked"
+        self._filter()
 
     def action_inspect(self) -> None:
         """The blob on a screen of its own."""
         row, record = self.grid.row, self.record
-        if row is not None and record is not None:
+        if row is not None and record is not None and self.explorer.is_free(self):
             verdict = self.grid.view.table.verdict(row)
             key = self.keys.get(verdict.key_id or "")
             self.app.push_screen(InspectScreen(self.session, record, verdict, key, self.names))
@@ -601,15 +649,17 @@ class Records(Screen[None]):
 
     def action_deed(self, name: str) -> None:
         """Do something to the key."""
-        key_dialogs.begin(self.explorer, name, self.key, self.counted)
+        key_dialogs.begin(self.explorer, name, self.key, self.counted, of=self)
 
     def action_journals(self) -> None:
         """The journals."""
-        self.app.push_screen(Journals())
+        if self.explorer.is_free(self):
+            self.app.push_screen(Journals())
 
     def action_audit(self) -> None:
         """The audit log."""
-        self.app.push_screen(AuditLog())
+        if self.explorer.is_free(self):
+            self.app.push_screen(AuditLog())
 
     def action_sources(self) -> None:
         """Another source."""
@@ -628,7 +678,7 @@ class Records(Screen[None]):
 
     def action_reload(self) -> None:
         """Look at everything again."""
-        self._begin("reload", self._reload)
+        self.explorer.begin("reload", self._reload)
 
     async def _reload(self) -> None:
         self._looking.resume()

@@ -11,7 +11,7 @@ from textual.containers import VerticalScroll
 from textual.screen import Screen
 
 from kmslab.campaign.report import Report
-from kmslab.campaign.standing import why_no_resume, why_no_undo
+from kmslab.campaign.standing import said, why_no_resume, why_no_undo
 from kmslab.keys import Names
 from kmslab.tui.actions import RESULT, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
@@ -36,7 +36,7 @@ class ResultScreen(Screen[str | None]):
     def compose(self) -> ComposeResult:
         """One text."""
         yield TopBar()
-        yield Crumbs(self._source, "Campaign", self.report.campaign, self.report.state)
+        yield Crumbs(self._source, "Campaign", self.report.campaign, said(self.report.state))
         with VerticalScroll():
             yield Sheet(partial(report_text, self.report, self._names))
         yield KeyLine()
