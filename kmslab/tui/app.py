@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
@@ -24,6 +25,7 @@ from kmslab.tui.commands import Commands
 from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
+from kmslab.tui.host import in_worker
 from kmslab.tui.jobs import Job
 from kmslab.tui.responsive import responsive
 from kmslab.tui.session import Session
@@ -199,7 +201,7 @@ class Explorer(App[None]):
         """Begin something that may ask, wait and fail; once at a time for each name."""
         if name not in self._flows:
             self._flows.add(name)
-            self.run_worker(self._once(name, flow), name=name, exit_on_error=False)
+            in_worker(self, partial(self._once, name, flow), name=name)
 
     async def _once(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
