@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
@@ -24,6 +25,7 @@ from kmslab.tui.commands import Commands
 from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
+from kmslab.tui.host import in_worker
 from kmslab.tui.jobs import Job
 from kmslab.tui.responsive import responsive
 from kmslab.tui.session import Session
@@ -207,7 +209,7 @@ class Explorer(App[None]):
         once: object = name if of is None else of
         if once not in self._flows and (of is None or self.is_free(of)):
             self._flows[once] = name
-            self.run_worker(self._once(once, flow), name=name, exit_on_error=False)
+            in_worker(self, partial(self._once, once, flow), name=name)
         elif of is self.screen and self._flows[of] != name:
             self.tell(f"{name}: not before {self._flows[of]} has ended", severity="warning")
 

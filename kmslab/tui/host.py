@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, TypeVar, cast
 
+from textual.dom import DOMNode
 from textual.message_pump import MessagePump
 from textual.screen import Screen
 
@@ -134,3 +135,20 @@ async def away_for(screen: Screen[Any], work: Callable[[], T]) -> T:
     if not screen.is_running:
         raise Stopped
     return found
+
+
+def in_worker(
+    node: DOMNode,
+    work: Callable[[], Coroutine[Any, Any, None]],
+    *,
+    name: str = "",
+    group: str = "default",
+    exclusive: bool = False,
+) -> None:
+    """Do something in a worker of a node, which ends with it.
+
+    The coroutine is made only when the worker begins: one that is ended before leaves none behind
+    that nobody has awaited.
+    """
+    made: Any = work  # Textual's own type of it fits nothing
+    node.run_worker(made, name=name, group=group, exclusive=exclusive, exit_on_error=False)

@@ -13,6 +13,7 @@ from textual.widgets import Footer
 from tui_world import Stage, World, make_world
 
 from kmslab import Lab
+from kmslab.tui.chrome import KeyLine
 from kmslab.tui.dialogs import confirm
 from kmslab.tui.session import Session
 
@@ -73,6 +74,7 @@ def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
 def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
     """There is no line of keys, which costs half of the time."""
     monkeypatch.setattr(Footer, "bindings_changed", lambda _self, _screen: None)
+    monkeypatch.setattr(KeyLine, "compose", lambda _self: iter(()))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, ClassVar, Final
 
 from rich.text import Text
@@ -14,7 +15,7 @@ from textual.widgets import DataTable, Static
 from kmslab.campaign.rendering import moment
 from kmslab.tui.actions import AUDIT, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
-from kmslab.tui.host import Host, away_for, host_of
+from kmslab.tui.host import Host, away_for, host_of, in_worker
 from kmslab.tui.rows import Rows
 from kmslab.tui.texts import visible
 
@@ -63,7 +64,7 @@ class AuditLog(Screen[None]):
 
     def _begin(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
         # A worker of the screen, so that it ends with the screen.
-        self.run_worker(self.explorer.guarded(flow), exclusive=True, exit_on_error=False)
+        in_worker(self, partial(self.explorer.guarded, flow), exclusive=True)
 
     async def _load(self) -> None:
         session = self.explorer.session

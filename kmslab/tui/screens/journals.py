@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -18,7 +19,7 @@ from kmslab.campaign.report import Report
 from kmslab.campaign.standing import said, why_no_close, why_no_resume, why_no_undo
 from kmslab.tui.actions import JOURNALS, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
-from kmslab.tui.host import Host, away_for, host_of
+from kmslab.tui.host import Host, away_for, host_of, in_worker
 from kmslab.tui.rows import Rows
 from kmslab.tui.screens import flows
 from kmslab.tui.texts import visible
@@ -89,7 +90,8 @@ class Journals(Screen[None]):
     def action_reload(self) -> None:
         """Read them again."""
         # A worker of the screen, so that it ends with the screen.
-        self.run_worker(self.explorer.guarded(self._load), exclusive=True, exit_on_error=False)
+        work = partial(self.explorer.guarded, self._load)
+        in_worker(self, work, exclusive=True)
 
     async def _load(self) -> None:
         state = self.explorer.session.ground.state

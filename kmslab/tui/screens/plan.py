@@ -30,7 +30,7 @@ from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
 from kmslab.tui.finishing import finish
-from kmslab.tui.host import Host, away_for, host_of
+from kmslab.tui.host import Host, away_for, host_of, in_worker
 from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
@@ -137,7 +137,7 @@ class PlanScreen(Screen[Plan | None]):
         self.plan, self._saved, self._failed = None, None, False
         self._job = job = Job("the plan")
         self._show()
-        self.run_worker(self._make(job), exclusive=True, exit_on_error=False)
+        in_worker(self, partial(self._make, job), exclusive=True)
 
     async def _make(self, job: Job) -> None:
         try:

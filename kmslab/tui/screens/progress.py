@@ -19,7 +19,7 @@ from kmslab.campaign.watching import Watch
 from kmslab.errors import KmslabError
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.finishing import finish
-from kmslab.tui.host import host_of
+from kmslab.tui.host import host_of, in_worker
 from kmslab.tui.jobs import Job
 from kmslab.tui.texts import duration, visible
 
@@ -83,7 +83,7 @@ class AtWork(ModalScreen[Ended[Any]]):
         app.job = self._job
         self._show()
         self.set_interval(LOOKS, self._show)
-        self.run_worker(self._run(), exit_on_error=False)
+        in_worker(self, self._run)
 
     async def _run(self) -> None:
         app = host_of(self)

@@ -31,7 +31,7 @@ from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.dialogs.decrypt import decrypt
 from kmslab.tui.filtering import Query
 from kmslab.tui.grid import Grid
-from kmslab.tui.host import Host, away_for, host_of
+from kmslab.tui.host import Host, away_for, host_of, in_worker
 from kmslab.tui.reader import Came, ReadEnded, Reader, rows_of
 from kmslab.tui.screens import flows
 from kmslab.tui.screens.audit import AuditLog
@@ -199,7 +199,7 @@ class Records(Screen[None]):
         self.grid.empty = READING
         self._read_wanted = False
         self._watched.source_seen()
-        self.run_worker(self.reader.read(), group="read", exit_on_error=False)
+        in_worker(self, self.reader.read, group="read")
 
     async def _say_what_opens(self) -> None:
         """Where there is no source: say how one is opened."""
