@@ -32,7 +32,7 @@ from kmslab.campaign.plan import (
 from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.campaign.sending import Distinct, Verify
 from kmslab.campaign.watching import QUIET, Progress, Watch
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, not_looked_at
 from kmslab.clock import Clock
 from kmslab.context import context_text
 from kmslab.errors import (
@@ -167,6 +167,11 @@ class _Judge:
                 self._name(record, verdict)
             elif verdict.outcome.sent and self._distinct.is_new(record, verdict):
                 self.flows[record.provider, verdict.destination_provider or record.provider] += 1
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The providers that gave the credential no right to look at a key."""
+        return self._classifier.refused
 
     def _name(self, record: Record, verdict: Verdict) -> None:
         named = self._examples[verdict.outcome, verdict.reason]
@@ -319,6 +324,7 @@ def _notes(target: Target, judge: _Judge, *, deep: bool, contexts: bool) -> tupl
         )
     if any(row.inferred for row in judge.census.rows()):
         notes.append(INFERRED)
+    notes += [f"{not_looked_at(provider)}." for provider in judge.refused]
     if not deep:
         notes.append("Told from the heads of the blobs, unverified; --deep authenticates each.")
     return tuple(notes)
