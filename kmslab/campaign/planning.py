@@ -139,6 +139,7 @@ class _Judge:
         self.flows: Counter[Flow] = Counter()
         self.keys: set[tuple[str, str]] = set()
         self.providers_seen: set[str] = set()
+        self.inferred = False
         self._reasons: Counter[tuple[Outcome, str]] = Counter()
         self._examples: defaultdict[tuple[Outcome, str], list[str]] = defaultdict(list)
         self._providers = providers
@@ -160,6 +161,7 @@ class _Judge:
             self.outcomes[verdict.outcome] += count
             self._reasons[verdict.outcome, verdict.reason] += count
             self.providers_seen.add(provider)
+            self.inferred |= verdict.version_inferred and verdict.outcome.sent
             if verdict.key_id is not None:
                 self.keys.add((provider, verdict.key_id))
         for record, verdict in zip(records, verdicts, strict=True):
@@ -322,7 +324,7 @@ def _notes(target: Target, judge: _Judge, *, deep: bool, contexts: bool) -> tupl
             f"{counted(count, 'record is', 'records are')} on a version that the cloud does not "
             "tell: each is sent, and the cloud's answer says whether there was something to do."
         )
-    if any(row.inferred for row in judge.census.rows()):
+    if judge.inferred:
         notes.append(INFERRED)
     notes += [f"{not_looked_at(provider)}." for provider in judge.refused]
     if not deep:
