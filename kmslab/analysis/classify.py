@@ -114,6 +114,9 @@ class Target:
         return self.provider or provider
 
 
+NO_KMS: Final = "no Kms of this provider"
+"""The reason of a record whose provider cannot be asked."""
+
 STAY: Final = Target()
 """Every record on its own key, under its own context."""
 
@@ -201,6 +204,11 @@ class Classifier:
         self._verdicts: dict[tuple[Head, _Change, bool, str], Verdict] = {}
         # The verdicts on lab blobs, of which all that is alike in these four is judged alike.
         self._usual: dict[Like, Verdict] = {}
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The providers that so far gave the credential no right to look at a key."""
+        return tuple(self._heads.refused)
 
     def classify(self, record: Record) -> Verdict:
         """The outcome for one record, and why. See `classify`."""
@@ -411,7 +419,7 @@ def _source_unusable(head: Head) -> _Ruling | None:
     """Why what a blob names cannot be read, or None where it can, as far as is known."""
     missing = head.standing is Standing.MISSING
     if head.standing is Standing.NO_KMS:
-        return Outcome.BLOCKED, "no Kms of this provider"
+        return Outcome.BLOCKED, NO_KMS
     if missing and head.format is BlobFormat.CLOUD:
         return Outcome.FOREIGN, ""
     if head.key is None:

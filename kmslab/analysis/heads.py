@@ -148,9 +148,11 @@ class Heads:
     Keys are seen as they were when first asked for: take a new one to look again.
     """
 
-    __slots__ = ("_by_name", "_by_text", "_keys", "_kms")
+    __slots__ = ("_by_name", "_by_text", "_keys", "_kms", "refused")
 
     def __init__(self, providers: Providers) -> None:
+        self.refused: dict[str, None] = {}
+        """The providers that gave the credential no right to look at a key that was asked for."""
         self._kms: dict[str, Kms] = {name: providers.kms(name) for name in providers.providers()}
         self._keys: dict[tuple[str, str], Key | Unknown | None] = {}
         self._by_name: dict[UnverifiedHeader, Head] = {}
@@ -202,7 +204,9 @@ class Heads:
                 self._keys[name] = None if kms is None else kms.describe_key(key_id)
             except (KeyNotFound, InvalidKeyId):
                 self._keys[name] = None
-            except (Unauthorized, UnknownAction, Unsupported):
+            except (Unauthorized, UnknownAction, Unsupported) as error:
+                if isinstance(error, Unauthorized):
+                    self.refused[provider] = None
                 self._keys[name] = UNKNOWN
         return self._keys[name]
 

@@ -32,7 +32,7 @@ from kmslab.campaign.plan import (
 from kmslab.campaign.selection import EVERYTHING, Selection
 from kmslab.campaign.sending import Distinct, Verify
 from kmslab.campaign.watching import QUIET, Progress, Watch
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, not_looked_at
 from kmslab.clock import Clock
 from kmslab.context import context_text
 from kmslab.errors import (
@@ -139,6 +139,7 @@ class _Judge:
         self.flows: Counter[Flow] = Counter()
         self.keys: set[tuple[str, str]] = set()
         self.providers_seen: set[str] = set()
+        self.inferred = False
         self._reasons: Counter[tuple[Outcome, str]] = Counter()
         self._examples: defaultdict[tuple[Outcome, str], list[str]] = defaultdict(list)
         self._providers = providers
@@ -160,6 +161,7 @@ class _Judge:
             self.outcomes[verdict.outcome] += count
             self._reasons[verdict.outcome, verdict.reason] += count
             self.providers_seen.add(provider)
+            self.inferred |= verdict.version_inferred and verdict.outcome.sent
             if verdict.key_id is not None:
                 self.keys.add((provider, verdict.key_id))
         for record, verdict in zip(records, verdicts, strict=True):
@@ -167,6 +169,11 @@ class _Judge:
                 self._name(record, verdict)
             elif verdict.outcome.sent and self._distinct.is_new(record, verdict):
                 self.flows[record.provider, verdict.destination_provider or record.provider] += 1
+
+    @property
+    def refused(self) -> tuple[str, ...]:
+        """The providers that gave the credential no right to look at a key."""
+        return self._classifier.refused
 
     def _name(self, record: Record, verdict: Verdict) -> None:
         named = self._examples[verdict.outcome, verdict.reason]
@@ -317,8 +324,9 @@ def _notes(target: Target, judge: _Judge, *, deep: bool, contexts: bool) -> tupl
             f"{counted(count, 'record is', 'records are')} on a version that the cloud does not "
             "tell: each is sent, and the cloud's answer says whether there was something to do."
         )
-    if any(row.inferred for row in judge.census.rows()):
+    if judge.inferred:
         notes.append(INFERRED)
+    notes += [f"{not_looked_at(provider)}." for provider in judge.refused]
     if not deep:
         notes.append("Told from the heads of the blobs, unverified; --deep authenticates each.")
     return tuple(notes)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from kmslab.analysis.forecast import action_name
+
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
 
@@ -39,6 +41,19 @@ def version_text(number: int | None, version_id: str | None, *, inferred: bool) 
 def version_of(row: CensusRow) -> str | None:
     """The version of a row of a census as it is shown."""
     return version_text(row.version_number, row.key_version_id, inferred=row.inferred)
+
+
+def not_looked_at(provider: str) -> str:
+    """What is not known where the credential may not look at keys.
+
+    >>> not_looked_at("ctyun").partition(",")[0]
+    'ctyun: the credential has no right to describeKey'
+    """
+    right = action_name(provider, "DescribeKey")
+    return (
+        f"{provider}: the credential has no right to {right}, so what a look at its keys tells is "
+        "a dash"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -79,11 +80,13 @@ def census_of(
 ) -> tuple[list[CensusRow], int]:
     """The census of a source; with `deep` also how many of its blobs do not open."""
     from kmslab.analysis.census import Census
-    from kmslab.analysis.classify import Classifier, Outcome
+    from kmslab.analysis.classify import NO_KMS, Classifier, Outcome
     from kmslab.campaign.planning import authenticated
     from kmslab.campaign.watching import Progress
+    from kmslab.campaign.wording import counted, not_looked_at
 
     classifier, taken = Classifier(providers), Census()
+    lost: Counter[str] = Counter()
     rows = unopened = 0
     for part in source.parts:
         for chunk in part.read():
@@ -95,6 +98,13 @@ def census_of(
                 )
             for record, verdict in zip(chunk.records, verdicts, strict=True):
                 taken.add(record, verdict)
+                if verdict.reason == NO_KMS:
+                    lost[record.provider] += 1
             rows += len(chunk.records)
             watch.told(Progress("counting", rows, None, {}))
+    for provider in classifier.refused:
+        narrate(not_looked_at(provider))
+    for provider, count in lost.items():
+        some = counted(count, "record is", "records are")
+        narrate(f"{provider}: {some} of this provider, of which no --remote was given")
     return taken.rows(), unopened

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from kmslab.cli.opening import Opening
     from kmslab.keys import Names
     from kmslab.lab import Lab
+    from kmslab.model import Key
     from kmslab.remotes import Remotes
 
 
@@ -55,9 +56,18 @@ def names_of(keyring: Lab | Remotes) -> Names:
     """What keys are called. A credential for a campaign may have no right to list them."""
     from kmslab.errors import Unauthorized, UnknownAction
     from kmslab.keys import Names
+    from kmslab.model import TENCENT
 
     try:
         return Names.of(keyring)
-    except (Unauthorized, UnknownAction) as error:
-        narrate(f"keys are shown by their ids: {error}")
-        return Names({})
+    except (Unauthorized, UnknownAction):
+        pass
+    keys: list[Key] = []
+    for provider in keyring.providers():
+        try:
+            keys += keyring.kms(provider).list_keys()
+        except (Unauthorized, UnknownAction) as error:
+            call = "ListKeyDetail" if provider == TENCENT else "listKeys"
+            why = "the cloud does not know" if isinstance(error, UnknownAction) else "no right to"
+            narrate(f"{provider}: keys are shown by their ids: {why} {call}")
+    return Names.among(keys)

@@ -13,8 +13,8 @@ def pointing(url: str, secret_id: str, secret_key: str) -> dict[str, list[str]]:
     ...     print(line)
     from ctyun_python_sdk_core import ctyun_client, credential
     who, at = credential.Credential('KLID', 'key'), {'regionId': '60a39fca876e11ea91cf0242ac110002'}
-    ctyun_client.CtyunClient().request('http://127.0.0.1:8400/v1/cmkManage/listKeys', 'POST', \
-headers=at, body={'pageSize': 10}, credential=who)
+    print(ctyun_client.CtyunClient().request('http://127.0.0.1:8400/v1/cmkManage/listKeys', \
+'POST', headers=at, body={'pageSize': 10}, credential=who).json())
     """
     scheme, _, endpoint = url.partition("://")
     here = f"protocol={scheme!r}, endpoint={endpoint!r}"
@@ -30,7 +30,7 @@ headers=at, body={'pageSize': 10}, credential=who)
             "from ctyun_python_sdk_core import ctyun_client, credential",
             f"who, at = credential.Credential({secret_id!r}, {secret_key!r}),"
             f" {{'regionId': {REGIONS[CTYUN]!r}}}",
-            f"ctyun_client.CtyunClient().request('{url}/v1/cmkManage/listKeys', 'POST',"
-            " headers=at, body={'pageSize': 10}, credential=who)",
+            f"print(ctyun_client.CtyunClient().request('{url}/v1/cmkManage/listKeys',"
+            " 'POST', headers=at, body={'pageSize': 10}, credential=who).json())",
         ],
     }

@@ -71,17 +71,19 @@ def running(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
 
 @pytest.mark.parametrize(("stop", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
 def test_the_lines_of_the_demo_run_as_they_are(
-    running: Callable[..., Server], stop: signal.Signals, code: int
+    running: Callable[..., Server],
+    stop: signal.Signals,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     server = running("--demo", "--json")
     told = json.loads(server.ready)
     tencent, ctyun = told["clients"].values()
-    ctyun[-1] = f"answer = {ctyun[-1]}"
     names: dict[str, object] = {}
     exec("\n".join([*tencent, *ctyun]), names)
     exec("keys = client.call_json('ListKeys', {})['Response']['TotalCount']", names)
     assert names["keys"]
-    assert names["answer"].json()["data"]["totalCount"]  # type: ignore[attr-defined]
+    assert "'totalCount': " in capsys.readouterr().out
     ended, out, err = server.stop(stop)
     assert (ended, out) == (code, "")
     assert "Traceback" not in err

@@ -30,11 +30,13 @@ from kmslab.analysis.census import census
 from kmslab.analysis.classify import Classifier, Target
 from kmslab.campaign.plan import INFERRED
 from kmslab.campaign.planning import make_plan
+from kmslab.campaign.watching import Watch
 from kmslab.campaign.wording import version_of
 from kmslab.cli.app import app
 from kmslab.cli.campaign_shown import show_census
+from kmslab.cli.census import census_of
 from kmslab.cli.opening import Opening
-from kmslab.cli.reaching import Reaching
+from kmslab.cli.reaching import Reaching, names_of
 from kmslab.cli.source_options import SourceOptions
 from kmslab.cli.tui import _session as open_session
 from kmslab.cli.tui import _words as words_of
@@ -207,6 +209,25 @@ class TestCommands:
             for word in ("--secret", "--token", "--access-key"):
                 assert word not in text
         assert "--remote" not in run("encrypt", "--help").stdout
+
+
+def test_a_census_names_the_rights_that_it_lacks(
+    memory_lab: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = memory_lab.credentials.create("campaign", rights=["ReEncrypt"])
+    who = made.credential.secret_id
+    remotes = remotes_over(LabLink(memory_lab.tencent(credential=who)))
+    records = []
+    for name, kms in ((TENCENT, memory_lab.tencent()), (CTYUN, memory_lab.ctyun())):
+        key: Any = kms.create_key(alias=name)
+        records.append(Record(name, name, kms.encrypt(key.key_id, b"secret")))
+    source = open_source(SourceSpec(str(write_records(tmp_path / "r.csv", records))))
+    census_of(source, remotes, Watch())
+    names_of(remotes)
+    said = capsys.readouterr().err
+    assert "tencent: the credential has no right to DescribeKey" in said
+    assert "tencent: keys are shown by their ids: no right to ListKeyDetail" in said
+    assert "ctyun: 1 record is of this provider, of which no --remote was given" in said
 
 
 class TestFrames:
