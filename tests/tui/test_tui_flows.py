@@ -337,6 +337,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
             state = ended[0].error
             assert state is not None
             lab.rotate(lab.key("orders").key_id)
+            await pilot.press("f5")
             await until(pilot, lambda: "is not finished (J)" in status(app))
             await pilot.press("a", "r")
             stopped = await come(pilot, PlanScreen)

@@ -13,7 +13,7 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.events import DescendantFocus, ScreenResume
+from textual.events import DescendantFocus
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Input, Static
@@ -183,11 +183,6 @@ class Records(Screen[None]):
         """See whether a campaign on the source is not finished: no other can be begun then."""
         self._unfinished = await away_for(self, self.session.unfinished)
         self._show_status()
-
-    @on(ScreenResume)
-    def _came_back(self) -> None:
-        if self._reader is not None and not self.reader.busy:
-            self.explorer.begin("campaigns", self._look_at_campaigns)
 
     def read_again(self) -> None:
         """Read the source anew; marks, filter and order stay."""
@@ -653,8 +648,11 @@ class Records(Screen[None]):
 
     def action_journals(self) -> None:
         """The journals."""
-        if self.explorer.is_free(self):
-            self.app.push_screen(Journals())
+        self._begin("journals", self._journals)
+
+    async def _journals(self) -> None:
+        await self.app.push_screen_wait(Journals())
+        await self._look_at_campaigns()
 
     def action_audit(self) -> None:
         """The audit log."""
