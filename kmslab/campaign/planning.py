@@ -109,7 +109,7 @@ def make_plan(
         unverified=not deep,
         fingerprints=before,
         keys=_marks(providers, judge.keys | _destination(target, providers)),
-        notes=_notes(target, judge, deep=deep, contexts=_has_contexts(source, spec)),
+        notes=_notes(target, judge, own=own, deep=deep, contexts=_has_contexts(source, spec)),
     )
 
 
@@ -304,9 +304,11 @@ def _has_contexts(source: Source, spec: SourceSpec) -> bool:
     return "context" in source.fields or spec.context_template is not None
 
 
-def _notes(target: Target, judge: _Judge, *, deep: bool, contexts: bool) -> tuple[str, ...]:
+def _notes(
+    target: Target, judge: _Judge, *, own: Collection[str], deep: bool, contexts: bool
+) -> tuple[str, ...]:
     notes = [DATA_KEYS]
-    if any(destination == CTYUN for _, destination in judge.flows):
+    if CTYUN in own and any(destination == CTYUN for _, destination in judge.flows):
         notes.append(CTYUN_LENGTH)
     if not contexts and any(origin == TENCENT for origin, _ in judge.flows):
         notes.append(

@@ -38,6 +38,10 @@ _CODES: Final[Mapping[str, Callable[[KmsError, str], str]]] = {
 _STRIKES: Final = 3
 
 
+# So many seconds of waiting for a provider, and somebody is told (lab's choice).
+_TOLD_SECONDS: Final = 1.0
+
+
 class NotSent(KmsError):
     """A row that was not sent, or not to the end, since somebody asked to stop."""
 
@@ -105,6 +109,8 @@ class Caller:
         "_patience",
         "_stop",
         "_strikes",
+        "_waiting",
+        "_waits",
         "given_up",
     )
 
@@ -117,6 +123,7 @@ class Caller:
         clock: Clock,
         jitter: Callable[[], float],
         stop: Stop,
+        waiting: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._kms = kms
         self._pace = pace
@@ -126,6 +133,8 @@ class Caller:
         self._stop = stop
         self._calls: Counter[str] = Counter()
         self._strikes = 0
+        self._waiting = waiting
+        self._waits = False
         self._lock = threading.Lock()
         self.given_up: KmsError | None = None
 
@@ -224,6 +233,7 @@ class Caller:
             left = self._once(done, rows, action, ask)
             if len(left) < len(rows):
                 attempt, waited, self._strikes = 0, 0.0, 0
+                self._tell(None)
             if not left:
                 return
             rows, attempt = left, attempt + 1
@@ -233,10 +243,20 @@ class Caller:
             waited += wait
             if waited > self._patience.seconds:
                 break
+            if waited >= _TOLD_SECONDS:
+                self._tell(done.error[rows[0]])
             if not pause(self._clock, wait, self._stop):
                 _refuse(done, rows, NotSent("the campaign was stopped"))
                 return
         self._strike(done.error[rows[0]])
+
+    def _tell(self, error: KmsError | None) -> None:
+        """Say, once, that the provider is waited for, and when that is over."""
+        with self._lock:
+            if self._waits is (error is not None):
+                return
+            self._waits = not self._waits
+        self._waiting(f"waiting for {self.provider}, to try again: {error}" if error else "")
 
     def _strike(self, error: KmsError | None) -> None:
         with self._lock:

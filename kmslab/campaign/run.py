@@ -252,6 +252,7 @@ class _Run:
             clock=ground.clock,
             jitter=ground.jitter,
             stop=watch.stop,
+            waiting=watch.waiting,
             told=self._tell_more,
         )
         self._tools = Tools(

@@ -92,7 +92,8 @@ class Sender:
 
     `stop` is asked before each batch and all the time while waiting. Once it says so nothing more
     is begun, and what has been answered is kept. What goes out in several batches, since a rate
-    holds it back, is told of batch by batch: `told` gets the records of each.
+    holds it back, is told of batch by batch: `told` gets the records of each. `waiting` gets
+    what is waited for where a provider does not answer, and "" when it does again.
 
     ContextError where the target's context is none.
     """
@@ -108,6 +109,7 @@ class Sender:
         jitter: Callable[[], float],
         patience: Patience | None = None,
         stop: Stop = never,
+        waiting: Callable[[str], None] = lambda text: None,
         told: Callable[[int], object] = lambda records: None,
         remembered: int = RECENT_PAIRS,
         in_flight: int | None = None,
@@ -134,6 +136,7 @@ class Sender:
                 clock=clock,
                 jitter=jitter,
                 stop=stop,
+                waiting=waiting,
             )
             for name in providers.providers()
         }

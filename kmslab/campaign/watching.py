@@ -24,10 +24,14 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Who looks on: told of progress, and asked whether to stop."""
+    """Who looks on: told of progress, and asked whether to stop.
+
+    `waiting` is told, by whichever thread it is, what is waited for, and "" when that is over.
+    """
 
     progress: Callable[[Progress], None] = lambda progress: None
     stop: Callable[[], bool] = lambda: False
+    waiting: Callable[[str], None] = lambda text: None
 
     def told(self, progress: Progress, *, campaign_id: str = "") -> None:
         """Tell of a pass that changes nothing; CampaignInterrupted where it is to stop."""

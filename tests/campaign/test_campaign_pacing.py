@@ -141,3 +141,26 @@ def test_a_run_meets_its_forecast_within_2_percent() -> None:
     assert clock.time() - began <= expected.seconds / 0.99
     assert sender.calls["tencent"] == expected.calls == count
     assert (gate.throttled, gate.most) == (0, 100)
+
+
+def test_waiting_for_a_provider_is_told_once_and_that_it_is_over() -> None:
+    clock = ManualClock(START)
+    said: list[str] = []
+    with Lab.in_memory(clock=clock) as lab:
+        key_id = lab.tencent().create_key("orders").key_id
+        record = Record("r", TENCENT, lab.tencent().encrypt(key_id, b"secret"))
+        lab.rotate(key_id)
+        lab.faults.add("ReEncrypt", "InternalError", count=5)
+        sender = Sender(
+            lab,
+            Target(),
+            verify=Verify.ANSWER,
+            rates={},
+            clock=clock,
+            jitter=lambda: 1.0,
+            waiting=said.append,
+        )
+        [answer] = sender.send([record], [Classifier(lab).classify(record)])
+    assert answer is not None
+    assert answer.re_encrypted
+    assert [text[:19] for text in said] == ["waiting for tencent", ""]

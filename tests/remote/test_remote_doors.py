@@ -28,7 +28,7 @@ import kmslab.frames  # df.kms
 from kmslab import Lab, ManualClock, Record
 from kmslab.analysis.census import census
 from kmslab.analysis.classify import Classifier, Target
-from kmslab.campaign.plan import INFERRED
+from kmslab.campaign.plan import CTYUN_LENGTH, INFERRED
 from kmslab.campaign.planning import make_plan
 from kmslab.campaign.watching import Watch
 from kmslab.campaign.wording import version_of
@@ -280,7 +280,8 @@ class TestFrames:
         for name, kms in ((TENCENT, memory_lab.tencent()), (CTYUN, memory_lab.ctyun())):
             key: Any = kms.create_key(alias=name)
             records.append(Record(name, name, kms.encrypt(key.key_id, b"secret")))
-        short = str(memory_lab.tencent().list_keys()[0].primary_version_id)[:8]
+            memory_lab.rotate(key.key_id)
+        short = memory_lab.tencent().list_keys()[0].versions[0].version_id[:8]
         plan = make_plan(
             open_source(SourceSpec(str(write_records(tmp_path / "r.csv", records)))),
             SourceSpec(str(tmp_path / "r.csv")),
@@ -290,6 +291,7 @@ class TestFrames:
         )
         assert [version_of(row) for row in plan.census] == ["1", f"{short} (inferred)"]
         assert INFERRED in plan.notes
+        assert CTYUN_LENGTH not in plan.notes  # it is of blobs that this machine makes
         show_census(census(records, remotes), Names({}))
         assert f"{short} (inferred)" in capsys.readouterr().out
         frame = pd.DataFrame({"ciphertext_blob": [each.ciphertext_blob for each in records]})

@@ -637,7 +637,8 @@ def test_a_refused_signature_names_whose_it_would_be(memory_lab: Lab) -> None:
             wire.send_eop(
                 wire.eop(**{k.replace("secret_id", "access_key"): v for k, v in changed.items()})
             )
-        good = memory_lab.credentials.list()[-1].name
+        names = {each.secret_id: each.name for each in memory_lab.credentials.list()}
+        good = names[wire.secret_id]
     assert [line.get("caller") for line in logged(wire)] == ["gone"] * 2 + [good] * 2 + [None] * 2
     assert "canary" not in wire.log.getvalue()
 
