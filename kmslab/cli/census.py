@@ -48,8 +48,8 @@ def census(
     Told from the heads of the blobs, which nothing proves until they are opened: --deep opens each,
     and says how many do not. What is not known is a dash: the key of a cloud's own blob, the
     version of a key that is not in the lab. A version is called inferred where nothing but a head
-    says it: in a cloud's own blob, and where a cloud tells no versions. KEY is the key's alias, where it has one of its own;
-    --json gives every id.
+    says it: in a cloud's own blob, and where a cloud tells no versions. KEY is the key's
+    alias, where it has one of its own; --json gives every id.
     """
     from kmslab.campaign.wording import counted
     from kmslab.cli.campaign_shown import show_census
