@@ -365,7 +365,10 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
                 lab.rotate(lab.key("orders").key_id)
                 with pytest.raises(CampaignInterrupted):
                     run(ground, spec, plan=make(), watch=Watch(stop=lambda: True))
+                there = len(app.screen._found)
                 await pilot.press("f5")
+                await until(pilot, lambda there=there: len(app.screen._found) > there)
+                await pilot.press("g")
                 await until(pilot, lambda: app.screen.chosen.state == "running")
                 await pilot.press(letter)
                 dialog = await come(pilot, Confirm)
