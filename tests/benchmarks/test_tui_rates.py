@@ -275,9 +275,7 @@ def test_keys_while_a_source_is_read_and_judged(
             ended = await pressed(reading, lag)
             assert ended == Ended(READ_ROWS, ended.seconds)
             seconds = ended.seconds
-            judging = asyncio.to_thread(
-                judge_again, app.grid.view.table, job, lambda rows: None, left.is_set
-            )
+            judging = asyncio.to_thread(judge_again, app.grid.view.table, job, left.is_set)
             await pressed(asyncio.ensure_future(judging), again)
 
         run(benchmark, View(Table(), ManualClock(NOW)), steps)
