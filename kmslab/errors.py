@@ -69,7 +69,8 @@ KmslabError
 │   └── SeedError
 ├── FormatError (ValueError)      a text that is not what it should be; has .offset
 │   ├── ContextError
-│   └── FilterError               a filter of the terminal explorer
+│   ├── FilterError               a filter of the terminal explorer
+│   └── DatabaseUrlError          no URL of a database, or a password in one
 ├── SourceError                   records cannot be read or written; has .source and .row
 │   ├── SourceChanged             it is not what it was any more
 │   └── SourceBusy                another campaign is at work on it
@@ -405,6 +406,10 @@ class ContextError(FormatError):
 
 class FilterError(FormatError):
     """A text is no filter of records; `offset` is where, in characters from 0."""
+
+
+class DatabaseUrlError(FormatError):
+    """A text is no URL of a database, or holds what must not be stored with it."""
 
 
 class SourceError(KmslabError):

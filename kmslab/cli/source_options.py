@@ -115,8 +115,8 @@ class SourceOptions:
 
         SourceError where it is none of them; SettingError for a registered one with other columns.
         """
+        from kmslab.database_url import is_url
         from kmslab.errors import KmslabError, SettingError, SourceError
-        from kmslab.records.opening import is_url
 
         if is_url(source):
             return self.spec(source)

@@ -14,11 +14,12 @@ import pandas as pd
 from kmslab.analysis.frame_columns import TIME, meant
 from kmslab.analysis.heads import FORMATS
 from kmslab.columns import column_of
+from kmslab.database_url import is_url
 from kmslab.errors import SourceChanged, SourceError
 from kmslab.inspection import inspect
 from kmslab.model import Record
 from kmslab.records.columns import DEFAULT_COLUMNS, Columns
-from kmslab.records.opening import is_url, split_location
+from kmslab.records.opening import split_location
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 

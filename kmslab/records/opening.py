@@ -7,18 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from kmslab.database_url import is_url, split_password
 from kmslab.records.columns import DEFAULT_COLUMNS, Columns
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
-
-
-def is_url(location: str) -> bool:
-    """Whether a location is a database URL, and no path.
-
-    >>> is_url("sqlite:///orders.db"), is_url("orders.db")
-    (True, False)
-    """
-    return "://" in location
 
 
 def open_source(
@@ -70,9 +62,10 @@ def split_location(location: str) -> tuple[str, str | None]:
     """
     if not is_url(location):
         return location, None
-    from kmslab.records.sql_database import split_password
+    from kmslab.records.sql_database import url_errors
 
-    return split_password(location)
+    with url_errors():
+        return split_password(location)
 
 
 def absolute(spec: SourceSpec) -> SourceSpec:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise, starmap
 from pathlib import Path
 
 from sqlalchemy import Connection
@@ -12,10 +13,9 @@ from sqlalchemy import Connection
 from kmslab.errors import FormatError, SourceError
 from kmslab.records.columns import ContextTemplate
 from kmslab.records.layout import Layout
-from kmslab.records.source import Chunk, Edit
+from kmslab.records.source import ALL_ROWS, Chunk, Edit, KeyRange
 from kmslab.records.spec import SourceSpec
 from kmslab.records.sql_database import Database, database_errors
-from kmslab.records.sql_database import without_password as without_password
 from kmslab.records.sql_edit import Pages, TableEdit
 from kmslab.records.sql_rows import Rows
 from kmslab.records.sql_shape import (
@@ -113,13 +113,14 @@ def _unfit(name: str, column: Column, why: str) -> SourceError:
 
 @dataclass(frozen=True, slots=True)
 class TablePart:
-    """The one part of a table: see `kmslab.records.source.Part`."""
+    """The one part of a table, or a range of it: see `kmslab.records.source.Part`."""
 
     source: str
     _database: Database
     _shape: Shape
     _rows: Rows = field(repr=False)
     _layout: Layout = field(repr=False)
+    _range: KeyRange = ALL_ROWS
 
     @property
     def name(self) -> str:
@@ -143,6 +144,17 @@ class TablePart:
         if shape is None:
             raise SourceError(f"{self.source}: the table is not there any more", source=self.source)
         return shape.fingerprint
+
+    def key_ranges(self, rows: int) -> Sequence[KeyRange]:
+        """Ranges of so many records each: see `kmslab.records.source.Divisible`."""
+        statement = self._rows.every(rows)
+        with database_errors(self.source), self._database.connected() as connection:
+            ends = connection.execute(statement).scalars().all()
+        return tuple(starmap(KeyRange, pairwise([None, *ends, None])))
+
+    def within(self, key_range: KeyRange) -> TablePart:
+        """The same table, less the records that are not in a range."""
+        return replace(self, _range=key_range)
 
     def read(self) -> Iterator[Chunk]:
         """All records in the order of their ids. No transaction is open between two chunks."""
@@ -172,7 +184,8 @@ class TablePart:
             yield TableEdit(connection, self._database, self.source, pages, atomic=atomic)
 
     def _pages(self, connection: Connection) -> Pages:
-        return Pages(connection, self._database, self.source, self._shape, self._rows, self._layout)
+        database, shape, rows = self._database, self._shape, self._rows
+        return Pages(connection, database, self.source, shape, rows, self._layout, self._range)
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:

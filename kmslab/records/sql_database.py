@@ -13,88 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from sqlalchemy import Connection, Engine, NullPool, create_engine, make_url
+from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from kmslab.errors import SourceChanged, SourceError
+from kmslab.database_url import EXTRAS, shown, storable, with_driver
+from kmslab.errors import DatabaseUrlError, SourceChanged, SourceError
 
 BUSY_SECONDS: Final = 30
 """How long SQLite waits for another program that has the database locked."""
 
 SQLITE: Final = "sqlite"
-_PASSWORDS: Final = frozenset({"password", "passwd", "pwd"})
-# The options of a URL that may be stored and shown; all others may hold a secret, whatever the
-# driver calls it (odbc_connect, authToken, sslpassword). In small letters.
-_KEPT: Final = frozenset(
-    {
-        *(
-            "user",
-            "host",
-            "hostaddr",
-            "port",
-            "service",
-            "service_name",
-            "unix_socket",
-            "load_balance_hosts",
-        ),
-        *("application_name", "fallback_application_name", "client_encoding", "charset", "options"),
-        *("connect_timeout", "timeout", "keepalives", "keepalives_idle", "keepalives_interval"),
-        *("keepalives_count", "tcp_user_timeout", "target_session_attrs", "channel_binding"),
-        *("gssencmode", "krbsrvname", "require_auth", "requirepeer", "passfile"),
-        *("read_default_file", "read_default_group", "local_infile", "collation"),
-        *("sslmode", "sslnegotiation", "sslrootcert", "sslcert", "sslkey", "sslcrl", "sslcrldir"),
-        *("sslsni", "ssl_min_protocol_version", "ssl_max_protocol_version"),
-        *("ssl", "ssl_mode", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_cipher"),
-        *("ssl_disabled", "ssl_check_hostname", "ssl_verify_cert", "ssl_verify_identity"),
-        *("driver", "encrypt", "trustservercertificate", "trusted_connection"),
-        *("mode", "uri", "cache"),
-    }
-)
-_EXTRAS: Final = {"postgresql": "; install kmslab[postgres]"}
-
 # Collations under which a text equals only itself, whatever the column's own says.
 _EXACT: Final = {SQLITE: "BINARY", "postgresql": "C", "mysql": "utf8mb4_bin"}
-
-
-def without_password(url: str) -> str:
-    """A database URL as it may be shown: without its password, and without every option that is
-    not known to hold none.
-
-    SourceError for what is no database URL; it is not shown, since it may hold a password.
-
-    >>> without_password("postgresql://app:secret@db.example/shop?sslmode=require")
-    'postgresql://app@db.example/shop?sslmode=require'
-    """
-    return _without_password(_parsed(url)).render_as_string(hide_password=False)
-
-
-def password_of(url: str) -> str | None:
-    """The password in a database URL, which is to be kept apart from it and stored nowhere.
-
-    SourceError where it holds several.
-
-    >>> password_of("postgresql://app:secret@db.example/shop")
-    'secret'
-    """
-    parsed = _parsed(url)
-    given = {password for password in _passwords(parsed) if password is not None}
-    if len(given) > 1:
-        raise SourceError(f"{without_password(url)}: the URL holds several passwords; give one")
-    return next(iter(given), None)
-
-
-def split_password(url: str) -> tuple[str, str | None]:
-    """A database URL as it may be stored, and the password that was in it.
-
-    SourceError where an option of it may hold another secret.
-
-    >>> split_password("postgresql://app@db.example/shop?password=secret")
-    ('postgresql://app@db.example/shop', 'secret')
-    """
-    password = password_of(url)
-    _refuse_unknown(_parsed(url))
-    return (url, None) if password is None else (without_password(url), password)
 
 
 def absolute_url(url: str) -> str:
@@ -102,8 +33,18 @@ def absolute_url(url: str) -> str:
 
     SourceError where it holds a password, or an option that may hold one.
     """
-    parsed = _storable(url)
-    return f"sqlite:///{_sqlite_path(parsed)}" if parsed.get_backend_name() == SQLITE else url
+    with url_errors():
+        found = storable(url)
+    return f"sqlite:///{_sqlite_path(found)}" if found.get_backend_name() == SQLITE else url
+
+
+@contextmanager
+def url_errors() -> Iterator[None]:
+    """A SourceError for what is wrong with a URL."""
+    try:
+        yield
+    except DatabaseUrlError as error:
+        raise SourceError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +59,13 @@ class Database:
     @classmethod
     def of(cls, url: str, password: str | None = None) -> Database:
         """The database of a URL, which must hold no password: that is given apart from it."""
-        parsed = _storable(url)
-        if parsed.get_backend_name() == SQLITE:
-            path = _sqlite_path(parsed)
+        with url_errors():
+            found = storable(url)
+        if found.get_backend_name() == SQLITE:
+            path = _sqlite_path(found)
             return cls(f"sqlite:///{path}", path, _sqlite_engine(path))
-        name = parsed.set(drivername=parsed.get_backend_name()).render_as_string()
-        if password is not None:
-            parsed = parsed.set(password=password)
-        return cls(name, None, _engine(name, parsed))
+        name = found.set(drivername=found.get_backend_name()).render_as_string()
+        return cls(name, None, _engine(name, with_driver(found, password)))
 
     @property
     def exact_collation(self) -> str | None:
@@ -199,62 +139,13 @@ class Database:
         return status.st_dev, status.st_ino
 
 
-def _parsed(url: str) -> URL:
-    try:
-        return make_url(url)
-    except (ArgumentError, ValueError):
-        raise SourceError(
-            "this is no database URL; it should look like sqlite:///orders.db or "
-            "postgresql://user@host/database"
-        ) from None
-
-
-def _storable(url: str) -> URL:
-    parsed = _parsed(url)
-    if any(password is not None for password in _passwords(parsed)):
-        raise SourceError(
-            f"{without_password(url)}: the URL holds a password, which would be stored with it; "
-            f"leave it out, and {_ELSEWHERE}"
-        )
-    _refuse_unknown(parsed)
-    return parsed
-
-
-_ELSEWHERE: Final = "let the driver find it: for PostgreSQL in PGPASSWORD or ~/.pgpass"
-
-
-def _refuse_unknown(url: URL) -> None:
-    """SourceError where the URL has an option that is neither a password nor known to be none."""
-    for name in url.query:
-        if name.lower() not in _KEPT | _PASSWORDS:
-            shown = _without_password(url).render_as_string()
-            raise SourceError(
-                f"{shown}: the option {name[:40]!r} of the URL may hold a secret, which would be "
-                f"stored with it; leave it out, and {_ELSEWHERE}, or another setting in a "
-                "file of its own: for PostgreSQL ~/.pg_service.conf"
-            )
-
-
-def _passwords(url: URL) -> Iterator[str | None]:
-    """Everything that stands where a password does."""
-    yield url.password
-    for name, value in url.query.items():
-        if name.lower() in _PASSWORDS:
-            yield from (value,) if isinstance(value, str) else value
-
-
-def _without_password(url: URL) -> URL:
-    query = {name: value for name, value in url.query.items() if name.lower() in _KEPT}
-    return URL.create(url.drivername, url.username, None, url.host, url.port, url.database, query)
-
-
 def _sqlite_path(url: URL) -> Path:
-    shown = without_password(url.render_as_string(hide_password=False))
+    name = shown(url).render_as_string()
     if url.drivername not in (SQLITE, "sqlite+pysqlite"):
-        raise SourceError(f"{shown}: a SQLite table is read with sqlite:///PATH")
+        raise SourceError(f"{name}: a SQLite table is read with sqlite:///PATH")
     if url.host or url.query or not url.database or url.database.startswith((":", "file:")):
         raise SourceError(
-            f"{shown}: name the file of the database, and nothing else: sqlite:///orders.db, "
+            f"{name}: name the file of the database, and nothing else: sqlite:///orders.db, "
             "or with four slashes sqlite:////data/orders.db"
         )
     # A campaign locks a source by its name, so that two names of one file must be one.
@@ -278,7 +169,7 @@ def _engine(name: str, url: URL) -> Engine:
     try:
         engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
     except (ImportError, NoSuchModuleError) as error:
-        hint = _EXTRAS.get(url.get_backend_name(), "; install a driver that SQLAlchemy knows")
+        hint = EXTRAS.get(url.get_backend_name(), "; install a driver that SQLAlchemy knows")
         raise SourceError(f"{name}: no driver for this database ({error}){hint}") from None
     except SQLAlchemyError as error:
         raise SourceError(f"{name}: {_first_line(error)}") from None

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from kmslab.database_url import is_url
 from kmslab.errors import KmslabError
 from kmslab.model import Key
-from kmslab.records.opening import is_url
 from kmslab.tui.session import Session
 
 _GONE: Final = "gone"

@@ -22,14 +22,21 @@ from hypothesis import strategies as st
 from sqlalchemy import URL
 
 import kmslab
-from kmslab.errors import ContextError, SourceChanged, SourceError
+from kmslab.database_url import password_of, split_password, without_password
+from kmslab.errors import (
+    ContextError,
+    DatabaseUrlError,
+    KmslabError,
+    SourceChanged,
+    SourceError,
+)
 from kmslab.model import Record
 from kmslab.records import Columns, sql_database
-from kmslab.records.opening import absolute, open_source
-from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Edit, Place, Source
+from kmslab.records.opening import absolute, open_source, split_location
+from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Divisible, Edit, Place, Source
 from kmslab.records.spec import SourceSpec
-from kmslab.records.sql import open_table, without_password
-from kmslab.records.sql_database import absolute_url, password_of, split_password
+from kmslab.records.sql import open_table
+from kmslab.records.sql_database import absolute_url
 
 SOURCE = Path(kmslab.__file__).parents[1]
 Row = tuple[Any, ...]
@@ -269,6 +276,34 @@ def test_every_row_is_read_and_changed_once(
 
 
 # Changing
+
+
+@pytest.mark.parametrize(("count", "rows"), [(0, 10), (9, 10), (10, 10), (25, 10), (2_500, 1_100)])
+def test_ranges_together_are_the_table(path: Path, count: int, rows: int) -> None:
+    make(path, orders(count))
+    whole = opened(path)
+    part = whole.parts[0]
+    assert isinstance(part, Divisible)
+    ranges = part.key_ranges(rows)
+    assert ranges[0].after is None
+    assert ranges[-1].until is None
+    pieces = [part.within(each) for each in ranges]
+    found = [[p for chunk in piece.read() for p in chunk.places] for piece in pieces]
+    assert [len(places) for places in found[:-1]] == [rows] * (count // rows)
+    assert [place for places in found for place in places] == [place for place, _ in read(whole)]
+    assert {piece.name for piece in pieces} == {part.name}
+
+
+def test_an_edit_of_a_range_changes_no_other_row(path: Path) -> None:
+    make(path, orders(30))
+    part = opened(path).parts[0]
+    assert isinstance(part, Divisible)
+    with part.within(part.key_ranges(10)[1]).edit() as edit:
+        for chunk in edit:
+            assert edit.write(changes(chunk)) == []
+        edit.finish()
+    blobs = [blob.startswith("new") for _, blob in read(opened(path))]
+    assert blobs == [False] * 10 + [True] * 10 + [False] * 10
 
 
 def test_other_values_keep_their_types_and_bytes(path: Path) -> None:
@@ -867,9 +902,15 @@ SECRETS = [
 @pytest.mark.parametrize("url", SECRETS)
 def test_an_option_that_may_be_a_secret_is_refused(url: str) -> None:
     assert "hunter2" not in without_password(url)
-    for use in (split_password, absolute_url, lambda url: open_source(SourceSpec(url, "orders"))):
-        with pytest.raises(SourceError, match="of the URL may hold a secret") as caught:
+    for use in (
+        split_location,
+        split_password,
+        absolute_url,
+        lambda url: open_source(SourceSpec(url, "orders")),
+    ):
+        with pytest.raises(KmslabError, match="of the URL may hold a secret") as caught:
             use(url)
+        assert isinstance(caught.value, DatabaseUrlError if use is split_password else SourceError)
         assert "hunter2" not in str(caught.value)
         assert "leave it out" in str(caught.value)
 
@@ -884,7 +925,7 @@ def test_a_password_is_one_in_any_capitals(name: str) -> None:
 
 def test_several_passwords_are_refused() -> None:
     for url in ("postgresql://u@h/d?password=hunter2&password=hunter3", "x://u:hunter2@h?pwd=a"):
-        with pytest.raises(SourceError, match="several passwords") as caught:
+        with pytest.raises(DatabaseUrlError, match="several passwords") as caught:
             password_of(url)
         assert "hunter" not in str(caught.value)
     assert password_of("postgresql://u:p@h/d?password=p&password=p") == "p"
