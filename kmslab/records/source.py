@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Final, Literal, Protocol, TypeAlias, overload
+from typing import Any, Final, Literal, Protocol, TypeAlias, overload, runtime_checkable
 
 from kmslab.many import many_of
 from kmslab.model import Record
@@ -35,6 +35,20 @@ MOVED_FIELDS: Final = (
     "source_encryption_algorithm",
 )
 """The fields of a `Record` that move with its blob, where the source has a column for them."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRange:
+    """The records of a part behind the place `after`, up to that of `until` and with it.
+
+    None at either end is the part's own, so that `KeyRange()` is all of it.
+    """
+
+    after: Place | None = None
+    until: Place | None = None
+
+
+ALL_ROWS: Final = KeyRange()
 
 
 class Absent(Enum):
@@ -216,6 +230,25 @@ class Part(Protocol):
         With `output` the changed part is written there, and this one is left as it is. `atomic`
         stores nothing before `finish`. SourceBusy while another edit of it is open.
         """
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A part that several can go over at once, each over a range of its own: a table.
+
+    A file is none, since it takes its place as a whole.
+    """
+
+    def key_ranges(self, rows: int) -> Sequence[KeyRange]:
+        """Ranges of so many records each, of the last perhaps fewer, in order: together the part.
+
+        Records that are added later are in one of them too.
+        """
+        ...
+
+    def within(self, key_range: KeyRange) -> Part:
+        """The part of the same name that has the records of a range alone."""
         ...
 
 

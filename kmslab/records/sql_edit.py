@@ -14,7 +14,15 @@ from kmslab.errors import FormatError, SourceChanged, SourceError
 from kmslab.model import Record
 from kmslab.records.changes import empty_texts
 from kmslab.records.layout import Layout
-from kmslab.records.source import CHUNK_ROWS, BlobChanges, Change, Chunk, Place, Value
+from kmslab.records.source import (
+    CHUNK_ROWS,
+    BlobChanges,
+    Change,
+    Chunk,
+    KeyRange,
+    Place,
+    Value,
+)
 from kmslab.records.sql_database import Database, database_errors
 from kmslab.records.sql_rows import Rows, Swap
 from kmslab.records.sql_shape import Shape, shape_of
@@ -26,12 +34,22 @@ _TEXT: Final = frozenset({str, type(None), datetime})
 
 
 class Pages:
-    """The pages of a table, each read in a short transaction of its own.
+    """The pages of a table, or of a range of it, each read in a short transaction of its own.
 
     SourceChanged, at the page or change that sees it, where the table is not of its shape any more.
     """
 
-    __slots__ = ("_connection", "_database", "_file", "_name", "_shape", "_token", "layout", "rows")
+    __slots__ = (
+        "_connection",
+        "_database",
+        "_file",
+        "_name",
+        "_range",
+        "_shape",
+        "_token",
+        "layout",
+        "rows",
+    )
 
     def __init__(
         self,
@@ -41,20 +59,26 @@ class Pages:
         shape: Shape,
         rows: Rows,
         layout: Layout,
+        key_range: KeyRange,
     ) -> None:
         self._connection = connection
         self._database = database
         self._name = name
         self._shape = shape
+        self._range = key_range
         self._file = database.file_identity()
         self._token: int | None = None
         self.rows = rows
         self.layout = layout
 
     def __iter__(self) -> Iterator[Chunk]:
-        rows, statement, after = 0, self.rows.first(), self.rows.after()
-        parameters: dict[str, Place] = {}
+        rows, after, until = 0, self._range.after, self._range.until
+        bounded = until is not None
+        statement = self.rows.page(after=after is not None, until=bounded)
+        going_on = self.rows.page(after=True, until=bounded)
         while True:
+            bounds = {"after": after, "until": until}
+            parameters = {name: place for name, place in bounds.items() if place is not None}
             with database_errors(self._name), self._database.reading(self._connection):
                 self.check()
                 if not rows:
@@ -65,7 +89,7 @@ class Pages:
             yield self._chunk(columns, rows)
             ids = columns[self._id_at]
             rows += len(ids)
-            statement, parameters = after, {"last": ids[-1]}
+            statement, after = going_on, ids[-1]
 
     def check(self) -> None:
         """See that the table is what it was; in the transaction that is open."""

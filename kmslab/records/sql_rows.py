@@ -71,13 +71,21 @@ class Rows:
             exact_collation=exact,
         )
 
-    def first(self) -> Select[Any]:
-        """The first page of rows."""
-        return select(*self.columns).order_by(self._id).limit(CHUNK_ROWS)
+    def page(self, *, after: bool, until: bool) -> Select[Any]:
+        """A page of rows: `after` one of the id `after`, `until` that of the id `until`."""
+        found = select(*self.columns).order_by(self._id).limit(CHUNK_ROWS)
+        if after:
+            found = found.where(self._id > bindparam("after"))
+        return found.where(self._id <= bindparam("until")) if until else found
 
-    def after(self) -> Select[Any]:
-        """The page of rows behind the one with the id `last`."""
-        return self.first().where(self._id > bindparam("last"))
+    def every(self, rows: int) -> Select[Any]:
+        """The id of each `rows`-th row."""
+        numbered = select(
+            self.id.label("id"), func.row_number().over(order_by=self._id).label("number")
+        ).subquery()
+        return (
+            select(numbered.c.id).where(numbered.c.number % rows == 0).order_by(numbered.c.number)
+        )
 
     def without_id(self) -> Select[Any]:
         """One row whose id is NULL."""
