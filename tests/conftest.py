@@ -18,6 +18,7 @@ from command_line import Warm, warmed
 from compiled_once import TablesAlike, engines_alike
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from hypothesis import HealthCheck, settings
+from postgres_server import Server, programs, running
 
 from kmslab import Lab, ManualClock, crypto
 from kmslab.crypto import load_rsa_private, rsa_private_der
@@ -60,6 +61,26 @@ def require() -> Callable[[str], str]:
         pytest.skip(missing)
 
     return path_of
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Server]:
+    """A PostgreSQL server; without its programs the test skips, naming their package."""
+    binaries = programs()
+    if binaries is None:
+        missing = "PostgreSQL is not here; install the package postgresql"
+        if os.environ.get("KMSLAB_REQUIRE_ALL") == "1":
+            pytest.fail(missing)
+        pytest.skip(missing)
+    with running(binaries) as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: Server) -> Iterator[str]:
+    """The URL of a new, empty PostgreSQL database."""
+    with postgres.database() as url:
+        yield url
 
 
 @pytest.fixture(scope="session", autouse=True)
