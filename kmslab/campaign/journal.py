@@ -9,10 +9,8 @@ a plaintext.
 from __future__ import annotations
 
 import json
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -20,12 +18,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from kmslab.campaign.journal_database import JournalDatabase
 from kmslab.campaign.journal_entries import ENTRIES, entry_of, insertions
 from kmslab.campaign.journal_entries import Entry as Entry
-from kmslab.campaign.journal_schema import FORMAT, PUT_FACT, connect, fact_rows, make, prepared
+from kmslab.campaign.journal_schema import PUT_FACT, fact_rows, make
 from kmslab.campaign.spans import Span as Span
 from kmslab.campaign.spans import spans as spans
-from kmslab.errors import CampaignNotFound, StateError
+from kmslab.errors import StateError
 from kmslab.records.source import Change, Place
 
 _PAGE: Final = 1_000
@@ -74,35 +73,29 @@ class Journal:
     1
     """
 
-    def __init__(self, path: Path, database: sqlite3.Connection) -> None:
-        self.path = path
-        self._database = database
-        self._closed = False
+    def __init__(self, database: JournalDatabase) -> None:
+        self.path = database.path
+        self.database = database
         self._indexed = False
+        self._begin, self._commit = database.begin, database.commit
+        self._run, self._many, self._query = database.run, database.many, database.query
 
     @classmethod
-    def create(cls, path: Path, facts: Mapping[str, Any]) -> Self:
+    def create(cls, path: Path, facts: Mapping[str, Any], *, shard: bool = False) -> Self:
         """A new journal with these facts. It is there whole, or not at all.
 
         JournalExists where another campaign's is at this path: take another id.
         """
         make(path, facts)
-        return cls.open(path)
+        return cls.open(path, shard=shard)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """A journal that is there. CampaignNotFound, or StateError where it cannot be read."""
-        if not path.is_file():
-            raise CampaignNotFound(f"no campaign {path.stem} in {path.parent}")
-        try:
-            database = connect(path)
-            found = database.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.Error as error:
-            raise StateError(f"{path}: this journal cannot be read: {error}") from error
-        if found != FORMAT:
-            database.close()
-            raise StateError(f"{path}: a journal of format {found}; this kmslab reads {FORMAT}")
-        return cls(path, prepared(database))
+    def open(cls, path: Path, *, shard: bool = False) -> Self:
+        """A journal that is there. CampaignNotFound, or StateError where it cannot be read.
+
+        A `shard` is what one worker writes for one task: see `kmslab.campaign.shards`.
+        """
+        return cls(JournalDatabase.open(path, shard=shard))
 
     @property
     def campaign_id(self) -> str:
@@ -111,10 +104,7 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file. What was told so far is kept. Closing twice is closing once."""
-        if not self._closed:
-            self._closed = True
-            with closing(self._database):
-                self._commit()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -425,34 +415,3 @@ class Journal:
                 "still in the file; end it (another kmslab, a database browser, a backup) and "
                 "close the campaign again"
             )
-
-    # The database
-
-    def _begin(self) -> None:
-        if not self._database.in_transaction:
-            self._run("BEGIN IMMEDIATE")
-
-    def _commit(self) -> None:
-        if self._database.in_transaction:
-            self._run("COMMIT")
-
-    def _run(self, sql: str, *values: Any) -> None:
-        try:
-            self._database.execute(sql, values)
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-
-    def _many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        try:
-            self._database.executemany(sql, rows)
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-
-    def _query(self, sql: str, *values: Any) -> list[Any]:
-        try:
-            return self._database.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: sqlite3.Error) -> StateError:
-        return StateError(f"{self.path}: the journal cannot be used: {error}")

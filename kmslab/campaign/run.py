@@ -6,38 +6,27 @@ Wherever a campaign is killed, the journal has the new blob of every record that
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from dataclasses import asdict, replace
 from typing import Any, Final
 
 from kmslab.analysis.census import Census, alike
 from kmslab.analysis.classify import STAY, Classifier, Outcome, Target
 from kmslab.analysis.forecast import usual_verify
 from kmslab.campaign.evidence import Evidence
+from kmslab.campaign.going_over import go_over, make_way, tools_for
+from kmslab.campaign.ground import Ground as Ground
 from kmslab.campaign.journal import Journal, Step
-from kmslab.campaign.judging import Judging
 from kmslab.campaign.outputs import check_options, output_path
-from kmslab.campaign.passes import (
-    FAILED,
-    GONE,
-    LOST,
-    RE_ENCRYPTED,
-    UNCHANGED,
-    Pass,
-    Tools,
-)
+from kmslab.campaign.passes import GONE, Pass
 from kmslab.campaign.plan import NEVER_SENT, Options, Plan, target_as_dict, target_from_dict
 from kmslab.campaign.planning import check_current, make_plan
 from kmslab.campaign.report import Report, read_report
-from kmslab.campaign.sending import Sender, Verify
 from kmslab.campaign.state import State
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted
-from kmslab.clock import Clock
 from kmslab.errors import (
     CampaignInterrupted,
     CampaignState,
@@ -47,30 +36,12 @@ from kmslab.errors import (
     SourceError,
     Unauthenticated,
 )
-from kmslab.providers.base import Providers, own_rates
-from kmslab.records.opening import open_source
+from kmslab.providers.base import own_rates
 from kmslab.records.source import Part, Source
 from kmslab.records.spec import SourceSpec
 
 UNFINISHED: Final = frozenset({"planning", "running", "undoing"})
 """The states in which a campaign still wants something of its source."""
-
-_COUNTS: Final = (RE_ENCRYPTED, UNCHANGED, FAILED, LOST)
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What a campaign stands on: whom to ask, where to remember, what time it is.
-
-    `remotes` names the profiles that `providers` are of; none for a lab.
-    """
-
-    providers: Providers
-    state: State
-    clock: Clock
-    jitter: Callable[[], float] = random.random
-    open_source: Callable[[SourceSpec], Source] = open_source
-    remotes: tuple[str, ...] = ()
 
 
 def run(
@@ -243,28 +214,8 @@ class _Run:
         self._told = 0  # rows that progress was told of
         self._calls_before: dict[str, int] = journal.facts().get("calls", {})
         self._kept_out: Counter[str] = Counter(journal.facts().get("kept_out", {}))
-        verify = Verify.parse(plan.options.verify)
-        sender = Sender(
-            ground.providers,
-            plan.target,
-            verify=verify,
-            rates=plan.options.rates,
-            clock=ground.clock,
-            jitter=ground.jitter,
-            stop=watch.stop,
-            waiting=watch.waiting,
-            told=self._tell_more,
-        )
-        self._tools = Tools(
-            journal=journal,
-            judging=Judging(ground.providers, plan.target, sender, ground.clock),
-            sender=sender,
-            providers=ground.providers,
-            target=plan.target,
-            selection=plan.options.selection,
-            fields=source.fields,
-            counts=Counter(dict.fromkeys(_COUNTS, 0)),
-            trusting=bool(own_rates(ground.providers)) and verify == Verify.ANSWER,
+        self._tools = tools_for(
+            ground, journal, plan.target, plan.options, source.fields, watch, self._tell_more
         )
 
     @property
@@ -297,34 +248,25 @@ class _Run:
         options = self._plan.options
         pass_ = Pass(self._tools, self._journal.part(part.name))
         output = output_path(options, self._source, part)
-        if output is not None:
-            self._place(output)
-        with part.edit(output=output, atomic=options.atomic) as edit:
-            for chunk in edit:
-                pass_.take(chunk, edit)
-                self._tell(pass_)
-                self._stop_here(pass_)
-                if options.atomic and self._spoilt(pass_):
-                    return False
-            if options.atomic and pass_.missing():
-                return False
-            edit.finish()
-        pass_.finish()
+        make_way(self._journal, output)
+
+        def taken() -> None:
+            self._tell(pass_)
+            self._stop_here(pass_)
+
+        if not go_over(
+            pass_,
+            part,
+            counts=self._tools.counts,
+            output=output,
+            atomic=options.atomic,
+            taken=taken,
+        ):
+            return False
         self._before += pass_.rows
         self._kept_out.update({o.value: n for o, n in pass_.kept_out.items()})
         self._journal.note(kept_out=dict(self._kept_out))
         return True
-
-    def _place(self, output: Path) -> None:
-        """Make way for a copy: one that an earlier run placed, and was killed then, is ours."""
-        if self._journal.facts().get("placing") == str(output):
-            output.unlink(missing_ok=True)
-        self._journal.note(placing=str(output))
-
-    def _spoilt(self, pass_: Pass) -> bool:
-        """Whether a record was not re-encrypted that should have been."""
-        counts = self._tools.counts
-        return bool(counts[FAILED] or counts[LOST] or pass_.kept_out)
 
     def _tell(self, pass_: Pass) -> None:
         self._told = self._before + pass_.rows
