@@ -18,10 +18,10 @@ from kmslab.analysis.classify import Classifier, Outcome, Verdict
 from kmslab.analysis.heads import FORMATS
 from kmslab.campaign.entries import before
 from kmslab.campaign.journal import Entry, Journal
-from kmslab.campaign.planning import authenticated
 from kmslab.campaign.run import UNFINISHED, Ground
 from kmslab.campaign.sources import Hold, RegisteredSource, Sources
 from kmslab.campaign.state import State
+from kmslab.campaign.tally import authenticated
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import FormatError, SourceBusy, SourceError
 from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, Record
