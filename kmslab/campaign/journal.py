@@ -27,6 +27,9 @@ from kmslab.campaign.spans import spans as spans
 from kmslab.errors import StateError
 from kmslab.records.source import Change, Place
 
+UNUSED: Final = "unused"
+"""The fact that tells how many numbers of entries stand for none: they were given back."""
+
 _PAGE: Final = 1_000
 _SHOWN: Final = "SELECT digest, key_id, at FROM shown WHERE digest IN"
 _LOOKUP: Final = 500  # ids in one query; SQLite takes many more, old ones 999
@@ -290,18 +293,26 @@ class Journal:
         the key's id, `at` seconds since 1970 or later. On the disk with what is told next."""
         if not shown:
             return
+        self.begin_showing()
+        rows = ((digest, key_id, at) for digest, key_id in shown)
+        self._many("INSERT OR REPLACE INTO shown VALUES (?, ?, ?)", rows)
+
+    def begin_showing(self) -> None:
+        """Have the table of what was shown: made when it is first needed, which is only where a
+        cloud hides its versions."""
         self._begin()
-        # Made when it is first needed: only where a cloud hides its versions.
         self._run(
             "CREATE TABLE IF NOT EXISTS shown "
             "(digest BLOB PRIMARY KEY, key_id TEXT, at REAL NOT NULL) WITHOUT ROWID"
         )
-        rows = ((digest, key_id, at) for digest, key_id in shown)
-        self._many("INSERT OR REPLACE INTO shown VALUES (?, ?, ?)", rows)
+
+    def has_shown(self) -> bool:
+        """Whether anything was shown."""
+        return bool(self._query("SELECT 1 FROM sqlite_master WHERE name = 'shown'"))
 
     def shown(self, digests: Sequence[bytes]) -> dict[bytes, tuple[str | None, float]]:
         """Those of these digests that were shown, each with the key's id and the time."""
-        if not self._query("SELECT 1 FROM sqlite_master WHERE name = 'shown'"):
+        if not self.has_shown():
             return {}
         found: dict[bytes, tuple[str | None, float]] = {}
         for start in range(0, len(digests), _LOOKUP):
@@ -340,7 +351,8 @@ class Journal:
 
     def count_intended(self) -> int:
         """The entries that were ever made."""
-        return int(self._query("SELECT max(id) FROM entry")[0][0] or 0)
+        unused = self.facts().get(UNUSED, {}).get("entries", 0)
+        return int(self._query("SELECT max(id) FROM entry")[0][0] or 0) - int(unused)
 
     def count(self, step: Step) -> int:
         """The entries for which a step is done."""

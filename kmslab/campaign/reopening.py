@@ -1,0 +1,102 @@
+"""How another process opens the same lab, or connects to the same remotes, by itself.
+
+No key material and no password travels: a worker has its own way to the root key, which is the file
+that is named here where it sees it, or else what its own environment and places say.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from kmslab.campaign.ground import Ground
+from kmslab.errors import CampaignError
+from kmslab.lab import Lab
+from kmslab.remotes import Remotes, connect
+
+_FROM_TEXT: Final = "KMSLAB_PASSPHRASE"
+_FROM_FILE: Final = "KMSLAB_ROOT_KEY"
+
+
+@dataclass(frozen=True, slots=True)
+class Reopening:
+    """Where a lab is and where its root key may be, or which profiles remotes are of.
+
+    `passphrase` says that the lab is under one. `remotes` gives each profile its rate, in calls a
+    second.
+    """
+
+    lab: str | None = None
+    lab_id: str | None = None
+    root_key: str | None = None
+    passphrase: bool = False
+    remotes: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, ground: Ground) -> Reopening:
+        """That of a ground. CampaignError where nobody else could open what it has."""
+        match ground.providers:
+            case Lab() as lab:
+                info = lab.info()
+                if info.path is None:
+                    raise CampaignError(
+                        "a lab in memory is this process's alone, so that no worker can open it; "
+                        "make one on disk with Lab.create, or go on without workers"
+                    )
+                under_passphrase = info.root == "passphrase"
+                return cls(
+                    lab=str(Path(info.path).absolute()),
+                    lab_id=info.lab_id,
+                    root_key=None if under_passphrase else str(Path(info.root).absolute()),
+                    passphrase=under_passphrase,
+                )
+            case Remotes() as remotes if remotes.profiles:
+                return cls(remotes=dict(remotes.profiles))
+            case _:
+                raise CampaignError(
+                    "workers can open a lab on disk, or remotes that profiles describe "
+                    "(Remotes.of_profiles); go on without workers"
+                )
+
+    def shared(self, workers: int) -> Reopening:
+        """The same for one of so many workers: each has an equal share of the rates."""
+        shares = {name: rate / workers for name, rate in self.remotes.items()}
+        return Reopening(self.lab, self.lab_id, self.root_key, self.passphrase, shares)
+
+    def check_inherited(self, environment: Mapping[str, str] = os.environ) -> None:
+        """CampaignError where a process that has this environment could not open the lab."""
+        if self.passphrase and not environment.get(_FROM_TEXT):
+            raise CampaignError(
+                "the lab is under a passphrase that was typed here, and workers open the lab by "
+                f"themselves: set {_FROM_TEXT}, or go on without workers"
+            )
+
+    def open(self, environment: Mapping[str, str] = os.environ) -> Lab | Remotes:
+        """Open it here, with this process's own means. CampaignError where it is another lab."""
+        if self.lab is None:
+            return Remotes([connect(profile=name, rate=r) for name, r in self.remotes.items()])
+        lab = Lab.open(self.lab, **self._protection(environment))
+        if lab.info().lab_id != self.lab_id:
+            lab.close()
+            raise CampaignError(f"{self.lab} is another lab here")
+        return lab
+
+    def _protection(self, environment: Mapping[str, str]) -> dict[str, Any]:
+        if self.passphrase:
+            return {"passphrase": environment.get(_FROM_TEXT) or None}
+        if self.root_key is not None and Path(self.root_key).is_file():
+            return {"root_key": self.root_key}
+        return {"root_key": environment.get(_FROM_FILE) or None}
+
+    def as_dict(self) -> dict[str, Any]:
+        """The same as JSON takes it."""
+        return {
+            "lab": self.lab,
+            "lab_id": self.lab_id,
+            "root_key": self.root_key,
+            "passphrase": self.passphrase,
+            "remotes": dict(self.remotes),
+        }
