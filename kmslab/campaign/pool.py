@@ -99,7 +99,7 @@ class Processes:
             if "outcome" not in said:
                 told(name, said)
                 continue
-            if left and not stop():
+            if left and process.there and not stop():
                 process.send(*left.popleft())
             yield name, said["outcome"]
 
@@ -123,7 +123,8 @@ class Processes:
 
 
 class _Process:
-    """One worker's process: `orders` are the names of those that it has not carried out."""
+    """One worker's process: `orders` are the names of those that it has not carried out, and it is
+    `there` until it was seen to have ended."""
 
     def __init__(self) -> None:
         flags = [f"-W{each}" for each in sys.warnoptions]
@@ -135,6 +136,7 @@ class _Process:
             bufsize=0,
         )
         self.orders: deque[str] = deque()
+        self.there = True
         self._stopping = False
         self._rest = b""
         self._say(sys.path)
@@ -176,6 +178,7 @@ class _Process:
 
     def gone(self) -> list[Mapping[str, Any]]:
         """What is to be said for one that has ended before it had done all that it was given."""
+        self.there = False
         code = self._process.wait()
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         orders, self.orders = self.orders, deque()

@@ -176,6 +176,8 @@ def _go_on(
     if gang is None and TaskList(journal.database).there():
         gang = Gang.of_this_process(ground)
     sharing = None if gang is None else Sharing(ground, journal, source, gang, watch)
+    if sharing is None:
+        Shards.of(ground.state, journal.campaign_id).remove()  # of workers that only planned
     facts = journal.facts()
     if facts["plan"] is None:
         plan = _planned(ground, journal, source, facts, watch, sharing)

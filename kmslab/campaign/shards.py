@@ -11,8 +11,8 @@ import json
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -22,13 +22,17 @@ from kmslab.campaign.journal import Journal
 from kmslab.campaign.pacing import Stop, never
 from kmslab.campaign.state import State, try_lock, write_private
 from kmslab.campaign.tasks import Task, TaskList
-from kmslab.errors import CampaignState, SourceBusy, StateError
+from kmslab.errors import SourceBusy, StateError
 
 BUSY_SECONDS: Final = 60.0
 """How long a task is waited for that a worker of an earlier run is still at work on."""
 
 _PERMIT: Final = "permit"
 _WAIT: Final = 0.05
+
+
+class RunEnded(Exception):
+    """The run that an order belongs to has ended: it is not to be begun."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +65,11 @@ class Shards:
         return run
 
     def brief(self, run: str) -> dict[str, Any]:
-        """What all workers of a run are to know. CampaignState where that run has ended."""
+        """What all workers of a run are to know. RunEnded where it has."""
         try:
             found: dict[str, Any] = json.loads(self._brief(run).read_text("utf-8"))
         except FileNotFoundError:
-            raise self._ended() from None
+            raise RunEnded from None
         return found
 
     def permitted(self, run: str) -> bool:
@@ -85,11 +89,11 @@ class Shards:
     def working(self, task: Task, run: str, stop: Stop = never) -> Iterator[None]:
         """Be the only one at work on a task, in a run that has not ended.
 
-        CampaignState where the run has ended, SourceBusy where somebody else stays at work on it.
+        RunEnded where it has, SourceBusy where somebody else stays at work on it.
         """
         with self.alone(task, stop):
             if not self.permitted(run):
-                raise self._ended()
+                raise RunEnded
             yield
 
     @contextmanager
@@ -114,11 +118,6 @@ class Shards:
 
     def _brief(self, run: str) -> Path:
         return self.folder / f"{run}.json"
-
-    def _ended(self) -> CampaignState:
-        return CampaignState(
-            f"the run of campaign {self.folder.stem} that this task was begun for has ended"
-        )
 
     # What was written
 
@@ -164,20 +163,15 @@ class Shards:
             path.unlink()
 
 
-def settle_if_free(
-    state: State, path: Path, *, held: Callable[[str], bool] = lambda _: False
-) -> None:
+def settle_if_free(state: State, campaign_id: str, *, held: Collection[str] = frozenset()) -> None:
     """Have a journal know of all that workers did, unless somebody is at work on its source.
 
-    `held` tells whether the caller has the lock of a source himself.
+    `held` are the sources that the caller has the locks of.
     """
-    shards = Shards(path.with_suffix(".shards"))
+    shards = Shards.of(state, campaign_id)
     if not shards.there():
         return
-    with Journal.open(path) as journal, suppress(SourceBusy):
+    with Journal.open(state.journal_path(campaign_id)) as journal, suppress(SourceBusy):
         source = journal.facts()["source"]
-        if held(source):
-            shards.settle(journal, seconds=0)
-            return
-        with state.lock(source):
+        with nullcontext() if source in held else state.lock(source):
             shards.settle(journal, seconds=0)

@@ -167,7 +167,9 @@ class Sharing:
         first = len(self._tasks.all()) + 1
         if added := divided(self._source, first=first, but=known):
             self._tasks.add(added)
-            self._journal.note()
+        for task in self._tasks.all():
+            self._journal.part(task.part)  # so that parts are in the source's order
+        self._journal.note()
 
     def _drop_parts_that_went(self) -> None:
         """Of files that are not there any more, the journal has all that there will be."""
@@ -249,9 +251,13 @@ class Sharing:
         orders = [(name, self._order(kind, task)) for name, task in named.items()]
         refused: KmslabError | None = None
         stopped: list[tuple[Task, Outcome]] = []
+        ended: list[bool] = []
 
         def stop() -> bool:
-            return refused is not None or bool(stopped) or self._watch.stop()
+            if not ended and (refused is not None or stopped or self._watch.stop()):
+                ended.append(True)
+                self._shards.revoke()
+            return bool(ended)
 
         with closing(self._gang.crew.do(orders, progress, stop)) as outcomes:
             for name, text in outcomes:
@@ -266,7 +272,7 @@ class Sharing:
             raise refused
         if stopped:
             yield max(stopped, key=lambda each: each[1].error is not None)
-        elif tasks and self._watch.stop():
+        elif ended:
             yield tasks[0], Outcome()
 
     def _order(self, kind: Kind, task: Task) -> str:

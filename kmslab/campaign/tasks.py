@@ -72,17 +72,19 @@ class Task:
         return cls(values["number"], values["part"], KeyRange(values["after"], values["until"]))
 
 
-def divided(
-    source: Source, *, rows: int = RANGE_ROWS, first: int = 1, but: Collection[str] = ()
-) -> list[Task]:
+def divided(source: Source, *, first: int = 1, but: Collection[str] = ()) -> list[Task]:
     """The tasks that a source is divided into, less those of some parts, in the source's order."""
     ranges = (
         (part.name, key_range)
         for part in source.parts
         if part.name not in but
-        for key_range in (part.key_ranges(rows) if isinstance(part, Divisible) else (ALL_ROWS,))
+        for key_range in _ranges(part)
     )
     return [Task(number, name, found) for number, (name, found) in enumerate(ranges, first)]
+
+
+def _ranges(part: Part) -> Sequence[KeyRange]:
+    return part.key_ranges(RANGE_ROWS) if isinstance(part, Divisible) else (ALL_ROWS,)
 
 
 def check_one_task(source: Source) -> None:

@@ -21,7 +21,7 @@ from kmslab.campaign.orders import Brief, Kind, Order, Outcome, unforeseen
 from kmslab.campaign.outputs import output_path
 from kmslab.campaign.passes import Pass, Tools
 from kmslab.campaign.planning import changed_meanwhile
-from kmslab.campaign.shards import Shards
+from kmslab.campaign.shards import RunEnded, Shards
 from kmslab.campaign.state import State
 from kmslab.campaign.tally import Tally
 from kmslab.campaign.tasks import Task
@@ -73,6 +73,8 @@ class Worker:
             return self._outcome(Order.from_text(text), heard, stop).as_text()
         except _Stopped as stopped:
             return Outcome(error=stopped.error).as_text()
+        except RunEnded:
+            return Outcome().as_text()
         except Retryable as error:
             return Outcome(error=error).as_text()
         except KmslabError as error:
