@@ -151,7 +151,7 @@ def export_(
     if as_json:
         write_json({"file": file, "keys": count})
     else:
-        narrate(f"{count} keys are in {file}")
+        narrate(f"{counted(count, 'key is', 'keys are')} in {file}")
 
 
 @app.command("import", epilog=example("kmslab lab import lab.bundle"))
@@ -178,7 +178,7 @@ def import_(
     narrate(
         f"{counted(len(found.imported), 'key')} imported, "
         f"{counted(len(found.kept), 'was', 'were')} there already, "
-        f"{len(found.refused)} deleted ones left out"
+        f"{counted(len(found.refused), 'deleted one')} left out"
     )
 
 
@@ -191,7 +191,8 @@ def seed(
 ) -> None:
     """Add keys with fixed ids and fixed material, for tests.
 
-    Marks the lab unsafe for ever, since its material stands in a file.
+    Marks the lab unsafe for ever, since its material stands in a file. What the file holds stands
+    in docs/cli.md.
     """
     with opening() as lab:
         added = lab.seed(file)
@@ -200,7 +201,7 @@ def seed(
         return
     for key_id in added:
         write_line(key_id)
-    narrate(f"{len(added)} keys added; the lab is marked unsafe")
+    narrate(f"{counted(len(added), 'key')} added; the lab is marked unsafe")
 
 
 @app.command(

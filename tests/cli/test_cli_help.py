@@ -113,8 +113,8 @@ def test_a_command_is_in_the_docs_with_an_example(path: tuple[str, ...]) -> None
 
 
 def test_the_docs_name_every_variable_of_the_environment() -> None:
-    package = Path(__file__).parents[2] / "kmslab" / "cli"
-    code = "".join(path.read_text(encoding="utf-8") for path in package.glob("*.py"))
+    package = Path(__file__).parents[2] / "kmslab"
+    code = "".join(path.read_text(encoding="utf-8") for path in package.rglob("*.py"))
     named = set(re.findall(r"KMSLAB_[A-Z_]+", code))
     assert named == set(re.findall(r"KMSLAB_[A-Z_]+", DOCS.read_text(encoding="utf-8")))
 

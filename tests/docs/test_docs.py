@@ -13,6 +13,7 @@ import pytest
 from command_line import Warm
 from typer.testing import CliRunner
 
+from kmslab import Lab
 from kmslab.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -140,6 +141,16 @@ def test_the_runbook_runs(warm: Warm, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.chdir(tmp_path)
     run_the_session(ROOT / "docs" / "operations.md", warm, tmp_path)
     assert (tmp_path / "report.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_seed_file_of_the_page_is_planted(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    (tmp_path / "keys.yaml").write_text(
+        next(text for kind, text in _FENCE.findall(page) if kind == "yaml"), "utf-8"
+    )
+    with Lab.create(tmp_path / "lab") as lab:
+        (key_id,) = lab.seed(tmp_path / "keys.yaml")
+        assert lab.key("orders-fixed").key_id == key_id
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
