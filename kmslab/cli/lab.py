@@ -86,14 +86,14 @@ def info(opening: Opening, as_json: Json = False) -> None:
 def set_(
     opening: Opening,
     setting: Annotated[
-        str, typer.Argument(metavar="NAME=VALUE", help="balance=NUMBER or cmk_uuid=source.")
+        str, typer.Argument(metavar="NAME=VALUE", help="balance=NUMBER or cmk_uuid=WHICH.")
     ],
     as_json: Json = False,
 ) -> None:
     """Change a setting.
 
-    balance is CTyun's account balance, without which it refuses calls; cmk_uuid (destination or
-    source) is the key that CTyun's reEncrypt answers name.
+    balance is CTyun's account balance: at 0 or below nothing is encrypted or decrypted. cmk_uuid is
+    destination or source: whose key and version CTyun's reEncrypt answers name.
     """
     from kmslab.errors import SettingError
 
