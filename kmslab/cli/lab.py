@@ -191,8 +191,9 @@ def seed(
 ) -> None:
     """Add keys with fixed ids and fixed material, for tests.
 
-    Marks the lab unsafe for ever, since its material stands in a file. What the file holds stands
-    in docs/cli.md.
+    Marks the lab unsafe for ever, since its material stands in a file. The file lists keys with
+    provider, key_id, created_at and versions, each of version_id, made_at and material; docs/cli.md
+    has an example.
     """
     with opening() as lab:
         added = lab.seed(file)
