@@ -31,7 +31,7 @@ from kmslab.errors import (
     SourceError,
 )
 from kmslab.model import Record
-from kmslab.records import Columns, sql_database
+from kmslab.records import Columns, sql_database, sql_errors
 from kmslab.records.opening import absolute, open_source, split_location
 from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Divisible, Edit, Place, Source
 from kmslab.records.spec import SourceSpec
@@ -946,7 +946,7 @@ def test_a_database_that_another_program_has_locked(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     make(path, orders(3))
-    monkeypatch.setattr(sql_database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sql_errors, "BUSY_SECONDS", 0.05)
     source = opened(path)
     with source.parts[0].edit() as edit:
         chunk = first_chunk(edit)
@@ -968,7 +968,7 @@ def test_a_reader_that_keeps_a_commit_waiting(
     path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool
 ) -> None:
     make(path, orders(3))
-    monkeypatch.setattr(sql_database, "BUSY_SECONDS", 0.05)
+    monkeypatch.setattr(sql_errors, "BUSY_SECONDS", 0.05)
     with opened(path).parts[0].edit(atomic=atomic) as edit, database(path) as other:
         chunk = first_chunk(edit)
         other.execute("BEGIN")
