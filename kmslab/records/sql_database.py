@@ -91,7 +91,7 @@ class Database:
 
     def schema_token(self, connection: Connection, shape: Shape) -> object:
         """What is other after any change of a table's shape; None where nothing says it cheaply,
-        or the table is not there."""
+        GONE where it is known that there is no such table."""
         if self._is_postgres:
             return sql_postgres.token(connection, shape.stored_in, shape.table)
         if not self._is_sqlite:

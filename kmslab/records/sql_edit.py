@@ -26,7 +26,7 @@ from kmslab.records.source import (
 from kmslab.records.sql_database import Database
 from kmslab.records.sql_errors import database_errors, may_be_tried_again
 from kmslab.records.sql_rows import TableRows
-from kmslab.records.sql_shape import Shape
+from kmslab.records.sql_shape import GONE, Shape
 
 ATTEMPTS: Final = 5
 """How often a chunk is written where other programs lock its rows in another order."""
@@ -94,7 +94,9 @@ class Pages:
         token = self._database.schema_token(self._connection, self._shape)
         if token is not None and token == self._token:
             return
-        shape = self._database.shape_now(self._connection, self._shape, self._name)
+        shape = None
+        if token is not GONE:
+            shape = self._database.shape_now(self._connection, self._shape, self._name)
         if shape is None:
             raise self._changed("the table is not there any more")
         if shape != self._shape:

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 
 from kmslab.errors import SourceBusy, SourceError
 from kmslab.records import sql_errors
+from kmslab.records.sql_shape import GONE
 
 LOCK_SECONDS: Final = 1.0
 """How long a lock is waited for: a server takes a while to see that whoever had it is gone."""
@@ -96,9 +97,9 @@ def quoted(name: str) -> str:
     return '"' + name.replace('"', '""').replace("%", "%%") + '"'
 
 
-def token(connection: Connection, schema: str, table: str) -> str | None:
-    """What is other after any change of the table's columns or unique indexes; None where the
-    table is not there.
+def token(connection: Connection, schema: str, table: str) -> object:
+    """What is other after any change of the table's columns or unique indexes; GONE where the
+    table is not there, and the transaction has failed then.
 
     Until the transaction ends the table's shape stays as it is: it is locked as any reader does.
     """
@@ -111,10 +112,9 @@ def token(connection: Connection, schema: str, table: str) -> str | None:
         )
     except Exception as error:
         if getattr(error, "sqlstate", None) in ("42P01", "3F000"):
-            return None
+            return GONE
         raise
-    found = cursor.fetchone()
-    return None if found is None else str(found[0])
+    return cursor.fetchone()
 
 
 _AS_IT_IS: Final = """

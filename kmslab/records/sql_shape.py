@@ -20,6 +20,8 @@ from sqlalchemy.types import NullType, TypeEngine
 from kmslab.errors import SourceError
 
 SQLITE: Final = "sqlite"
+GONE: Final = object()
+"""In place of a token: the table is not there any more."""
 
 # The unique indexes of one column, with the collation in which it is unique: SQLite lets it be
 # another than the column's own, and SQLAlchemy does not tell.
