@@ -6,14 +6,16 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from rich.text import Text
 from textual.app import App
 from textual.binding import BindingType
+from textual.events import Event, InputEvent
 from textual.events import Key as KeyPress
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -27,7 +29,7 @@ from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
 from kmslab.tui.host import in_worker
 from kmslab.tui.jobs import Job
-from kmslab.tui.responsive import responsive
+from kmslab.tui.responsive import keep, responsive, tidy
 from kmslab.tui.session import Session
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.texts import told, visible
@@ -43,6 +45,9 @@ BUG: Final = 70
 
 BRIEF: Final = 3.0
 """The seconds for which it is told that something was done; what was refused stays for longer."""
+
+IDLE_SECONDS: Final = 0.25
+"""How long nothing was pressed when what is no more needed is thrown away."""
 
 END_SECONDS: Final = 30.0
 """How long whatever is at work may take to end once the terminal is gone."""
@@ -70,6 +75,7 @@ class Explorer(App[None]):
         self.session = session
         self.activity = Activity()
         self._held: list[Notice] = []
+        self._pressed_at = 0.0
         self._log_folder = log_folder
         self._flows: dict[object, str] = {}
         self.set_reactive(Explorer.read_only, session.read_only)
@@ -90,6 +96,22 @@ class Explorer(App[None]):
             loop = asyncio.get_running_loop()
             loop.add_signal_handler(signal.SIGHUP, self._terminal_gone)
             loop.add_signal_handler(signal.SIGTERM, self.exit)
+
+    def on_ready(self) -> None:
+        """The first screen is there, with its styles, and stays."""
+        self.call_after_refresh(keep)
+        self.set_interval(IDLE_SECONDS, self._tidy)
+
+    async def on_event(self, event: Event) -> None:
+        """Know when something was pressed."""
+        if isinstance(event, InputEvent):
+            self._pressed_at = monotonic()
+        await super().on_event(event)
+
+    def _tidy(self) -> None:
+        busy = self.job is not None or any(screen.reader.busy for screen in self._records())
+        if not busy and monotonic() - self._pressed_at >= IDLE_SECONDS:
+            tidy()
 
     def _terminal_gone(self) -> None:
         """End as ever, so that what is temporary goes too; nobody reads what is written."""
@@ -175,9 +197,12 @@ class Explorer(App[None]):
     @property
     def records(self) -> Records:
         """The records screen, which is always there."""
+        return next(self._records())
+
+    def _records(self) -> Iterator[Records]:
         from kmslab.tui.screens.records import Records
 
-        return next(screen for screen in self.screen_stack if isinstance(screen, Records))
+        return (screen for screen in self.screen_stack if isinstance(screen, Records))
 
     def read_again(self) -> None:
         """The source is not what it was."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
@@ -12,8 +12,9 @@ from typing import Final
 
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
-from kmslab.tui.masks import Mask, Meant, both, either
+from kmslab.tui.masks import Mask, Meant, both, either, turned
 from kmslab.tui.matching import Matcher, by_marks
+from kmslab.tui.responsive import let_go
 from kmslab.tui.sorting import Sort, ordered
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import Table
@@ -120,6 +121,10 @@ def carried(marked: Mask, old: Table, new: Table) -> bytearray:
 
 def marked_ids(table: Table, marked: Mask) -> frozenset[str]:
     """The ids of the records that a mask has a 1 for."""
+    return frozenset(_ids(table, marked))
+
+
+def _ids(table: Table, marked: Mask) -> set[str]:
     ids: set[str] = set()
     start = 0
     for block in table.blocks:
@@ -127,7 +132,7 @@ def marked_ids(table: Table, marked: Mask) -> frozenset[str]:
         if 1 in mask:
             ids.update(compress(block.ids.all(), mask))
         start += len(block)
-    return frozenset(ids)
+    return ids
 
 
 def _named(table: Table, ids: Collection[str]) -> Iterable[tuple[int, tuple[str, int]]]:
@@ -294,9 +299,10 @@ class View:
         self._both = None
         self.mark_changes += 1
 
-    def marked_rows(self) -> list[int]:
-        """The rows that are marked, in the order of the source."""
-        return list(compress(range(self.total), self._marks))
+    def marked_rows(self) -> Iterator[int]:
+        """The rows that are marked now, in the order of the source; a thread may go over them."""
+        marks = bytes(self._marks)
+        return compress(range(len(marks)), marks)
 
     def marked_ids(self) -> frozenset[str]:
         """The ids of the marked records, as a campaign selects by them."""
@@ -316,10 +322,16 @@ class View:
         table, marks = self.table, bytes(self._marks)
 
         def count() -> int:
-            ids = marked_ids(table, marks)
-            if not ids:
+            if 1 not in marks or 0 not in marks:
                 return 0
-            named = Counter(row < len(marks) and marks[row] for row, _ in _named(table, ids))
-            return named.total() - named[1]
+            ids, found, start = _ids(table, marks), 0, 0
+            for block in table.blocks:
+                mask = marks[start : start + len(block)].ljust(len(block), b"\0")
+                if 0 in mask:
+                    others = compress(block.ids.all(), turned(mask))
+                    found += sum(map(ids.__contains__, others))
+                start += len(block)
+            let_go(ids)
+            return found
 
         return count

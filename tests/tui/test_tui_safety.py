@@ -421,7 +421,7 @@ def test_an_export_unpacks_each_block_once_and_can_be_stopped(
     records = Block.records
     monkeypatch.setattr(Block, "records", lambda b, s: unpacked.append(b) or records(b, s))
     wanted = [11, 3, 4, 2, 8, 5]
-    lines = saving.exported(table, wanted, "jsonl").splitlines()
+    lines = "".join(saving.exported(table, wanted, "jsonl")).splitlines()
     assert [json.loads(line)["record_id"] for line in lines] == [f"r-{at}" for at in wanted]
     assert len(unpacked) == 3
     with pytest.raises(CampaignInterrupted, match="stopped while exporting"):
@@ -430,7 +430,7 @@ def test_an_export_unpacks_each_block_once_and_can_be_stopped(
 
 
 def test_what_utf_8_has_no_bytes_for_is_written_as_its_escape(tmp_path: Path) -> None:
-    saving.write_new(tmp_path / "new", '"\udc80\r\n"')
+    saving.write_new(tmp_path / "new", ['"\udc80', '\r\n"'])
     assert (tmp_path / "new").read_bytes() == b'"\\udc80\r\n"'
 
 
