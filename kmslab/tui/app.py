@@ -46,7 +46,7 @@ BUG: Final = 70
 BRIEF: Final = 3.0
 """The seconds for which it is told that something was done; what was refused stays for longer."""
 
-IDLE_SECONDS: Final = 0.25
+IDLE_SECONDS: Final = 0.5
 """How long nothing was pressed when what is no more needed is thrown away."""
 
 END_SECONDS: Final = 30.0
@@ -75,7 +75,8 @@ class Explorer(App[None]):
         self.session = session
         self.activity = Activity()
         self._held: list[Notice] = []
-        self._pressed_at = 0.0
+        self._told_on: Screen[Any] | None = None
+        self._pressed, self._pressed_at = False, 0.0
         self._log_folder = log_folder
         self._flows: dict[object, str] = {}
         self.set_reactive(Explorer.read_only, session.read_only)
@@ -99,18 +100,20 @@ class Explorer(App[None]):
 
     def on_ready(self) -> None:
         """The first screen is there, with its styles, and stays."""
+        self.screen_change_signal.subscribe(self, self._left, immediate=True)
         self.call_after_refresh(keep)
         self.set_interval(IDLE_SECONDS, self._tidy)
 
     async def on_event(self, event: Event) -> None:
         """Know when something was pressed."""
         if isinstance(event, InputEvent):
-            self._pressed_at = monotonic()
+            self._pressed, self._pressed_at = True, monotonic()
         await super().on_event(event)
 
     def _tidy(self) -> None:
         busy = self.job is not None or any(screen.reader.busy for screen in self._records())
-        if not busy and monotonic() - self._pressed_at >= IDLE_SECONDS:
+        if not busy and self._pressed and monotonic() - self._pressed_at >= IDLE_SECONDS:
+            self._pressed = False
             tidy()
 
     def _terminal_gone(self) -> None:
@@ -131,15 +134,22 @@ class Explorer(App[None]):
     # What everything tells and asks
 
     def tell(self, text: str, *, severity: Any = "information") -> None:
-        """A message that goes by itself, in place of the last one. It is no markup, whatever it
-        holds."""
+        """A message that goes by itself, in place of the last one, or with the screen that it is
+        about. It is no markup, whatever it holds."""
         timeout = BRIEF if severity == "information" else None
+        self._told_on = next(s for s in self.screen_stack[::-1] if not s.is_modal)
         self.notify(visible(text), severity=severity, markup=False, timeout=timeout)
 
     def on_notify(self) -> None:
         """The last message goes where another comes, also where it is hardly there yet."""
         self.clear_notifications()
         self.screen.query("ToastHolder").remove()
+
+    def _left(self, _now: Screen[Any]) -> None:
+        """A message does not outlive its screen."""
+        if self._told_on is not None and self._told_on not in self.screen_stack:
+            self._told_on = None
+            self.clear_notifications()
 
     def done(self, text: str, *words: str, line: str = "") -> None:
         """Something was done; the words, or the line, are those of the command that does so too."""

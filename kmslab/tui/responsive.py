@@ -14,11 +14,11 @@ SWITCH_SECONDS: Final = 0.001
 A key takes several turns, and with Python's own 5 ms each they add up to more than can be felt.
 """
 
-SELDOM: Final = 1_000
+SELDOM: Final = 100
 """How many collections of young objects there are to one of all; Python has 10."""
 
 _STEP: Final = 4_096
-_MUCH: Final = 5  # collections of young objects: what one dialog leaves
+_MUCH: Final = 10  # collections of young objects: what a few dialogs leave
 
 
 @contextmanager
@@ -54,8 +54,7 @@ def keep() -> None:
 
 
 def tidy() -> None:
-    """Collect what is garbage, where all is `responsive` and there may be much: nobody has pressed
-    a key for a while."""
+    """Collect what is garbage, where all is `responsive` and there may be much of it."""
     if _is_on() and gc.isenabled() and gc.get_count()[2] >= _MUCH:
         gc.collect()
 

@@ -23,7 +23,7 @@ from kmslab import ManualClock
 from kmslab.analysis import Outcome, Verdict
 from kmslab.errors import FilterError
 from kmslab.model import Record
-from kmslab.tui.cells import COLUMNS, laid_out, version_text
+from kmslab.tui.cells import COLUMNS, MORE, laid_out, version_text
 from kmslab.tui.grid import Grid
 from kmslab.tui.lines import GUTTER
 from kmslab.tui.responsive import SELDOM, keep, responsive, tidy
@@ -597,6 +597,11 @@ def test_settings_of_the_process_are_as_they_were_afterwards() -> None:
         assert gc.get_freeze_count() > before[1]
         assert gc.get_threshold()[2] == SELDOM
     assert settings() == before
+
+
+def test_no_title_loses_a_letter_to_the_arrow() -> None:
+    for column in (*COLUMNS, *MORE):
+        assert len(column.title) < column.width, column.title
 
 
 class Cycle:

@@ -53,6 +53,7 @@ from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
 from kmslab.tui.grid import Grid
 from kmslab.tui.screens import journals
+from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.records import Records
@@ -523,6 +524,13 @@ def test_themes_without_colour(
         await until(pilot, lambda: "the second" in screen_text(app).splitlines()[0])
         assert "the first" not in screen_text(app)
         assert MARKUP not in screen_text(app).splitlines()[0]
+        await pilot.press("J")
+        await come(pilot, Journals)
+        assert "the second" in told(app), "what was told before stays"
+        app.tell("about a journal", severity="warning")
+        await pilot.press("escape")
+        await back(pilot)
+        assert not told(app), "a message goes with its screen"
 
     stage.play(session, scene, notifications=True)
 
