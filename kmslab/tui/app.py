@@ -319,7 +319,7 @@ class Explorer(App[None]):
     def action_theme(self) -> None:
         """The next theme."""
         self.theme = next_theme(self.theme, coloured=not self.no_color)
-        self.tell(f"theme: {self.theme}")
+        self.call_after_refresh(self.tell, f"theme: {self.theme}")
 
     def action_toggle_read_only(self) -> None:
         """Allow writing, or no longer; a session that was started read-only stays so."""

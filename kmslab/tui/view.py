@@ -121,18 +121,17 @@ def carried(marked: Mask, old: Table, new: Table) -> bytearray:
 
 def marked_ids(table: Table, marked: Mask) -> frozenset[str]:
     """The ids of the records that a mask has a 1 for."""
-    return frozenset(_ids(table, marked))
+    return frozenset(_each_id(table, marked))
 
 
-def _ids(table: Table, marked: Mask) -> set[str]:
-    ids: set[str] = set()
+def _each_id(table: Table, marked: Mask) -> Iterator[str]:
+    """A generator, so that other threads go on while a set is made of a million."""
     start = 0
     for block in table.blocks:
         mask = marked[start : start + len(block)]
         if 1 in mask:
-            ids.update(compress(block.ids.all(), mask))
+            yield from compress(block.ids.all(), mask)
         start += len(block)
-    return ids
 
 
 def _named(table: Table, ids: Collection[str]) -> Iterable[tuple[int, tuple[str, int]]]:
@@ -324,7 +323,7 @@ class View:
         def count() -> int:
             if 1 not in marks or 0 not in marks:
                 return 0
-            ids, found, start = _ids(table, marks), 0, 0
+            ids, found, start = set(_each_id(table, marks)), 0, 0
             for block in table.blocks:
                 mask = marks[start : start + len(block)].ljust(len(block), b"\0")
                 if 0 in mask:

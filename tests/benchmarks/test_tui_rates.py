@@ -379,8 +379,9 @@ AT_A_KEY = [
 def test_every_key_with_a_million_marks(
     table: Table, tmp_path: Path, benchmark: BenchmarkFixture, note: Note
 ) -> None:
-    """The records on the screen are a million; the source that is planned has fewer."""
-    found: dict[str, list[float]] = {}
+    """The records on the screen are a million; the source that is planned has fewer. Of two rounds
+    the better one counts for each key, since others are at work on the machine too."""
+    found: dict[str, dict[int, float]] = {}
     path = tmp_path / "records.csv"
     with Lab.create(tmp_path / "lab", clock=ManualClock(NOW)) as lab:
         kms = lab.ctyun()
@@ -396,10 +397,11 @@ def test_every_key_with_a_million_marks(
 
         async def steps(app: Whole, keys: list[tuple[str, str]]) -> None:
             for name, pressed in keys:
-                for key in pressed.split():
+                best = found.setdefault(name, {})
+                for at, key in enumerate(pressed.split()):
                     one, _, screen = key.partition(":")
                     taken = await app.press(one, named(app, screen or "Records"))
-                    found.setdefault(name, []).append(taken)
+                    best[at] = min(taken, best.get(at, taken))
 
         async def whole() -> None:
             app = Whole(session, tmp_path / "log")
@@ -419,7 +421,7 @@ def test_every_key_with_a_million_marks(
         with responsive():
             benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
     for name, times in found.items():
-        note(line(name, times, KEY))
+        note(line(name, list(times.values()), KEY))
     assert not list((tmp_path / "log").glob("*"))
 
 

@@ -102,7 +102,8 @@ class PlanScreen(Screen[Plan | None]):
         """Plan."""
         self.query_one(VerticalScroll).focus()
         self.set_interval(0.1, self._show_progress)
-        self._plan_anew()
+        self._show()
+        self.call_after_refresh(self._plan_anew)  # a thread at work would hold the screen up
 
     def on_unmount(self) -> None:
         """Nobody waits for the plan any more."""

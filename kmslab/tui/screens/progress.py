@@ -83,7 +83,7 @@ class AtWork(ModalScreen[Ended[Any]]):
         app.job = self._job
         self._show()
         self.set_interval(LOOKS, self._show)
-        in_worker(self, self._run)
+        self.call_after_refresh(in_worker, self, self._run)  # which would hold the screen up
 
     async def _run(self) -> None:
         app = host_of(self)
