@@ -76,6 +76,7 @@ class Explorer(App[None]):
         self.activity = Activity()
         self._held: list[Notice] = []
         self._told_on: Screen[Any] | None = None
+        self._away = 0
         self._pressed, self._pressed_at = False, 0.0
         self._log_folder = log_folder
         self._flows: dict[object, str] = {}
@@ -111,7 +112,7 @@ class Explorer(App[None]):
         await super().on_event(event)
 
     def _tidy(self) -> None:
-        busy = self.job is not None or any(screen.reader.busy for screen in self._records())
+        busy = self._away or any(screen.reader.busy for screen in self._records())
         if not busy and self._pressed and monotonic() - self._pressed_at >= IDLE_SECONDS:
             self._pressed = False
             tidy()
@@ -230,7 +231,11 @@ class Explorer(App[None]):
 
     async def away(self, work: Callable[[], T]) -> T:
         """Do something in a thread, and wait for it without holding up the screen."""
-        return await asyncio.to_thread(work)
+        self._away += 1
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            self._away -= 1
 
     def begin(
         self,
