@@ -6,7 +6,6 @@ taken; so whoever is killed in between, nothing is counted twice.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kmslab.campaign.journal import UNUSED, Journal
-from kmslab.campaign.journal_schema import PUT_FACT, fact_rows
+from kmslab.campaign.journal_schema import PUT_FACT, Facts, fact_rows
 from kmslab.campaign.tasks import Task, TaskList
 from kmslab.errors import StateError
 
@@ -122,9 +121,8 @@ def _attached(journal: Journal, shard: Path) -> Iterator[None]:
         database.run("DETACH shard")
 
 
-def _shard_facts(journal: Journal) -> dict[str, Any]:
-    rows = journal.database.query("SELECT name, value FROM shard.fact")
-    return {name: json.loads(value) for name, value in rows}
+def _shard_facts(journal: Journal) -> Mapping[str, Any]:
+    return Facts(dict(journal.database.query("SELECT name, value FROM shard.fact")))
 
 
 def _add_to_facts(journal: Journal, sums: Mapping[str, Counter[str]]) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kmslab.campaign.ground import Ground
+from kmslab.database_url import is_url
 from kmslab.errors import CampaignError
 from kmslab.lab import Lab
 from kmslab.remotes import Remotes, connect
@@ -40,18 +41,18 @@ class Reopening:
         """That of a ground. CampaignError where nobody else could open what it has."""
         match ground.providers:
             case Lab() as lab:
-                info = lab.info()
-                if info.path is None:
+                if lab.location is None:
                     raise CampaignError(
                         "a lab in memory is this process's alone, so that no worker can open it; "
                         "make one on disk with Lab.create, or go on without workers"
                     )
-                under_passphrase = info.root == "passphrase"
                 return cls(
-                    lab=str(Path(info.path).absolute()),
-                    lab_id=info.lab_id,
-                    root_key=None if under_passphrase else str(Path(info.root).absolute()),
-                    passphrase=under_passphrase,
+                    lab=lab.location
+                    if is_url(lab.location)
+                    else str(Path(lab.location).absolute()),
+                    lab_id=lab.info().lab_id,
+                    root_key=None if lab.root_key is None else str(lab.root_key.absolute()),
+                    passphrase=lab.root_key is None,
                 )
             case Remotes() as remotes if remotes.profiles:
                 return cls(remotes=dict(remotes.profiles))

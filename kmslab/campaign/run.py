@@ -40,7 +40,7 @@ from kmslab.errors import (
     Unauthenticated,
 )
 from kmslab.providers.base import own_rates
-from kmslab.records.source import Part, Source
+from kmslab.records.source import Part, Source, alone
 from kmslab.records.spec import SourceSpec
 
 UNFINISHED: Final = frozenset({"planning", "running", "undoing"})
@@ -76,7 +76,7 @@ def run(
     check_options(options, source)
     if workers is not None and options.atomic:
         check_one_task(source)
-    with ground.state.lock(source.name), ExitStack() as stack:
+    with ground.state.lock(source.name), alone(source), ExitStack() as stack:
         refuse_second(ground.state, source.name)
         if plan is not None:
             check_current(plan, source, ground.providers)
@@ -143,7 +143,7 @@ def resume(
             check()
         spec = SourceSpec.from_dict(facts["spec"])
         source = ground.open_source(spec)
-        with ExitStack() as stack:
+        with alone(source), ExitStack() as stack:
             gang = _gathered(stack, workers, ground, spec, source)
             return _go_on(ground, journal, source, watch, gang)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from campaign_data import World, make_keys, make_rows
+from campaign_victim import CHUNKING
 from scale_sources import RANGE_ROWS, RECORDS, SOURCES, Write
 
 from kmslab import Lab
@@ -47,8 +48,8 @@ def ground(lab: Lab, tmp_path: Path) -> Ground:
 def small_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table is divided into several tasks, of several chunks each."""
     monkeypatch.setattr("kmslab.campaign.tasks.RANGE_ROWS", RANGE_ROWS)
-    for module in ("text", "parquet", "sql_rows", "sql_edit"):
-        monkeypatch.setattr(f"kmslab.records.{module}.CHUNK_ROWS", RANGE_ROWS // 3)
+    for module in CHUNKING:
+        monkeypatch.setattr(f"{module}.CHUNK_ROWS", RANGE_ROWS // 3)
 
 
 @pytest.fixture(params=sorted(SOURCES))
