@@ -268,14 +268,14 @@ def _do(order: str, name: str, bench: str) -> str:
 def _outcome_of(future: Future[Any]) -> str:
     try:
         match future.status:
-            case "finished":
-                return str(future.result(timeout=_ANSWER_SECONDS))
+            case "cancelled":
+                return _refused(_GONE)
             case "error":
                 return _failed(future.exception(timeout=_ANSWER_SECONDS))
-            case "pending":
-                return _refused(f"no answer in {_ANSWER_SECONDS:g} s")
-            case _:
-                return _refused(_GONE)
+            case _:  # its worker may have ended since, and another one finds the answer again
+                return str(future.result(timeout=_ANSWER_SECONDS))
+    except TimeoutError:
+        return _refused(f"no answer in {_ANSWER_SECONDS:g} s")
     except (CancelledError, OSError) as error:
         return _refused(f"{_GONE} ({type(error).__name__})")
 

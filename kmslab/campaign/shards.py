@@ -103,7 +103,7 @@ class Shards:
         """Have nobody else at work on a task. SourceBusy where that takes too long."""
         until = time.monotonic() + seconds
         while True:
-            with try_lock(self.folder / f"{task.name}.lock") as ours:
+            with try_lock(self._lock(task)) as ours:
                 if ours:
                     yield
                     return
@@ -115,6 +115,14 @@ class Shards:
                     source=task.part,
                 )
             time.sleep(_WAIT)
+
+    def taken(self, task: Task) -> bool:
+        """Whether the journal has all of a task, for whoever is alone with it. One may be ordered
+        again even then: a scheduler forgets answers with the worker that gave them."""
+        return bool(self._lock(task).stat().st_size)
+
+    def _lock(self, task: Task) -> Path:
+        return self.folder / f"{task.name}.lock"
 
     def _brief(self, run: str) -> Path:
         return self.folder / f"{run}.json"
@@ -160,6 +168,7 @@ class Shards:
     def _take(self, journal: Journal, task: Task) -> None:
         path = self.path(task)
         if path.is_file() and absorb(journal, task, path):
+            self._lock(task).write_text("taken", "ascii")
             path.unlink()
 
 

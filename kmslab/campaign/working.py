@@ -103,6 +103,8 @@ class Worker:
                 return Outcome(run.planned(order.task, watch, heard))
             case Kind.RUN:
                 with shards.working(order.task, order.run, looking):
+                    if shards.taken(order.task):
+                        return Outcome({"spoilt": False})
                     hands = self._hands_for(run, order, watch, heard)
                     return Outcome(run.run(order.task, shards, hands, looking, heard))
             case _:

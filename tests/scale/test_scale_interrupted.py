@@ -266,6 +266,27 @@ def test_an_order_of_a_run_that_has_ended_is_not_begun(
     assert not ground.state.shards_path(report.campaign).exists()
 
 
+def test_an_order_that_is_repeated_does_nothing(
+    world: World, ground: Ground, lab: Lab, tmp_path: Path
+) -> None:
+    """As a scheduler does whose worker has ended with its answers; a key was rotated since."""
+    spec = SOURCES["table"](tmp_path / "table", world.rows)
+    crew, stored = Here(), list[Any]()
+
+    def again(order: dict[str, Any]) -> None:
+        if order["kind"] == "count" and not stored:
+            lab.rotate(world.keys.orders)
+            stored.append(all_rows(spec))
+            first = next(text for text in crew.said if '"kind": "run"' in text)
+            outcome = crew.workers[1].do(first, lambda _: None, lambda: False)
+            assert '"spoilt": false' in outcome
+            assert all_rows(spec) == stored[0]
+
+    crew.before = again
+    assert run(ground, spec, workers=crew).state == "finished"
+    assert stored
+
+
 def test_two_are_never_at_work_on_one_task(
     world: World, ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
