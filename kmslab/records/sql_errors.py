@@ -156,7 +156,10 @@ def _postgres_says(error: BaseException | None) -> str:
         if not kinds & {"OperationalError", "InterfaceError"}:
             return "the database says: {error}"
         # What refuses a connection has no SQLSTATE here, and says FATAL.
-        return _REFUSED if "FATAL:" in str(error) else _NO_CONNECTION
+        said = str(error)
+        if "FATAL:" not in said:
+            return _NO_CONNECTION
+        return _POSTGRES_SAYS["57P03"] if "the database system is" in said else _REFUSED
     if state == "42501" and "row-level security" in str(error):
         return _POLICIES
     found = _POSTGRES_SAYS.get(state) or _POSTGRES_SAYS.get(state[:2])
