@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import signal
@@ -20,6 +21,7 @@ from campaign_sources import plaintexts
 from command_line import Warm
 from postgres_server import Server, programs, running
 from psycopg.rows import dict_row
+from typer.testing import CliRunner
 
 from kmslab import Lab
 from kmslab.analysis.classify import Outcome
@@ -31,6 +33,7 @@ from kmslab.campaign.sources import Sources
 from kmslab.campaign.state import State
 from kmslab.campaign.undo import undo
 from kmslab.campaign.watching import Progress, Watch
+from kmslab.cli.app import app
 from kmslab.errors import CampaignInterrupted, SourceBusy, SourceError
 from kmslab.records import sql_postgres
 from kmslab.records.opening import open_source
@@ -103,6 +106,32 @@ def test_run_again_and_undo(postgres_url: str, world: World, lab: Lab, ground: G
     assert rows_in(postgres_url) == stored
     assert undo(ground, report.campaign).undone == report.results.re_encrypted
     assert rows_in(postgres_url) == before
+
+
+def test_by_the_command_line(postgres_url: str, world: World, tmp_path: Path) -> None:
+    write(postgres_url, world.rows)
+    before = rows_in(postgres_url)
+    environment = {"KMSLAB_LAB": str(world.path), "KMSLAB_STATE": str(tmp_path / "state")}
+    # A password goes no further than to the driver, which this server does not even ask for it.
+    secret = postgres_url.replace("kmslab@", "kmslab:hunter2@")
+
+    def command(*arguments: str, code: int = 0) -> Any:
+        done = CliRunner().invoke(app, [*arguments, "--json"], env=environment)
+        assert done.exit_code == code, done.output
+        assert "hunter2" not in done.output
+        return json.loads(done.stdout)
+
+    command("source", "add", "shop", postgres_url, "--table", TABLE)
+    plan = command("campaign", "plan", "shop")
+    assert sum(plan["outcomes"].values()) == plan["total"] == len(world.rows)
+    assert sum(row["records"] for row in command("census", secret, "--table", TABLE)) > 0
+    report = command("campaign", "run", "shop", "--yes", code=1)  # a disabled key's records fail
+    assert report["results"]["re_encrypted"] > 0
+    command("campaign", "verify", report["campaign"])
+    command("campaign", "undo", report["campaign"], "--yes")
+    assert rows_in(postgres_url) == before
+    kept = b"".join(p.read_bytes() for p in (tmp_path / "state").rglob("*") if p.is_file())
+    assert b"hunter2" not in kept
 
 
 def test_one_campaign_at_a_time_on_whatever_machine(

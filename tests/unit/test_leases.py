@@ -17,12 +17,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmslab import ManualClock
+from kmslab import Lab, ManualClock, Record
+from kmslab.analysis import STAY
+from kmslab.analysis.classify import Classifier
 from kmslab.campaign.pacing import Pace
+from kmslab.campaign.sending import Sender, Verify
 from kmslab.clock import SystemClock
 from kmslab.errors import DatabaseUrlError, StateError
 from kmslab.leases import FileWindow, Leases, taken
+from kmslab.providers.fields import Fields
+from kmslab.providers.remote import Access, Endpoint, Line, Reply
 from kmslab.rate import CallWindow
+from kmslab.secret import Secret
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -164,6 +170,53 @@ def test_leases_are_a_text_and_hold_no_password(tmp_path: Path) -> None:
         with pytest.raises(error) as caught:
             Leases(url)
         assert "hunter2" not in str(caught.value)
+
+
+def test_senders_share_the_rate_of_a_lab(memory_lab: Lab, tmp_path: Path) -> None:
+    key = memory_lab.ctyun().create_key(alias="orders")
+    blobs = [memory_lab.ctyun().encrypt(key.key_id, b"%d" % n) for n in range(40)]
+    memory_lab.rotate(key.key_id)
+    records = [Record(str(n), "ctyun", blob) for n, blob in enumerate(blobs)]
+    verdicts = Classifier(memory_lab).classify_many(records)
+    clock = ManualClock(START)
+    for half in (slice(20), slice(20, 40)):
+        sender = Sender(
+            memory_lab,
+            STAY,
+            verify=Verify.ANSWER,
+            rates={"ctyun": 10.0},
+            clock=clock,
+            jitter=lambda: 0.0,
+            windows=Leases(str(tmp_path)),
+        )
+        answers = sender.send(records[half], verdicts[half])
+        assert all(answer is not None and answer.re_encrypted for answer in answers)
+    assert (clock.now() - START).total_seconds() == pytest.approx(3.0, abs=0.01)
+
+
+@pytest.mark.parametrize("other", [False, True], ids=["same", "other"])
+def test_remotes_of_one_caller_share_their_rate(tmp_path: Path, other: bool) -> None:
+    clock = ManualClock(START)
+
+    class Answers:
+        def send(self, action: str, request: object) -> Reply:
+            return Reply({})
+
+        def close(self) -> None:
+            pass
+
+    def line(caller: str) -> Line:
+        place = Endpoint.parse("kms.example")
+        access = Access("ctyun", "r1", place, caller, Secret(b"s"), rate=10)
+        return Line(Answers(), access, clock, lambda _: Fields({}), Leases(str(tmp_path)))
+
+    for each in (line("AKID-1"), line("AKID-2" if other else "AKID-1")):
+        for _ in range(20):
+            each.send("ReEncrypt", {})
+    # Twenty more calls at ten a second, unless they are another caller's, who waits for nobody.
+    waited = (clock.now() - START).total_seconds()
+    assert waited == pytest.approx(2.0 if other else 3.0, abs=0.01)
+    assert not any(b"AKID" in str(path).encode() for path in files(tmp_path))
 
 
 # In several processes, as time passes
