@@ -62,6 +62,8 @@ KmslabError
 │   ├── LabRolledBack
 │   ├── SchemaMismatch
 │   ├── LabBusy
+│   ├── LabUnreachable            its database does not answer
+│   ├── LabUncertain              a change may have been made or not
 │   ├── LabClosed
 │   ├── SettingError
 │   ├── CredentialError
@@ -341,11 +343,11 @@ class LabError(KmslabError):
 
 
 class LabNotFound(LabError):
-    """There is no lab at this path."""
+    """There is no lab at this path or URL."""
 
 
 class LabExists(LabError):
-    """There is something at this path already."""
+    """There is something at this path, or a lab at this URL, already."""
 
 
 class LabPermissions(LabError):
@@ -370,6 +372,17 @@ class SchemaMismatch(LabError):
 
 class LabBusy(LabError):
     """Another process holds the lab for too long."""
+
+
+class LabUnreachable(LabError):
+    """The lab's database does not answer. Nothing was changed; the next call connects again."""
+
+
+class LabUncertain(LabError):
+    """The connection was lost while a change was being committed: it may have been made or not.
+
+    The next call connects again, and sees which it was.
+    """
 
 
 class LabClosed(LabError):

@@ -49,7 +49,10 @@ REGIONS = {TENCENT: TENCENT_REGION, CTYUN: CTYUN_REGION}
 
 @dataclass(frozen=True, slots=True)
 class LabInfo:
-    """What `lab info` prints. `generation` and `audit_head` tell an older copy from outside."""
+    """What `lab info` prints. `path` is the lab's directory, or its URL without the password.
+
+    `generation` and `audit_head` tell an older copy from outside.
+    """
 
     path: str | None
     lab_id: str
@@ -97,14 +100,15 @@ class Lab:
         clock: Clock | None = None,
         audit: AuditMode = AuditMode.GROUPED,
     ) -> Lab:
-        """Make a lab in a new directory, and open it.
+        """Make a lab in a new directory, or in a PostgreSQL database by its URL, and open it.
 
-        The root key is a new file `root.key` in it, a new file at `root_key`, or made from
-        `passphrase`. LabExists where something is at `path` already.
+        The root key is a new file `root.key` in the directory, a new file at `root_key`, or made
+        from `passphrase`; a lab in a database needs one of the latter. LabExists where something is
+        at `path` already. LabUncertain where a database did not say whether it has made the lab.
         """
         source = _source(root_key, passphrase)
         surroundings = opening.Surroundings(clock or SystemClock(), audit)
-        opening.create(Path(path), source, surroundings)
+        opening.create(path, source, surroundings)
         return cls.open(path, root_key=root_key, passphrase=passphrase, clock=clock, audit=audit)
 
     @classmethod
@@ -118,15 +122,14 @@ class Lab:
         audit: AuditMode = AuditMode.GROUPED,
         expect_generation: int | None = None,
     ) -> Lab:
-        """Open a lab, checking every row of it.
+        """Open the lab in a directory or at a database's URL, checking every row of it.
 
-        LabNotFound, RootKeyError, TamperedLab, LabPermissions, SchemaMismatch say what is wrong;
-        LabRolledBack where the lab is below `expect_generation`.
+        LabNotFound, LabUnreachable, RootKeyError, TamperedLab, LabPermissions, SchemaMismatch say
+        what is wrong; LabRolledBack where the lab is below `expect_generation`.
         """
-        place = Path(path)
-        source = _source(root_key, passphrase) or opening.default_source(place)
+        source = opening.root_source(path, _source(root_key, passphrase))
         surroundings = opening.Surroundings(clock or SystemClock(), audit)
-        keystore = opening.open_lab(place, source, surroundings, expect_generation)
+        keystore = opening.open_lab(path, source, surroundings, expect_generation)
         return cls(keystore, source, _user())
 
     @classmethod
@@ -216,6 +219,22 @@ class Lab:
         return "; ".join(found.notes) or "not a blob of either provider"
 
     @property
+    def location(self) -> str | None:
+        """What `Lab.open` finds the lab by in another process: its directory, or its URL without
+        the password; None in memory.
+
+        >>> with Lab.in_memory() as lab:
+        ...     lab.location is None
+        True
+        """
+        return self._keystore.database.location
+
+    @property
+    def root_key(self) -> Path | None:
+        """The file that the root key is in; None under a passphrase and in memory."""
+        return self._source.path if isinstance(self._source, RootKeyFile) else None
+
+    @property
     def clock(self) -> Clock:
         """What the lab takes the time from: versions and rotations are dated by it."""
         return self._keystore.clock
@@ -242,7 +261,7 @@ class Lab:
         lab = self._keystore.lab
         states = [unit.row.state for unit in self._keystore.units.values()]
         return LabInfo(
-            path=str(self._keystore.path) if self._keystore.path else None,
+            path=self.location,
             lab_id=lab.lab_id,
             created_at=moment(lab.created_at),
             schema_version=lab.schema_version,

@@ -87,7 +87,7 @@ def postgres_url(postgres: Server) -> Iterator[str]:
 def statements_compiled_once() -> Iterator[None]:
     """All labs of the run share what is compiled for the first."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("kmslab.keystore.schema.create_engine", engines_alike())
+        patch.setattr("kmslab.keystore.sqlite.create_engine", engines_alike())
         patch.setattr("kmslab.keystore.opening.metadata", TablesAlike())
         yield
 

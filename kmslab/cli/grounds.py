@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -33,10 +32,11 @@ StateFolder = Annotated[
 def state_of(opening: Opening, folder: str | None, remotes: Sequence[str] = ()) -> State:
     """The state folder; for remotes the user's own, unless one is named.
 
-    LabNotFound where neither a folder nor a lab is named.
+    LabNotFound where neither a folder nor a lab is named, StateError where none is and the lab is
+    in a database.
     """
     from kmslab.campaign.state import State
-    from kmslab.errors import LabNotFound
+    from kmslab.errors import LabNotFound, StateError
 
     named = folder or os.environ.get("KMSLAB_STATE")
     if named:
@@ -50,18 +50,25 @@ def state_of(opening: Opening, folder: str | None, remotes: Sequence[str] = ()) 
             "no lab is named: give --lab PATH or set KMSLAB_LAB; or name a folder of its own with "
             "--state DIR or KMSLAB_STATE"
         )
-    if not Path(opening.path).is_dir():
-        raise LabNotFound(f"there is no lab at {opening.path}")
-    return State.of(Path(opening.path), None)
+    directory = opening.directory
+    if directory is None:
+        raise StateError(
+            "a lab in a database has no folder for campaigns and sources: name one with "
+            "--state DIR or KMSLAB_STATE"
+        )
+    if not directory.is_dir():
+        raise LabNotFound(f"there is no lab at {directory}")
+    return State.of(directory, None)
 
 
 def hidden_state(opening: Opening, used: State) -> State | None:
     """The state folder in the lab, where it is there and another one is used in its place."""
     from kmslab.campaign.state import State
 
-    if opening.path is None or not Path(opening.path).is_dir():
+    directory = opening.directory
+    if directory is None or not directory.is_dir():
         return None
-    own = State.of(Path(opening.path), None)
+    own = State.of(directory, None)
     if not own.path.is_dir() or own.path.resolve() == used.path.resolve():
         return None
     return own

@@ -25,7 +25,7 @@ class Hints:
         """A command line, ready to be typed. What came from the environment is there again."""
         options: list[str] = []
         for name, value in (
-            ("--lab", self.opening.lab),
+            ("--lab", self.opening.lab and self.opening.shown),
             ("--root-key", self.opening.root_key),
             ("--state", self.state),
         ):

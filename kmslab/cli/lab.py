@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,15 +27,21 @@ app = typer.Typer(
 
 @app.command(epilog=example("kmslab lab init ./lab"))
 def init(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="The new directory.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH|URL",
+            help="The new directory, or the database: postgresql://USER@HOST/DATABASE.",
+        ),
+    ],
     root_key: RootKey = None,
     passphrase: Passphrase = False,
     as_json: Json = False,
 ) -> None:
-    """Make a lab in a new directory.
+    """Make a lab in a new directory, or in a PostgreSQL database.
 
-    Its root key is a file in it, a file at --root-key, or made from a passphrase. Whoever has the
-    directory and the root key has the keys.
+    Its root key is a file in the directory, a file at --root-key, or made from a passphrase; a lab
+    in a database needs one of the latter. Whoever has the lab and the root key has the keys.
     """
     from kmslab.lab import Lab
 
@@ -47,7 +52,7 @@ def init(
         write_json(made)
         return
     narrate(f"made a lab at {made.path}, under {_protection(made)}")
-    narrate(f"have every command use it: export KMSLAB_LAB={quote(str(Path(path).absolute()))}")
+    narrate(f"have every command use it: export KMSLAB_LAB={quote(str(made.path))}")
 
 
 @app.command(epilog=example("kmslab lab info --json"))

@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -82,8 +83,23 @@ class Opening:
 
     @property
     def path(self) -> str | None:
-        """The lab's directory, where one is named."""
+        """The lab's directory or URL, where one is named. A URL may hold a password."""
         return self.lab or os.environ.get("KMSLAB_LAB") or None
+
+    @property
+    def shown(self) -> str | None:
+        """`path` less a password: fit to be shown, and to be said or started in commands."""
+        from kmslab.keystore.lab_url import shown
+
+        return None if self.path is None else shown(self.path)
+
+    @property
+    def directory(self) -> Path | None:
+        """The lab's directory, where one is named and it is no URL."""
+        from kmslab.keystore.lab_url import in_database
+
+        path = self.path
+        return None if path is None or in_database(path) else Path(path)
 
     def protection(self, *, confirm: bool = False) -> tuple[str | None, str | None]:
         """The root key's path and the passphrase; one of them at most, by these options or by the

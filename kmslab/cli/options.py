@@ -6,7 +6,7 @@ from typing import Annotated, Any, Final, Literal
 
 import typer
 
-LAB_HELP: Final = "The lab's directory; else from KMSLAB_LAB."
+LAB_HELP: Final = "The lab's directory, or its database's URL; else from KMSLAB_LAB."
 ROOT_KEY_HELP: Final = "The lab's root key, where it is not in the lab; else from KMSLAB_ROOT_KEY."
 JSON_HELP: Final = "Give the result as JSON."
 

@@ -110,8 +110,15 @@ def _serve(opening: Opening, words: list[str], port: int, how: str) -> None:
     if opening.passphrase:
         _, passphrase = opening.protection()
         environment["KMSLAB_PASSPHRASE"] = passphrase or ""
+    if _holds_password(opening):
+        environment["KMSLAB_LAB"] = str(opening.lab)
     narrate(f"serving to browsers on this machine; whoever has the address sees the lab; {how}")
     serve(words, port, environment, write_line)
+
+
+def _holds_password(opening: Opening) -> bool:
+    """Whether `--lab` was given what must not stand on a command line of ours."""
+    return opening.lab is not None and opening.shown != opening.lab
 
 
 def _words(
@@ -123,7 +130,8 @@ def _words(
 ) -> list[str]:
     """The same options for another process, less those of the server."""
     given: dict[str, object] = {"--source": source, "--state": state}
-    names = ("lab", "root_key", "expect_generation")
+    names = ("root_key", "expect_generation")
+    given["--lab"] = None if _holds_password(opening) else opening.lab
     given |= {f"--{name.replace('_', '-')}": getattr(opening, name) for name in names}
     given["--audit"] = None if opening.audit == "grouped" else opening.audit
     for field in fields(columns):
@@ -159,7 +167,7 @@ def _session(
         return
     with reaching.open(opening) as keyring:
         ground = ground_in(keyring, opening, reaching, state, source or "")
-        where = f"remote {', '.join(reaching.names)}" if reaching.names else str(opening.path)
+        where = f"remote {', '.join(reaching.names)}" if reaching.names else str(opening.shown)
         options = _options(opening, reaching, state)
         session = Session(keyring, ground, where, options=options, locked=locked)
         if source is not None:
@@ -181,7 +189,11 @@ def _look_at(session: Session, columns: SourceOptions, source: str) -> None:
 
 def _options(opening: Opening, reaching: Reaching, state: str | None) -> tuple[str, ...]:
     """What the command line needs to find the same lab or remotes, and state."""
-    given = {"--lab": opening.lab, "--root-key": opening.root_key, "--state": state}
+    given = {
+        "--lab": opening.lab and opening.shown,
+        "--root-key": opening.root_key,
+        "--state": state,
+    }
     found = [word for option, value in given.items() if value for word in (option, value)]
     found += [word for name in reaching.names for word in ("--remote", name)]
     return (*found, *(["--passphrase"] if opening.passphrase else []))

@@ -3,8 +3,8 @@
 `lab.bell` holds 8 bytes. Whoever has committed a change, of more than the audit log, writes 8
 random ones there before the call returns; who reads other bytes than last time looks into the
 database. Asking SQLite itself takes 3.7 us a call, and this 0.5 us. It is a hint and no more: the
-database is asked anyway, `LOOK_SECONDS` after it was asked last, which covers a process that was
-killed before it could ring, and a bell that somebody has deleted, cut or written to.
+keystore asks the database anyway, `LOOK_SECONDS` after it asked last, which covers a process that
+was killed before it could ring, and a bell that somebody has deleted, cut or written to.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from pathlib import Path
 from kmslab.errors import LabError
 
 BELL_FILE = "lab.bell"
-LOOK_SECONDS = 0.05
 _SIZE = 8
 
 

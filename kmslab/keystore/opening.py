@@ -1,4 +1,4 @@
-"""Making a lab's directory, opening it, and giving it another root key."""
+"""Making a lab, in a directory or in a database, opening it, and giving it another root key."""
 
 from __future__ import annotations
 
@@ -11,14 +11,26 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection
 
 from kmslab.clock import Clock
-from kmslab.errors import LabError, LabExists, LabNotFound, LabRolledBack, RootKeyError
+from kmslab.database_url import EXTRAS, POSTGRESQL
+from kmslab.errors import (
+    LabError,
+    LabExists,
+    LabNotFound,
+    LabRolledBack,
+    LabUncertain,
+    RootKeyError,
+    SettingError,
+)
 from kmslab.keystore import state, writing
 from kmslab.keystore.audit import AuditMode
 from kmslab.keystore.changes import Change
+from kmslab.keystore.database import Database
+from kmslab.keystore.lab_url import in_database
 from kmslab.keystore.lifecycle import Act, now_of, random_id
 from kmslab.keystore.root import (
     ROOT_FILE,
@@ -34,17 +46,15 @@ from kmslab.keystore.root import (
     sync_directory,
     write_root_key,
 )
-from kmslab.keystore.schema import (
-    DATABASE_FILE,
-    SCHEMA_VERSION,
-    database_errors,
-    metadata,
-    sqlite_engine,
-)
+from kmslab.keystore.schema import SCHEMA_VERSION, metadata
 from kmslab.keystore.sealing import ROOT_BYTES, Subkeys
+from kmslab.keystore.sqlite import DATABASE_FILE, SqliteDatabase
 from kmslab.keystore.state import LabRow
 from kmslab.keystore.store import Keystore
 from kmslab.secret import Entropy, Secret, system_entropy
+
+if TYPE_CHECKING:
+    from kmslab.keystore.postgres import PostgresDatabase
 
 DEFAULT_SETTINGS = {"balance": 100, "cmk_uuid": "destination", "faults": []}
 
@@ -58,16 +68,34 @@ class Surroundings:
     entropy: Entropy = system_entropy
 
 
-def default_source(path: Path) -> RootKeyFile:
-    """The root key file of a lab that keeps it in its own directory."""
-    return RootKeyFile(path.absolute() / ROOT_FILE)
+def root_source(location: str | Path, given: RootSource | None) -> RootSource:
+    """Where a lab's root key is: where it is said to be, or else in the lab's own directory.
+
+    RootKeyError where there is no directory.
+    """
+    if given is not None:
+        return given
+    if in_database(location):
+        raise RootKeyError(
+            "a lab in a database has no directory for its root key: name the file with --root-key "
+            "PATH or KMSLAB_ROOT_KEY, on each machine, or have the lab under a passphrase"
+        )
+    return RootKeyFile(Path(location).absolute() / ROOT_FILE)
 
 
-def create(path: Path, source: RootSource | None, surroundings: Surroundings) -> None:
-    """Make a lab at `path`, all of it or none. LabExists where something is there already.
+def create(location: str | Path, source: RootSource | None, surroundings: Surroundings) -> None:
+    """Make a lab in a directory or a database, all of it or none. LabExists where something is
+    there already.
 
     Without a `source` the root key is a new file in the lab's directory.
     """
+    if isinstance(location, str) and in_database(location):
+        _create_in_database(_postgres(location), root_source(location, source), surroundings.clock)
+    else:
+        _create_in_directory(Path(location), source, surroundings.clock)
+
+
+def _create_in_directory(path: Path, source: RootSource | None, clock: Clock) -> None:
     if path.is_symlink() or (path.exists() and (not path.is_dir() or any(path.iterdir()))):
         raise LabExists(f"{path} is there already; choose another place or open it")
     try:
@@ -77,16 +105,9 @@ def create(path: Path, source: RootSource | None, surroundings: Surroundings) ->
         raise LabError(f"no lab can be made at {path}: {error.strerror}") from None
     with ExitStack() as undo:
         undo.callback(shutil.rmtree, making, ignore_errors=True)
-        root: Secret | Passphrase
-        if isinstance(source, Passphrase):
-            root = source
-        else:
-            root = Secret(os.urandom(ROOT_BYTES))
-            file = (source or default_source(making)).path
-            write_root_key(file, root)
-            undo.callback(file.unlink, missing_ok=True)
+        root = _first_root(source or RootKeyFile(making / ROOT_FILE), undo)
         try:
-            _fill(making, root, surroundings.clock)
+            _fill(making, root, clock)
             making.rename(path)
             undo.pop_all()
             sync_directory(path.parent)
@@ -96,44 +117,92 @@ def create(path: Path, source: RootSource | None, surroundings: Surroundings) ->
             raise LabError(f"no lab can be made at {path}: {error.strerror}") from None
 
 
+def _create_in_database(database: PostgresDatabase, source: RootSource, clock: Clock) -> None:
+    with ExitStack() as undo:
+        undo.callback(database.close)
+        with ExitStack() as root_undo:
+            root = _first_root(source, root_undo)
+            try:
+                with database.making() as connection:
+                    _write_tables(connection, root, clock)
+            except LabUncertain:
+                # The lab may be there, and then this is its root key.
+                root_undo.pop_all()
+                raise
+            root_undo.pop_all()
+
+
+def _first_root(source: RootSource, undo: ExitStack) -> Secret | Passphrase:
+    """A new root key, which is in its file already; `undo` takes the file away."""
+    if isinstance(source, Passphrase):
+        return source
+    root = Secret(os.urandom(ROOT_BYTES))
+    write_root_key(source.path, root)
+    undo.callback(source.path.unlink, missing_ok=True)
+    return root
+
+
 def open_lab(
-    path: Path, source: RootSource | None, surroundings: Surroundings, expect: int | None = None
+    location: str | Path,
+    source: RootSource,
+    surroundings: Surroundings,
+    expect: int | None = None,
 ) -> Keystore:
-    """Open the lab at `path` and check everything in it but the audit log's chain.
+    """Open the lab in a directory or a database, and check everything in it but the audit log's
+    chain.
 
     `expect` is the generation that the lab must have reached (LabRolledBack below it).
     """
-    database = path / DATABASE_FILE
-    check_private(path)
-    if not database.exists():
-        raise LabNotFound(f"there is no lab at {path}; make one with `kmslab lab init {path}`")
-    check_private(database)
-    chosen = source or default_source(path)
-    # From here on the lab is where it is, wherever this process goes.
-    place = path.absolute()
-    engine = sqlite_engine(place / DATABASE_FILE)
+    database: Database
+    if isinstance(location, str) and in_database(location):
+        database = _postgres(location)
+    else:
+        database = _in_directory(Path(location))
     try:
-        keystore = _keystore(engine, place, lambda lab: _subkeys(lab, chosen), surroundings)
+        keystore = _keystore(database, _subkeys_by(database, source), surroundings)
     except BaseException:
-        engine.dispose()
+        database.close()
         raise
     if expect is not None and keystore.lab.generation < expect:
         found = keystore.lab.generation
         keystore.close()
-        raise LabRolledBack(f"{path} is at generation {found}, and {expect} was expected")
-    if isinstance(chosen, RootKeyFile):
+        raise LabRolledBack(f"{location} is at generation {found}, and {expect} was expected")
+    if isinstance(source, RootKeyFile):
         # A rekey may have been killed after the lab had changed and before the key was renamed.
         with suppress(RootKeyError):
-            switch_root_key(chosen, keystore.lab.root_id)
+            switch_root_key(source, keystore.lab.root_id)
     return keystore
+
+
+def _in_directory(path: Path) -> SqliteDatabase:
+    file = path / DATABASE_FILE
+    check_private(path)
+    if not file.exists():
+        raise LabNotFound(f"there is no lab at {path}; make one with `kmslab lab init {path}`")
+    check_private(file)
+    # From here on the lab is where it is, wherever this process goes.
+    return SqliteDatabase(path.absolute())
+
+
+def _postgres(url: str) -> PostgresDatabase:
+    try:
+        from kmslab.keystore.postgres import PostgresDatabase
+    except ImportError as error:
+        if not (error.name or "psycopg").startswith("psycopg"):
+            raise
+        raise SettingError(
+            f"a lab in a database needs a driver that is not installed{EXTRAS[POSTGRESQL]}"
+        ) from None
+    return PostgresDatabase(url)
 
 
 def in_memory(surroundings: Surroundings) -> Keystore:
     """A lab that leaves nothing behind."""
-    engine = sqlite_engine(None)
+    database = SqliteDatabase(None)
     root = Secret(os.urandom(ROOT_BYTES))
-    _write_tables(engine, lambda lab_id: (Subkeys(root, lab_id), None), surroundings.clock)
-    return _keystore(engine, None, lambda lab: Subkeys(root, lab.lab_id), surroundings)
+    with database.writing() as connection:
+        _write_tables(connection, root, surroundings.clock)
+    return _keystore(database, lambda lab: Subkeys(root, lab.lab_id), surroundings)
 
 
 def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: Act) -> None:
@@ -150,7 +219,7 @@ def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: A
         subkeys = Subkeys(derive_root(new, kdf), lab_id)
         with keystore.change(entry) as change:
             writing.rekey(change, subkeys, kdf, keystore.units)
-        keystore.subkeys_for = lambda lab: _subkeys(lab, new)
+        keystore.subkeys_for = _subkeys_by(keystore.database, new)
         _erase_old(keystore)
         return
     if new is not None:
@@ -174,29 +243,24 @@ def _erase_old(keystore: Keystore) -> None:
 
 def _fill(making: Path, root: Secret | Passphrase, clock: Clock) -> None:
     (making / ".gitignore").write_text("*\n", encoding="ascii")
-    database = making / DATABASE_FILE
-    os.close(os.open(database, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
-
-    def first_subkeys(lab_id: str) -> tuple[Subkeys, str | None]:
-        if isinstance(root, Passphrase):
-            kdf = new_kdf()
-            return Subkeys(derive_root(root, kdf), lab_id), kdf
-        return Subkeys(root, lab_id), None
-
-    engine = sqlite_engine(database)
+    file = making / DATABASE_FILE
+    os.close(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    database = SqliteDatabase(making)
     try:
-        with database_errors(str(making)):
-            _write_tables(engine, first_subkeys, clock)
+        with database.writing() as connection:
+            _write_tables(connection, root, clock)
     finally:
-        engine.dispose()
+        database.close()
     sync_directory(making)
 
 
-def _write_tables(
-    engine: Engine, first_subkeys: Callable[[str], tuple[Subkeys, str | None]], clock: Clock
-) -> None:
+def _write_tables(connection: Connection, root: Secret | Passphrase, clock: Clock) -> None:
     lab_id = random_id(system_entropy)
-    subkeys, kdf = first_subkeys(lab_id)
+    kdf = None
+    if isinstance(root, Passphrase):
+        kdf = new_kdf()
+        root = derive_root(root, kdf)
+    subkeys = Subkeys(root, lab_id)
     lab = LabRow(
         lab_id=lab_id,
         schema_version=SCHEMA_VERSION,
@@ -209,25 +273,37 @@ def _write_tables(
         keys_digest=state.keys_digest({}),
         credentials_digest=state.credentials_digest(()),
     )
-    with engine.begin() as connection:
-        metadata.create_all(connection, checkfirst=False)
-        writing.write_first(Change(connection, subkeys, lab, ()))
+    metadata.create_all(connection, checkfirst=False)
+    writing.write_first(Change(connection, subkeys, lab, ()))
 
 
 def _keystore(
-    engine: Engine,
-    path: Path | None,
-    subkeys_for: Callable[[LabRow], Subkeys],
-    surroundings: Surroundings,
+    database: Database, subkeys_for: Callable[[LabRow], Subkeys], surroundings: Surroundings
 ) -> Keystore:
     return Keystore(
-        engine,
+        database,
         subkeys_for,
-        path=path,
         clock=surroundings.clock,
         entropy=surroundings.entropy,
         audit_mode=surroundings.audit_mode,
     )
+
+
+def _subkeys_by(database: Database, source: RootSource) -> Callable[[LabRow], Subkeys]:
+    """What opens the lab row of a lab, by its root key."""
+    if database.path is not None:
+        return lambda lab: _subkeys(lab, source)
+
+    def subkeys(lab: LabRow) -> Subkeys:
+        try:
+            return _subkeys(lab, source)
+        except RootKeyError as error:
+            raise RootKeyError(
+                f"{error} (where another machine has given the lab another root key, put the file "
+                "that it has now in this place; it is taken from the next call on)"
+            ) from None
+
+    return subkeys
 
 
 def _subkeys(lab: LabRow, source: RootSource) -> Subkeys:

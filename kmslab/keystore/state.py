@@ -31,10 +31,11 @@ LAB_ROW = 1
 _LAB: Final = select(
     *(column for column in lab_table.c if column.name != "unsafe"),
     type_coerce(lab_table.c.unsafe, Integer).label("unsafe"),
-).with_for_update()
+)
+_LAB_LOCKED: Final = _LAB.with_for_update()
 _SCHEMA: Final = select(lab_table.c.schema_version)
 _AUDIT_END: Final = select(func.max(audit_table.c.seq))
-_CREDENTIALS: Final = select(credentials_table).order_by(credentials_table.c.secret_id)
+_CREDENTIALS: Final = select(credentials_table)
 _GENERATIONS: Final = select(keys_table.c.key_id, keys_table.c.generation)
 _KEYS: Final = select(keys_table)
 _VERSIONS: Final = select(versions_table).order_by(versions_table.c.key_id, versions_table.c.number)
@@ -107,8 +108,13 @@ def credential_columns(row: CredentialRow) -> dict[str, Any]:
 
 
 def read_lab(connection: Connection) -> tuple[LabRow, object]:
-    """The lab row and its MAC as they stand, not yet checked."""
-    found = connection.execute(_LAB).mappings().all()
+    """The lab row and its MAC as they stand, not yet checked.
+
+    Who may write has the row, and with it the lab, to itself from here on; SQLite has given it the
+    whole database already.
+    """
+    reads = connection.get_execution_options().get("read_only", False)
+    found = connection.execute(_LAB if reads else _LAB_LOCKED).mappings().all()
     if [columns["id"] for columns in found] != [LAB_ROW]:
         raise TamperedLab(f"the lab has {len(found)} lab rows, or another than it was made with")
     return _typed(LabRow, found[0]), found[0]["mac"]
@@ -141,7 +147,9 @@ def check_lab(subkeys: Subkeys, row: LabRow, mac: object) -> None:
 def read_credentials(connection: Connection, row: LabRow) -> tuple[CredentialRow, ...]:
     """Every credential; TamperedLab where they are not what the lab row says."""
     rows = connection.execute(_CREDENTIALS).mappings()
-    found = tuple(_typed(CredentialRow, columns) for columns in rows)
+    typed = (_typed(CredentialRow, columns) for columns in rows)
+    # Not by the database, whose order of texts may be another one.
+    found = tuple(sorted(typed, key=lambda credential: credential.secret_id))
     if not same_mac(credentials_digest(found), row.credentials_digest):
         raise TamperedLab("a credential was changed, added or deleted by something else")
     return found

@@ -18,10 +18,9 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, select
 
 from kmslab.clock import Clock
 from kmslab.errors import KeyNotFound, LabBusy, LabClosed, LabError, RootKeyError, TamperedLab
@@ -40,9 +39,9 @@ from kmslab.keystore.audit import (
     first_broken,
     stored_entry,
 )
-from kmslab.keystore.bell import LOOK_SECONDS, Bell
 from kmslab.keystore.changes import Change
-from kmslab.keystore.schema import audit_table, database_errors, erase
+from kmslab.keystore.database import LOOK_SECONDS, Database
+from kmslab.keystore.schema import audit_table
 from kmslab.keystore.sealing import Subkeys
 from kmslab.keystore.state import CredentialRow, LabRow
 from kmslab.keystore.units import Handle, KeyRow, Unit, VersionRow
@@ -54,15 +53,14 @@ class Keystore:
 
     def __init__(
         self,
-        engine: Engine,
+        database: Database,
         subkeys_for: Callable[[LabRow], Subkeys],
         *,
-        path: Path | None,
         clock: Clock,
         entropy: Entropy,
         audit_mode: AuditMode,
     ) -> None:
-        self.path = path
+        self.database = database
         self.clock = clock
         self.entropy = entropy
         self.subkeys: Subkeys
@@ -73,7 +71,6 @@ class Keystore:
         self.handles: dict[str, Handle] = {}
         # Counts what was taken in or changed: what was found in one epoch holds through it.
         self.epoch = 0
-        self._engine = engine
         self.subkeys_for = subkeys_for
         self._sync_audit = audit_mode is AuditMode.SYNC
         self._lock = threading.RLock()
@@ -81,19 +78,16 @@ class Keystore:
         self._next_event = -math.inf
         self._settle: Callable[[], float] = lambda: math.inf
         self._closed = False
-        self._bell: Bell | None = None
-        self._heard = b""
         self._looked_at = -math.inf
         self.on_close: list[Callable[[], Mapping[str, int]]] = []
         self.on_fork: list[Callable[[], None]] = []
         self._session: str | None = None
         self._buffer = AuditBuffer()
         self._flusher = Flusher(self._buffer, self._flush_quietly)
-        if path is not None:
-            self._bell = Bell(path)
-            self._heard = self._bell.heard()
+        self._ear = database.listen()
+        self._heard = self._listen()
         # Nobody can change the root key between the look at the lab row and at the key's file.
-        with database_errors(self.where), self._engine.begin() as connection:
+        with database.writing() as connection:
             state.check_schema(connection)
             lab, mac = state.read_lab(connection)
             subkeys = subkeys_for(lab)
@@ -111,10 +105,10 @@ class Keystore:
         """
         if self._closed:
             raise LabClosed("the lab has been closed")
-        bell = self._bell
-        if bell is not None:
-            rung = bell.heard() != self._heard
-            if rung or time.monotonic() - self._looked_at > LOOK_SECONDS:
+        ear = self._ear
+        if ear is not None:
+            changed = ear.heard() != self._heard
+            if changed or time.monotonic() - self._looked_at > LOOK_SECONDS:
                 self.refresh()
         now = self.clock.time()
         if now >= self._next_event:
@@ -127,16 +121,16 @@ class Keystore:
             self._check_open()
             heard = self._listen()
             try:
-                with self._reading() as connection:
+                with self.database.reading() as connection:
                     self._catch_up(connection)
             except RootKeyError:
                 # The key's file may have moved on after that snapshot: look while it cannot.
-                with database_errors(self.where), self._engine.begin() as connection:
+                with self.database.writing() as connection:
                     self._catch_up(connection)
             self._heard, self._looked_at = heard, time.monotonic()
 
-    def _listen(self) -> bytes:
-        return self._bell.heard() if self._bell is not None else b""
+    def _listen(self) -> object:
+        return None if self._ear is None else self._ear.heard()
 
     def unit(self, key_id: str) -> Unit:
         """The key of this id, whatever its state; KeyNotFound where there is none."""
@@ -179,8 +173,7 @@ class Keystore:
             self._check_open()
             pending = self._buffer.take()
             try:
-                with database_errors(self.where), self._engine.begin() as connection:
-                    heard = self._listen()
+                with self.database.writing() as connection:
                     self._catch_up(connection)
                     change = Change(
                         connection, self.subkeys, self._lab, self._credentials, [*pending]
@@ -193,9 +186,9 @@ class Keystore:
                 if pending:
                     self._flusher.wake()
                 raise
-            if self._bell is not None and not state.only_audited(self._lab, change.lab):
-                self._bell.ring()
-            self._heard, self._looked_at = heard, time.monotonic()
+            audit_only = state.only_audited(self._lab, change.lab)
+            self._heard = self.database.committed(change.lab.generation, audit_only=audit_only)
+            self._looked_at = time.monotonic()
             self.subkeys = change.subkeys
             self._credentials = change.credentials
             self._adopt(change.units.values())
@@ -228,22 +221,16 @@ class Keystore:
                 pass
 
     def erase_deleted_bytes(self) -> bool:
-        """Rewrite the database without what was deleted; whether no file holds it any more.
+        """Rewrite the database without what was deleted; whether nothing holds it any more.
 
         False where another process is at work on the lab: try again later.
         """
-        if self.path is None:
-            return True
         with self._lock:
             self._check_open()
-            raw = self._engine.raw_connection()
             try:
-                with database_errors(self.where):
-                    return erase(raw.dbapi_connection)  # type: ignore[arg-type]
+                return self.database.erase()
             except LabBusy:
                 return False
-            finally:
-                raw.close()
 
     # The audit log
 
@@ -251,7 +238,7 @@ class Keystore:
         """The audit log, oldest first; only the `last` rows where that is given."""
         self.flush()
         query = select(audit_table).order_by(audit_table.c.seq.desc()).limit(last)
-        with self._lock, self._reading() as connection:
+        with self._lock, self.database.reading() as connection:
             rows = connection.execute(query).mappings().all()
         try:
             return [stored_entry(row)[1] for row in reversed(rows)]
@@ -261,7 +248,7 @@ class Keystore:
     def verify_audit(self) -> AuditCheck:
         """Check the whole chain against the lab row."""
         self.flush()
-        with self._lock, self._reading() as connection:
+        with self._lock, self.database.reading() as connection:
             self._catch_up(connection)
             rows = connection.execution_options(yield_per=1000).execute(
                 select(audit_table).order_by(audit_table.c.seq)
@@ -292,26 +279,17 @@ class Keystore:
                     self._end_session(shares)
                 finally:
                     self._closed = True
-                    self._bell = None
-                    self._engine.dispose()
+                    self._ear = None
+                    self.database.close()
 
     @property
     def where(self) -> str:
         """The lab's place, for messages."""
-        return str(self.path) if self.path else "the lab in memory"
+        return self.database.where
 
     def _check_open(self) -> None:
         if self._closed:
             raise LabClosed("the lab has been closed")
-
-    @contextmanager
-    def _reading(self) -> Iterator[Connection]:
-        with (
-            database_errors(self.where),
-            self._engine.connect().execution_options(read_only=True) as connection,
-            connection.begin(),
-        ):
-            yield connection
 
     def _catch_up(self, connection: Connection) -> None:
         lab, mac = state.read_lab(connection)
@@ -414,11 +392,7 @@ class Keystore:
 
     def begin_child(self) -> None:
         """After a fork, in the child: locks, threads, audit rows that are not written and reserved
-        counts are the parent's.
-
-        SQLite counts the locks of a process by its connections, so one of the child's own beside
-        an inherited one would hold none: the inherited one is closed first.
-        """
+        counts are the parent's, and so are the database's connections."""
         self._lock = threading.RLock()
         self._closing = threading.Lock()
         self._session = None
@@ -426,8 +400,7 @@ class Keystore:
         self._flusher = Flusher(self._buffer, self._flush_quietly)
         for act in self.on_fork:
             act()
-        if self.path is not None:
-            self._engine.dispose()
+        self.database.begin_child()
 
 
 def _session_entry(at: float, action: str, session: str) -> AuditEntry:

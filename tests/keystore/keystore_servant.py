@@ -19,7 +19,7 @@ from compiled_once import engines_alike
 
 from kmslab import Lab
 from kmslab.errors import KmslabError
-from kmslab.keystore import schema
+from kmslab.keystore import sqlite
 
 
 def main(place: str) -> list[str]:
@@ -43,7 +43,7 @@ def main(place: str) -> list[str]:
 
 def warm_up() -> None:
     """Have what every lab needs loaded and compiled."""
-    schema.create_engine = engines_alike()  # type: ignore[assignment]
+    sqlite.create_engine = engines_alike()  # type: ignore[assignment]
     with Lab.in_memory() as lab:
         kms = lab.tencent()
         key_id = kms.create_key("orders").key_id

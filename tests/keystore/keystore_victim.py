@@ -21,7 +21,7 @@ from compiled_once import engines_alike
 
 from kmslab import Lab, ManualClock
 from kmslab.crypto import Argon2Parameters
-from kmslab.keystore import root, schema
+from kmslab.keystore import root, sqlite
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -111,7 +111,7 @@ SCRIPTS: dict[str, Callable[[str, Say], None]] = {
 
 def warm_up() -> None:
     """Have what every lab needs loaded and compiled, so that no child has to."""
-    schema.create_engine = engines_alike()  # type: ignore[assignment]
+    sqlite.create_engine = engines_alike()  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as folder, Lab.create(folder) as lab:
         for _ in changes(lab):
             snapshot(lab)

@@ -15,7 +15,7 @@ from keystore_labs import key_of, python
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import KeyNotFound, LabBusy, LabError, RootKeyError, TamperedLab
-from kmslab.keystore.schema import lab_error
+from kmslab.keystore.sqlite import lab_error
 
 
 @pytest.fixture
@@ -95,7 +95,7 @@ def test_a_root_key_on_a_disk_that_is_read_only(small_disk: Path, tmp_path: Path
 
 def test_a_lab_that_is_held_is_busy(lab: Lab, lab_path: Path) -> None:
     key = lab.tencent().create_key("orders").key_id
-    raw = lab._keystore._engine.raw_connection()
+    raw = lab._keystore.database._engine.raw_connection()
     raw.cursor().execute("PRAGMA busy_timeout = 50")
     raw.close()
     with closing(sqlite3.connect(lab_path / "lab.db", isolation_level=None)) as holder:

@@ -227,7 +227,7 @@ def test_creation_that_fails_leaves_nothing(
     def fail(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    for step in ("sqlite_engine", "_write_tables"):
+    for step in ("SqliteDatabase", "_write_tables"):
         with monkeypatch.context() as patch:
             patch.setattr(f"kmslab.keystore.opening.{step}", fail)
             with pytest.raises(LabError, match="No space left"):
