@@ -277,7 +277,9 @@ def test_a_root_key_where_it_cannot_be(tmp_path: Path) -> None:
     assert not any(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("shared", ["path", "root_key"])
+@pytest.mark.parametrize(
+    "shared", [pytest.param("path", marks=pytest.mark.sqlite("a directory")), "root_key"]
+)
 def test_of_labs_made_at_once_one_is_made(tmp_path: Path, shared: str) -> None:
     made: list[Path] = []
     refused: list[LabError] = []
