@@ -50,11 +50,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """On PostgreSQL, leave out what is about SQLite's files by its nature."""
-    if config.getoption("--store") != "sqlite":
-        left_out = [item for item in items if item.get_closest_marker("sqlite")]
-        items[:] = [item for item in items if not item.get_closest_marker("sqlite")]
-        config.hook.pytest_deselected(items=left_out)
+    """Leave out what is about the other store by its nature."""
+    other = {"sqlite": "postgresql", "postgresql": "sqlite"}[config.getoption("--store")]
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    items[:] = [item for item in items if not item.get_closest_marker(other)]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")

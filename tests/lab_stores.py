@@ -163,6 +163,15 @@ class _Spoken:
 
 
 @contextmanager
+def sql(url: str) -> Iterator[psycopg.Connection[Any]]:
+    """The database of a lab at a URL, by somebody who is not kmslab."""
+    plain, _, schema = url.partition("?schema=")
+    options = f"-c search_path={schema or 'kmslab'}"
+    with closing(psycopg.connect(plain, options=options, autocommit=True)) as connection:
+        yield connection
+
+
+@contextmanager
 def reader(lab: Path) -> Iterator[None]:
     """Somebody who looks at the lab as it is now, all the time."""
     url = store()
