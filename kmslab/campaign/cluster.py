@@ -153,12 +153,19 @@ class Hired:
     @property
     def size(self) -> int:
         """How many orders are carried out at once: the threads of all workers."""
-        threads: Mapping[str, int] = self.client.nthreads()
-        return max(1, sum(threads.values()))
+        return max(1, sum(self._threads().values()))
+
+    @property
+    def one_machine(self) -> bool:
+        """Whether all workers are reached without a network."""
+        return all(_is_near(address) for address in self._threads())
+
+    def _threads(self) -> Mapping[str, int]:
+        found: Mapping[str, int] = self.client.nthreads()
+        return found
 
     def everyone(self, order: str) -> Iterator[tuple[str, str]]:
         """Have each worker carry out an order."""
-        threads: Mapping[str, int] = self.client.nthreads()
         asked = {
             address: self.client.submit(
                 _do,
@@ -169,7 +176,7 @@ class Hired:
                 key=f"kmslab-check-{token_hex(8)}",
                 pure=False,
             )
-            for address in threads
+            for address in self._threads()
         }
         for address, future in asked.items():
             with suppress(CancelledError, OSError, TimeoutError):
@@ -232,8 +239,7 @@ def check_address(address: str, *, insecure: bool) -> None:
     >>> check_address("tcp://127.0.0.1:8786", insecure=False)
     >>> check_address("tls://dask.example:8786", insecure=False)
     """
-    parts = urlsplit(address if "://" in address else f"tcp://{address}")
-    if insecure or parts.scheme in ("tls", "inproc") or _is_loopback(parts.hostname or ""):
+    if insecure or address.startswith("tls://") or _is_near(address):
         return
     raise CampaignError(
         f"the scheduler {address} is on another machine, and who controls it, or the network "
@@ -242,8 +248,11 @@ def check_address(address: str, *, insecure: bool) -> None:
     )
 
 
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
+def _is_near(address: str) -> bool:
+    """Whether what is at an address is on this machine, and spoken to without a network."""
+    parts = urlsplit(address if "://" in address else f"tcp://{address}")
+    host = parts.hostname or ""
+    if parts.scheme == "inproc" or host == "localhost":
         return True
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -22,6 +22,11 @@ class Crew(Protocol):
         """How many orders are carried out at once."""
         ...
 
+    @property
+    def one_machine(self) -> bool:
+        """Whether all of them are on this machine."""
+        ...
+
     def everyone(self, order: str) -> Iterator[tuple[str, str]]:
         """Have each worker carry out an order; what each is called, and its outcome."""
         ...
@@ -56,6 +61,7 @@ class Alone:
 
     worker: Worker
     size: int = 1
+    one_machine: bool = True
 
     def everyone(self, order: str) -> Iterator[tuple[str, str]]:
         """Have this process carry out an order."""

@@ -16,6 +16,7 @@ from kmslab.campaign.plan import Options
 from kmslab.campaign.sending import Sender, Verify
 from kmslab.campaign.watching import Watch
 from kmslab.providers.base import own_rates
+from kmslab.rate import OWN_WINDOWS, Windows
 from kmslab.records.source import Part
 
 _COUNTS: Final = (RE_ENCRYPTED, UNCHANGED, FAILED, LOST)
@@ -29,9 +30,11 @@ def tools_for(
     fields: frozenset[str],
     watch: Watch,
     told: Callable[[int], object],
+    *,
+    windows: Windows = OWN_WINDOWS,
 ) -> Tools:
     """The tools of all passes of a run. `told` gets the records of each batch that a rate holds
-    back."""
+    back; rates are kept in `windows`."""
     verify = Verify.parse(options.verify)
     sender = Sender(
         ground.providers,
@@ -43,6 +46,7 @@ def tools_for(
         stop=watch.stop,
         waiting=watch.waiting,
         told=told,
+        windows=windows,
     )
     return Tools(
         journal=journal,

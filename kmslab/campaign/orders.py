@@ -127,10 +127,9 @@ class Brief:
             Options.from_dict(values["options"]),
         )
 
-    def shared(self, workers: int) -> Brief:
-        """The same for one of so many workers: each has an equal share of the rates."""
-        shares = {name: rate / workers for name, rate in self.options.rates.items()}
-        return replace(self, options=replace(self.options, rates=shares))
+    def with_rates(self, rates: Mapping[str, float]) -> Brief:
+        """The same with other rates."""
+        return replace(self, options=replace(self.options, rates=rates))
 
 
 # Outcomes

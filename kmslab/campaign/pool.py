@@ -78,6 +78,11 @@ class Processes:
         """How many there are."""
         return len(self._processes)
 
+    @property
+    def one_machine(self) -> bool:
+        """They are on this machine."""
+        return True
+
     def everyone(self, order: str) -> Iterator[tuple[str, str]]:
         """Have each worker carry out an order."""
         for process in self._processes:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
 from kmslab.campaign.ground import Ground
+from kmslab.campaign.state import State
 from kmslab.database_url import is_url
 from kmslab.errors import CampaignError
 from kmslab.lab import Lab
+from kmslab.leases import Leases
+from kmslab.rate import OWN_WINDOWS, Windows
 from kmslab.remotes import Remotes, connect
 
 _FROM_TEXT: Final = "KMSLAB_PASSPHRASE"
@@ -27,7 +30,7 @@ class Reopening:
     """Where a lab is and where its root key may be, or which profiles remotes are of.
 
     `passphrase` says that the lab is under one. `remotes` gives each profile its rate, in calls a
-    second.
+    second. `leases` is where workers share rates; None where each has a part of them for itself.
     """
 
     lab: str | None = None
@@ -35,6 +38,7 @@ class Reopening:
     root_key: str | None = None
     passphrase: bool = False
     remotes: Mapping[str, float] = field(default_factory=dict)
+    leases: str | None = None
 
     @classmethod
     def of(cls, ground: Ground) -> Reopening:
@@ -62,10 +66,27 @@ class Reopening:
                     "(Remotes.of_profiles); go on without workers"
                 )
 
-    def shared(self, workers: int) -> Reopening:
-        """The same for one of so many workers: each has an equal share of the rates."""
-        shares = {name: rate / workers for name, rate in self.remotes.items()}
-        return Reopening(self.lab, self.lab_id, self.root_key, self.passphrase, shares)
+    def shared(self, state: State, *, workers: int, one_machine: bool) -> Reopening:
+        """The same for one of so many workers, who keep the rates together.
+
+        They do by leases in the lab's database, or in the state folder on one machine, whose clock
+        those are by. Without either each has an equal share.
+        """
+        if self.lab is not None and is_url(self.lab):
+            return replace(self, leases=self.lab)
+        if one_machine:
+            return replace(self, leases=str(state.path.absolute()))
+        return replace(self, remotes=self.share(self.remotes, workers))
+
+    def share(self, rates: Mapping[str, float], workers: int) -> Mapping[str, float]:
+        """Of rates what one of so many workers keeps by itself: all where they share them."""
+        parts = workers if self.leases is None else 1
+        return {name: rate / parts for name, rate in rates.items()}
+
+    def windows(self, campaign: str = "") -> Windows:
+        """Where a worker keeps rates: those of a campaign's own, or those of remotes, whoever calls
+        them."""
+        return OWN_WINDOWS if self.leases is None else Leases(self.leases, campaign)
 
     def check_inherited(self, environment: Mapping[str, str] = os.environ) -> None:
         """CampaignError where a process that has this environment could not open the lab."""
@@ -78,7 +99,10 @@ class Reopening:
     def open(self, environment: Mapping[str, str] = os.environ) -> Lab | Remotes:
         """Open it here, with this process's own means. CampaignError where it is another lab."""
         if self.lab is None:
-            return Remotes([connect(profile=name, rate=r) for name, r in self.remotes.items()])
+            windows = self.windows()
+            return Remotes(
+                [connect(profile=name, rate=r, windows=windows) for name, r in self.remotes.items()]
+            )
         lab = Lab.open(self.lab, **self._protection(environment))
         if lab.info().lab_id != self.lab_id:
             lab.close()
@@ -100,4 +124,5 @@ class Reopening:
             "root_key": self.root_key,
             "passphrase": self.passphrase,
             "remotes": dict(self.remotes),
+            "leases": self.leases,
         }

@@ -67,7 +67,7 @@ class Gang:
         reopening = Reopening.of(ground)
         workers.check(reopening)
         with workers.ready() as crew:
-            shared = reopening.shared(crew.size)
+            shared = reopening.shared(ground.state, workers=crew.size, one_machine=crew.one_machine)
             with to_be_seen(ground.state, source) as seen:
                 order = Order(
                     Kind.CHECK,
@@ -236,7 +236,8 @@ class Sharing:
     def _begin(self, brief: Brief) -> None:
         """Let the workers begin, unless they have begun with the same brief."""
         if brief != self._brief or not self._shards.permitted(self._run):
-            self._run = self._shards.permit(brief.shared(self._gang.crew.size).as_dict())
+            rates = self._gang.reopening.share(brief.options.rates, self._gang.crew.size)
+            self._run = self._shards.permit(brief.with_rates(rates).as_dict())
             self._brief = brief
 
     def _done(

@@ -28,6 +28,7 @@ from kmslab.campaign.tasks import Task
 from kmslab.campaign.watching import Watch
 from kmslab.clock import SystemClock
 from kmslab.errors import CampaignError, KmsError, KmslabError, Retryable, SourceError
+from kmslab.rate import Windows
 from kmslab.records.opening import open_source
 from kmslab.records.source import Part, Source
 
@@ -133,7 +134,8 @@ class Worker:
                 for name in [name for name in self._runs if name[0] != order.run]:
                     del self._runs[name]
                 brief = Brief.from_dict(shards.brief(order.run))
-                self._runs[order.run, copies] = _Run(ground, brief, copies=copies)
+                windows = order.reopening.windows(order.campaign)
+                self._runs[order.run, copies] = _Run(ground, brief, windows, copies=copies)
             return self._runs[order.run, copies]
 
     def _hands_for(self, run: _Run, order: Order, watch: Watch, heard: Heard) -> _Hands:
@@ -187,6 +189,7 @@ class _Hands:
                 over.source.fields,
                 watch,
                 lambda _: None,
+                windows=over.windows,
             )
         return replace(self._tools, journal=shard, counts=no_counts())
 
@@ -195,12 +198,13 @@ class _Run:
     """The source of a run, or the copy of it that the run writes, and how each order goes over
     it."""
 
-    def __init__(self, ground: Ground, brief: Brief, *, copies: bool) -> None:
+    def __init__(self, ground: Ground, brief: Brief, windows: Windows, *, copies: bool) -> None:
         spec, output = brief.spec, brief.options.output
         if copies and output is not None:
             spec = replace(spec, location=output)
         self.ground = ground
         self.brief = brief
+        self.windows = windows
         self.source: Source = ground.open_source(spec)
         self._parts = {part.name: part for part in self.source.parts}
 

@@ -133,8 +133,12 @@ class Database:
         """A connection, closed in the end; what it has not committed is rolled back."""
         if self.path is not None and not self.path.is_file():
             raise SourceError(f"{self.name}: there is no such file", source=self.name)
-        with self._engine.connect() as connection:
+        connection = self._engine.connect()
+        try:
             yield connection
+        finally:
+            with suppress(SQLAlchemyError):  # it was lost, and whoever met that has told of it
+                connection.close()
 
     @contextmanager
     def reading(self, connection: Connection) -> Iterator[None]:

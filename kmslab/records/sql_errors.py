@@ -31,6 +31,10 @@ _NO_CONNECTION: Final = (
     "there is no connection to the database ({error}); see that it runs and can be reached, "
     "then go on"
 )
+_REFUSED: Final = (
+    "the database does not let us in ({error}); look at the URL, at PGPASSWORD or ~/.pgpass, and "
+    "at how many connections it allows"
+)
 _REFUSED_VALUE: Final = "the table does not take a new value ({error}); change its rules"
 
 # By SQLSTATE, or by its first two letters, which are its class.
@@ -149,8 +153,13 @@ def _postgres_says(error: BaseException | None) -> str:
     state: str | None = getattr(error, "sqlstate", None)
     if state is None:
         kinds = {kind.__name__ for kind in type(error).__mro__}
-        lost = "OperationalError" in kinds or "InterfaceError" in kinds
-        return _NO_CONNECTION if lost else "the database says: {error}"
+        if not kinds & {"OperationalError", "InterfaceError"}:
+            return "the database says: {error}"
+        # What refuses a connection has no SQLSTATE here, and says FATAL.
+        said = str(error)
+        if "FATAL:" not in said:
+            return _NO_CONNECTION
+        return _POSTGRES_SAYS["57P03"] if "the database system is" in said else _REFUSED
     if state == "42501" and "row-level security" in str(error):
         return _POLICIES
     found = _POSTGRES_SAYS.get(state) or _POSTGRES_SAYS.get(state[:2])

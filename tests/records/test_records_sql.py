@@ -48,14 +48,6 @@ CREATE TABLE orders (
 """
 
 
-@pytest.fixture(scope="session")
-def quick_folder() -> Iterator[Path]:
-    """A folder in memory, where there is one: thousands of durable commits take no time there."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
-        yield Path(name)
-
-
 @pytest.fixture
 def path(quick_folder: Path) -> Path:
     return Path(tempfile.mkdtemp(dir=quick_folder)) / "订单 1%.db"

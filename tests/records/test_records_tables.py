@@ -9,11 +9,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -43,25 +42,6 @@ from kmslab.records.source import CHUNK_ROWS, Change, Divisible, Place
 SOURCE = Path(kmslab.__file__).parents[1]
 CHUNKING = ("kmslab.records.sql_rows.CHUNK_ROWS", "kmslab.records.sql_postgres_rows.CHUNK_ROWS")
 KINDS = ["sqlite", "postgresql"]
-
-
-@pytest.fixture(scope="module")
-def quick_folder() -> Iterator[Path]:
-    """A folder in memory, where there is one: thousands of durable commits take no time there."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as name:
-        yield Path(name)
-
-
-@pytest.fixture(scope="module")
-def server_base(request: pytest.FixtureRequest) -> Iterator[PostgresBase]:
-    server = request.getfixturevalue("postgres")
-    with (
-        server.database() as url,
-        # Nothing is prepared: tables of one name come and go.
-        closing(psycopg.connect(url, autocommit=True, prepare_threshold=None)) as connection,
-    ):
-        yield PostgresBase(url, connection)
 
 
 def empty(kind: str, folder: Path, request: pytest.FixtureRequest) -> Base:

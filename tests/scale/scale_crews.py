@@ -25,6 +25,7 @@ class Here:
     """
 
     size: int = 2
+    one_machine: bool = True
     said: list[str] = field(default_factory=list)
     before: Callable[[dict[str, Any]], None] = lambda order: None
     after: Callable[[dict[str, Any]], None] = lambda order: None

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from campaign_data import World
 from scale_crews import Here
-from scale_sources import Write, contents
+from scale_sources import SOURCES, Write, contents
 
 from kmslab import Lab
 from kmslab.campaign.ground import Ground
+from kmslab.campaign.plan import Options
 from kmslab.campaign.proof import verify
 from kmslab.campaign.run import run
 from kmslab.campaign.undo import undo
@@ -41,3 +44,23 @@ def test_the_same_report_and_source(
     assert verify(ground, report.campaign).complete
     undone = undo(ground, report.campaign)
     assert (undone.undone, undone.undo_left) == (report.results.re_encrypted, 0)
+
+
+@pytest.mark.parametrize(("one_machine", "rate"), [(True, 20.0), (False, 600.0)])
+def test_a_rate_is_for_all_workers_together(
+    one_machine: bool, rate: float, world: World, ground: Ground, tmp_path: Path
+) -> None:
+    """Shared by leases in the state folder; without a clock in common each has an equal part."""
+    spec = SOURCES["csv"](tmp_path / "files", world.rows)
+    options = Options(rates={"tencent": rate, "ctyun": rate})
+    crew = Here(3, one_machine=one_machine)
+    begun = time.monotonic()
+    report = run(ground, spec, options=options, workers=crew)
+    took = time.monotonic() - begun
+    (leases,) = {
+        json.loads(text)["reopening"]["leases"] for text in crew.said if "reopening" in text
+    }
+    assert leases == (str(ground.state.path) if one_machine else None)
+    assert report.plan is not None
+    assert report.plan.options.rates == options.rates
+    assert took > (max(report.calls.values()) - rate) / rate
