@@ -199,7 +199,7 @@ def test_workers_of_another_version_are_refused(
     from kmslab import __version__
 
     monkeypatch.setattr("kmslab.campaign.sharing.own_version", lambda: "9.9.9")
-    said = rf"worker \d+ cannot take part: kmslab {__version__} is installed here, .* kmslab 9.9.9"
+    said = rf"worker \d+ cannot take part: kmslab {__version__} is installed there, .* kmslab 9.9.9"
     with pytest.raises(CampaignError, match=said):
         run(ground, spec, workers=Pool(1))
     assert not ground.state.journals()
