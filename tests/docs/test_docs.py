@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Warm
+from postgres_server import Server
 from typer.testing import CliRunner
 
 from kmslab.cli.app import app
@@ -72,16 +73,16 @@ _VARIABLE = re.compile(
 class Session:
     """The commands of a page, run one after the other; knows which word of it is which one here."""
 
-    def __init__(self, directory: Path, warm: Warm) -> None:
+    def __init__(self, directory: Path, warm: Warm, words: dict[str, str] | None = None) -> None:
         self._kmslab = warm.shell_function
-        self._words = {"/srv/shop": str(directory)}
+        self._words = {"/srv/shop": str(directory), **(words or {})}
         self._environment: dict[str, str] = {}
 
     def run(self, command: str) -> list[list[str]]:
         """What is on stdout and on stderr. It must succeed, unless it says its exit code."""
         name, _, value = command.removeprefix("export ").partition("=")
         if command.startswith("export "):
-            self._environment[name] = value
+            self._environment[name] = self._here(value)
             return []
         if not command.startswith("kmslab "):
             return [self._in_shell(command).splitlines()]
@@ -132,19 +133,42 @@ class Session:
         return wanted == found
 
 
-def test_the_runbook_runs(warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    blocks = [
-        text for kind, text in _FENCE.findall(OPERATIONS.read_text("utf-8")) if kind == "console"
-    ]
-    session = Session(tmp_path, warm)
+def run_page(page: Path, session: Session) -> int:
+    """Run the commands that a page shows, and see that they print what it says; how many."""
+    blocks = [text for kind, text in _FENCE.findall(page.read_text("utf-8")) if kind == "console"]
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(blocks), re.MULTILINE)
-    assert len(steps) > 30
     for command, shown in steps:
         printed = session.run(command)
         if shown or command.startswith("kmslab "):
             session.check(shown.splitlines(), printed)
+    return len(steps)
+
+
+def test_the_runbook_runs(warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run_page(OPERATIONS, Session(tmp_path, warm)) > 30
     assert (tmp_path / "report.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_page_on_postgresql_runs(
+    warm: Warm, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rights are enough, and its commands print what it says."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "postgresql.md"
+    (text,) = (text for kind, text in _FENCE.findall(page.read_text("utf-8")) if kind == "sql")
+    for place, statements in zip(
+        ("postgres", "kmslab"), text.split("-- in that database:\n"), strict=True
+    ):
+        for statement in statements.split(";\n")[:-1]:
+            postgres.execute(statement, place)
+    try:
+        url = postgres.url("kmslab").replace("kmslab@", "kms@")
+        session = Session(tmp_path, warm, {"postgresql://kms@db.example/kmslab": url})
+        assert run_page(page, session) > 8
+    finally:
+        postgres.execute("DROP DATABASE kmslab WITH (FORCE)")
+        postgres.execute("DROP ROLE kms")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
