@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Final, Protocol
 
 from kmslab.clock import Clock
 
@@ -48,6 +50,54 @@ class TokenBucket:
             return math.ceil((count - self._tokens) / self._rate * 1_000_000) / 1_000_000
 
 
+class Window(Protocol):
+    """At most so many calls in any one second, and all of them: see `CallWindow`."""
+
+    @property
+    def calls(self) -> int:
+        """The most that may be taken at once."""
+        ...
+
+    def take(self, count: int = 1) -> float:
+        """Make so many calls now, `calls` at most: 0.0 where they may be made; else the seconds to
+        wait before asking again."""
+        ...
+
+
+class Windows(Protocol):
+    """Gives windows by name. Whoever has one of the same name shares it, in as many processes as
+    these windows reach."""
+
+    def window(self, name: str, rate: float, *, clock: Clock) -> Window:
+        """The window of a name; ValueError for a rate that is not above 0."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OwnWindows:
+    """Windows that nobody shares."""
+
+    def window(self, name: str, rate: float, *, clock: Clock) -> Window:
+        """See `Windows.window`."""
+        return CallWindow(rate, clock=clock)
+
+
+OWN_WINDOWS: Final = OwnWindows()
+
+
+def calls_and_window(rate: float) -> tuple[int, float]:
+    """How many calls may be made in how many seconds: a second's, where those are whole calls,
+    and else one, so that they are spread evenly. ValueError for a rate that is not above 0.
+
+    >>> calls_and_window(100), calls_and_window(2.5)
+    ((100, 1.0), (1, 0.4))
+    """
+    if not rate > 0:
+        raise ValueError("a rate is more than 0 calls a second")
+    calls = int(rate) if rate == int(rate) else 1
+    return calls, calls / rate
+
+
 class CallWindow:
     """At most `rate` calls in any one second (rounded up to whole ones), and all of them.
 
@@ -65,12 +115,8 @@ class CallWindow:
     __slots__ = ("_clock", "_lock", "_made", "_window", "calls")
 
     def __init__(self, rate: float, *, clock: Clock) -> None:
-        if not rate > 0:
-            raise ValueError("a rate is more than 0 calls a second")
+        self.calls, self._window = calls_and_window(rate)
         self._clock = clock
-        # A second has whole calls; where the rate is not whole, they are spread evenly.
-        self.calls = int(rate) if rate == int(rate) else 1
-        self._window = self.calls / rate
         self._made: deque[tuple[float, int]] = deque()
         self._lock = threading.Lock()
 

@@ -15,6 +15,7 @@ from kmslab.providers.base import Kms
 from kmslab.providers.ctyun.remote import CtyunRemote
 from kmslab.providers.routing import RoutedKms, find_key
 from kmslab.providers.tencent.remote import TencentRemote
+from kmslab.rate import OWN_WINDOWS, Windows
 
 Remote: TypeAlias = TencentRemote | CtyunRemote
 
@@ -29,6 +30,7 @@ def connect(
     account: str | None = ...,
     rate: float | None = ...,
     clock: Clock | None = ...,
+    windows: Windows = ...,
 ) -> TencentRemote: ...
 @overload
 def connect(
@@ -40,6 +42,7 @@ def connect(
     account: str | None = ...,
     rate: float | None = ...,
     clock: Clock | None = ...,
+    windows: Windows = ...,
 ) -> CtyunRemote: ...
 @overload
 def connect(
@@ -51,6 +54,7 @@ def connect(
     account: str | None = ...,
     rate: float | None = ...,
     clock: Clock | None = ...,
+    windows: Windows = ...,
 ) -> Remote: ...
 def connect(
     provider: str | None = None,
@@ -61,6 +65,7 @@ def connect(
     account: str | None = None,
     rate: float | None = None,
     clock: Clock | None = None,
+    windows: Windows = OWN_WINDOWS,
 ) -> Remote:
     """The remote KMS of a cloud. Nothing is called before it is asked for something.
 
@@ -68,7 +73,9 @@ def connect(
     Credentials come from the profile, else from the environment: TENCENTCLOUD_SECRET_ID and
     TENCENTCLOUD_SECRET_KEY (TENCENTCLOUD_TOKEN with temporary ones), or CTYUN_AK and CTYUN_SK.
     `endpoint` is a host or a URL: Tencent Cloud's own unless it is given, and always needed for
-    CTyun. `rate` is in calls a second, of all calls together: 50 unless it is given.
+    CTyun. `rate` is in calls a second, of all calls together: 50 unless it is given. Processes
+    that call as the same caller keep it together where `windows` are the same
+    `kmslab.leases.Leases`.
 
     ProfileError says what is missing, also where the extra `remote` is not installed.
 
@@ -84,10 +91,10 @@ def connect(
     if access.provider == TENCENT:
         from kmslab.providers.tencent.link import SdkLink
 
-        return TencentRemote(access, SdkLink(access), clock)
+        return TencentRemote(access, SdkLink(access), clock, windows)
     from kmslab.providers.ctyun.link import EopLink
 
-    return CtyunRemote(access, EopLink(access, clock), clock)
+    return CtyunRemote(access, EopLink(access, clock), clock, windows)
 
 
 class Remotes:
@@ -106,9 +113,12 @@ class Remotes:
         }
 
     @classmethod
-    def of_profiles(cls, names: Sequence[str], *, rate: float | None = None) -> Remotes:
-        """The remotes of these profiles; `rate` goes before the rate of each."""
-        return cls([connect(profile=name, rate=rate) for name in names])
+    def of_profiles(
+        cls, names: Sequence[str], *, rate: float | None = None, windows: Windows = OWN_WINDOWS
+    ) -> Remotes:
+        """The remotes of these profiles; `rate` goes before the rate of each, and is kept in
+        `windows`: see `connect`."""
+        return cls([connect(profile=name, rate=rate, windows=windows) for name in names])
 
     def providers(self) -> tuple[str, ...]:
         """The names of the providers, in the order in which they were given."""

@@ -8,7 +8,6 @@ a plaintext.
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +21,15 @@ from typing import Any, Final, Self
 
 from kmslab.campaign.journal_entries import ENTRIES, entry_of, insertions
 from kmslab.campaign.journal_entries import Entry as Entry
-from kmslab.campaign.journal_schema import FORMAT, PUT_FACT, connect, fact_rows, make, prepared
+from kmslab.campaign.journal_schema import (
+    FORMAT,
+    PUT_FACT,
+    Facts,
+    connect,
+    fact_rows,
+    make,
+    prepared,
+)
 from kmslab.campaign.spans import Span as Span
 from kmslab.campaign.spans import spans as spans
 from kmslab.errors import CampaignNotFound, StateError
@@ -129,10 +136,9 @@ class Journal:
 
     # Facts
 
-    def facts(self) -> dict[str, Any]:
-        """Everything that is known of the campaign as a whole."""
-        rows = self._query("SELECT name, value FROM fact")
-        return {name: json.loads(value) for name, value in rows}
+    def facts(self) -> Mapping[str, Any]:
+        """Everything that is known of the campaign as a whole, as it is now."""
+        return Facts(dict(self._query("SELECT name, value FROM fact")))
 
     def note(self, **facts: Any) -> None:
         """Set facts; they are on the disk when this returns."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
+from kmslab.campaign.large import read, written
 from kmslab.errors import JournalExists, StateError
 from kmslab.keystore.root import sync_directory
 
@@ -85,4 +85,28 @@ def prepared(database: sqlite3.Connection) -> sqlite3.Connection:
 
 def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The rows of facts, for PUT_FACT."""
-    return [(name, json.dumps(value, ensure_ascii=False)) for name, value in facts.items()]
+    return [(name, "".join(written(value))) for name, value in facts.items()]
+
+
+class Facts(Mapping[str, Any]):
+    """What is known of a campaign, each fact as JSON until it is asked for: a plan may be long.
+
+    >>> facts = Facts({"state": '"running"', "calls": '{"ctyun": 3}'})
+    >>> facts["calls"], facts.get("after"), sorted(facts)
+    ({'ctyun': 3}, None, ['calls', 'state'])
+    """
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+        self._read: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._read:
+            self._read[name] = read(self._texts[name])
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._texts)
+
+    def __len__(self) -> int:
+        return len(self._texts)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Final
 
 from kmslab.clock import Clock
-from kmslab.rate import CallWindow
+from kmslab.rate import OWN_WINDOWS, Windows
 
 Stop = Callable[[], bool]
 """Says that somebody wants the campaign to end; asked often, so it must be quick."""
@@ -48,7 +48,8 @@ class Pace:
 
     In any second there are at most `limit` calls (rounded up to whole ones), the first second too.
     What was held up on the way is caught up with, as far as the second allows. `limit` is None
-    where nothing is to be waited for. ValueError for a limit that is not above 0.
+    where nothing is to be waited for. Whoever has `windows` that reach each other, and the same
+    `name` in them, keeps the limit together. ValueError for a limit that is not above 0.
 
     >>> from datetime import UTC, datetime
     >>> from kmslab.clock import ManualClock
@@ -60,9 +61,16 @@ class Pace:
 
     __slots__ = ("_clock", "_window", "most")
 
-    def __init__(self, limit: float | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        limit: float | None,
+        clock: Clock,
+        *,
+        windows: Windows = OWN_WINDOWS,
+        name: str = "",
+    ) -> None:
         self._clock = clock
-        self._window = None if limit is None else CallWindow(limit, clock=clock)
+        self._window = None if limit is None else windows.window(name, limit, clock=clock)
         self.most = _UNPACED_ROWS if self._window is None else _part(self._window.calls)
 
     def wait(self, calls: int, stop: Stop = never) -> bool:

@@ -23,9 +23,9 @@ from kmslab.campaign.run import UNFINISHED, Ground
 from kmslab.campaign.sources import Hold, RegisteredSource, Sources
 from kmslab.campaign.state import State
 from kmslab.campaign.watching import QUIET, Progress, Watch
-from kmslab.errors import FormatError, SourceBusy, SourceError
+from kmslab.errors import FormatError, SourceError
 from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, Record
-from kmslab.records.source import Source
+from kmslab.records.source import Source, alone
 
 _NAMED: Final = 10
 
@@ -224,13 +224,15 @@ def _locked(
         except SourceError as error:
             opened.append((registered, error))
     busy: dict[str, SourceError] = {}
-    for name in sorted({each.name for _, each in opened if not isinstance(each, SourceError)}):
+    by_name = {each.name: each for _, each in opened if not isinstance(each, SourceError)}
+    for name, source in sorted(by_name.items()):
         try:
+            locks.enter_context(alone(source, but_readers=True))
             for state in states:
                 # In a folder that is not there, no campaign can be at work.
                 if state.path.is_dir():
                     locks.enter_context(state.lock(name))
-        except SourceBusy as error:
+        except SourceError as error:
             busy[name] = error
     return [
         (registered, each if isinstance(each, SourceError) else busy.get(each.name, each))

@@ -244,19 +244,23 @@ class Caller:
             if waited > self._patience.seconds:
                 break
             if waited >= _TOLD_SECONDS:
-                self._tell(done.error[rows[0]])
+                self._tell(done.error[rows[0]], action)
             if not pause(self._clock, wait, self._stop):
                 _refuse(done, rows, NotSent("the campaign was stopped"))
                 return
         self._strike(done.error[rows[0]])
 
-    def _tell(self, error: KmsError | None) -> None:
+    def _tell(self, error: KmsError | None, action: str = "") -> None:
         """Say, once, that the provider is waited for, and when that is over."""
         with self._lock:
             if self._waits is (error is not None):
                 return
             self._waits = not self._waits
-        self._waiting(f"waiting for {self.provider}, to try again: {error}" if error else "")
+        said = ""
+        if error is not None:
+            code = error.code or code_of(self.provider, error, action)
+            said = f"waiting for {self.provider}, to try again: {code}: {error}"
+        self._waiting(said)
 
     def _strike(self, error: KmsError | None) -> None:
         with self._lock:

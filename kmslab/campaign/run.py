@@ -49,7 +49,7 @@ from kmslab.errors import (
 )
 from kmslab.providers.base import Providers, own_rates
 from kmslab.records.opening import open_source
-from kmslab.records.source import Part, Source
+from kmslab.records.source import Part, Source, alone
 from kmslab.records.spec import SourceSpec
 
 UNFINISHED: Final = frozenset({"planning", "running", "undoing"})
@@ -96,7 +96,7 @@ def run(
     options = options or Options(verify=str(usual_verify(ground.providers)))
     options = replace(options, rates=options.rates or own_rates(ground.providers))
     check_options(options, source)
-    with ground.state.lock(source.name):
+    with ground.state.lock(source.name), alone(source):
         refuse_second(ground.state, source.name)
         if plan is not None:
             check_current(plan, source, ground.providers)
@@ -149,7 +149,8 @@ def resume(
         if check is not None:
             check()
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
-        return _go_on(ground, journal, source, watch)
+        with alone(source):
+            return _go_on(ground, journal, source, watch)
 
 
 def refuse_other_remotes(ground: Ground, campaign_id: str, facts: Mapping[str, Any]) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from kmslab.analysis.classify import Verdict
+from kmslab.campaign.large import collected, in_order
 from kmslab.model import Record
 
 
@@ -45,7 +46,7 @@ class Selection:
 
     def as_dict(self) -> dict[str, Any]:
         """The selection as JSON takes it."""
-        ids = None if self.record_ids is None else sorted(self.record_ids)
+        ids = None if self.record_ids is None else in_order(self.record_ids)
         return {
             "record_ids": ids,
             "key_id": self.key_id,
@@ -65,7 +66,7 @@ class Selection:
         """
         ids = values["record_ids"]
         return cls(
-            None if ids is None else frozenset(ids),
+            None if ids is None else collected(ids),
             values["key_id"],
             values["key_version_id"],
             values.get("provider"),

@@ -29,6 +29,7 @@ from kmslab.context import Context, context_text
 from kmslab.model import Record
 from kmslab.providers.base import Keep, Providers, ReEncrypted, own_rates
 from kmslab.providers.transfer import transfer_many, unequal_many
+from kmslab.rate import OWN_WINDOWS, Windows
 
 
 class _Slot:
@@ -83,8 +84,9 @@ class Sender:
     Records of the target's provider, and those that stay, are re-encrypted where they are; the
     others are decrypted there and encrypted here. Equal ones are sent once, as long as they are
     `remembered`. `rates` are in calls a second by provider: one that is not named has the rate
-    that its Kms keeps by itself, and a lab is not held back. Without a number for `in_flight` a
-    remote has several batches, and a lab one. What fails for a while is tried again
+    that its Kms keeps by itself, and a lab is not held back. They are kept in `windows`, by the
+    name of the provider: several senders share them where these are `Leases`. Without a number for
+    `in_flight` a remote has several batches, and a lab one. What fails for a while is tried again
     with `patience`, waiting a random part (`jitter`, 0 to 1) of a growing time.
 
     `in_flight` batches of each provider are under way at once, in threads: a cloud that takes
@@ -113,6 +115,7 @@ class Sender:
         told: Callable[[int], object] = lambda records: None,
         remembered: int = RECENT_PAIRS,
         in_flight: int | None = None,
+        windows: Windows = OWN_WINDOWS,
     ) -> None:
         self._target = target
         if not isinstance(target.context, Keep | Drop):
@@ -131,7 +134,12 @@ class Sender:
         self._callers = {
             name: Caller(
                 providers.kms(name),
-                Pace(rates.get(name, providers.kms(name).capabilities.rate), clock),
+                Pace(
+                    rates.get(name, providers.kms(name).capabilities.rate),
+                    clock,
+                    windows=windows,
+                    name=name,
+                ),
                 patience=patience or Patience(),
                 clock=clock,
                 jitter=jitter,

@@ -21,7 +21,7 @@ from kmslab.campaign.standing import undo_refused
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted
 from kmslab.errors import CampaignInterrupted, CampaignState, Unauthenticated
-from kmslab.records.source import Chunk, Edit, Part, Source
+from kmslab.records.source import Chunk, Edit, Part, Source, alone
 from kmslab.records.spec import SourceSpec
 
 TOUCHED: Final = "changed by somebody else since"
@@ -145,12 +145,13 @@ def undo(
             _refuse(journal, facts)
             refuse_second(ground.state, facts["source"], but=campaign_id)
             source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
-            if facts["state"] == "running":
-                _settle(journal, source)
-            journal.note(state="undoing")
-            journal.forget_lost(Step.UNDONE)
-            _Undo(ground, journal, unproven, watch).over_all_parts(source)
-            journal.note(state="undone", undone_at=ground.clock.now().isoformat())
+            with alone(source):
+                if facts["state"] == "running":
+                    _settle(journal, source)
+                journal.note(state="undoing")
+                journal.forget_lost(Step.UNDONE)
+                _Undo(ground, journal, unproven, watch).over_all_parts(source)
+                journal.note(state="undone", undone_at=ground.clock.now().isoformat())
         return read_report(journal)
 
 

@@ -63,9 +63,9 @@ def plan(
 ) -> None:
     """Say what would become of each record.
 
-    Nothing is changed. The outcomes sum to the total: stale and move are re-encrypted, current ones
-    need nothing, the others cannot be and the reason says why. The time is that at the documented
-    rate, or at --rate.
+    Nothing is changed. The outcomes sum to the total: stale, move and may_change are sent, current
+    ones need nothing, the others cannot be sent and the reason says why. The time is that at the
+    documented rate, or at --rate.
     """
     import json
     import shlex

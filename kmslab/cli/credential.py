@@ -79,7 +79,13 @@ def list_(opening: Opening, as_json: Json = False) -> None:
 
 @app.command(epilog=example("kmslab credential revoke ci"))
 @opens_lab
-def revoke(opening: Opening, name: Name, as_json: Json = False) -> None:
+def revoke(
+    opening: Opening,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="The credential's name or secret id.")
+    ],
+    as_json: Json = False,
+) -> None:
     """End a credential, by its name or secret id."""
     with opening() as lab:
         credential = lab.credentials.revoke(name)

@@ -114,7 +114,7 @@ def re_encrypt(
     if destination is not None and destination.provider != kms.provider:
         raise Unsupported(
             f"the blob is of {kms.provider} and the key {destination.key_id} of "
-            f"{destination.provider}; moves from provider to provider are not offered yet"
+            f"{destination.provider}; `kmslab campaign run SOURCE --to KEY` moves records across"
         )
     if isinstance(kms, CtyunKms):
         _no_context(source.context or destination_context)

@@ -319,7 +319,7 @@ def import_material(
     ],
     valid_to: Annotated[
         str | None,
-        typer.Option("--valid-to", metavar="TIME", help="When it goes again, in ISO 8601."),
+        typer.Option("--valid-to", metavar="TIME", help="When it expires, in ISO 8601."),
     ] = None,
     as_json: Json = False,
 ) -> None:

@@ -91,14 +91,14 @@ def info(opening: Opening, as_json: Json = False) -> None:
 def set_(
     opening: Opening,
     setting: Annotated[
-        str, typer.Argument(metavar="NAME=VALUE", help="balance=NUMBER or cmk_uuid=source.")
+        str, typer.Argument(metavar="NAME=VALUE", help="balance=NUMBER or cmk_uuid=WHICH.")
     ],
     as_json: Json = False,
 ) -> None:
     """Change a setting.
 
-    balance is CTyun's account balance, without which it refuses calls; cmk_uuid (destination or
-    source) is the key that CTyun's reEncrypt answers name.
+    balance is CTyun's account balance: at 0 or below nothing is encrypted or decrypted. cmk_uuid is
+    destination or source: whose key and version CTyun's reEncrypt answers name.
     """
     from kmslab.errors import SettingError
 
@@ -156,7 +156,7 @@ def export_(
     if as_json:
         write_json({"file": file, "keys": count})
     else:
-        narrate(f"{count} keys are in {file}")
+        narrate(f"{counted(count, 'key is', 'keys are')} in {file}")
 
 
 @app.command("import", epilog=example("kmslab lab import lab.bundle"))
@@ -183,7 +183,7 @@ def import_(
     narrate(
         f"{counted(len(found.imported), 'key')} imported, "
         f"{counted(len(found.kept), 'was', 'were')} there already, "
-        f"{len(found.refused)} deleted ones left out"
+        f"{counted(len(found.refused), 'deleted one')} left out"
     )
 
 
@@ -196,7 +196,9 @@ def seed(
 ) -> None:
     """Add keys with fixed ids and fixed material, for tests.
 
-    Marks the lab unsafe for ever, since its material stands in a file.
+    Marks the lab unsafe for ever, since its material stands in a file. The file lists keys with
+    provider, key_id, created_at and versions, each of version_id, made_at and material; docs/cli.md
+    has an example.
     """
     with opening() as lab:
         added = lab.seed(file)
@@ -205,7 +207,7 @@ def seed(
         return
     for key_id in added:
         write_line(key_id)
-    narrate(f"{len(added)} keys added; the lab is marked unsafe")
+    narrate(f"{counted(len(added), 'key')} added; the lab is marked unsafe")
 
 
 @app.command(

@@ -42,7 +42,9 @@ def retire(
     key: KeyName,
     key_version: Annotated[
         str | None,
-        typer.Option("--key-version", metavar="N|ID", help="Only this version; it is looked for."),
+        typer.Option(
+            "--key-version", metavar="N|ID", help="Only say what is left on this version."
+        ),
     ] = None,
     disable: Annotated[
         bool, typer.Option("--disable", help="Disable the key, if nothing is left on it.")

@@ -91,7 +91,10 @@ def simulate(
     ] = 0,
     growth: Annotated[
         float,
-        typer.Option("--growth", help="How much more a year has than the one before; 0.5 is half."),
+        typer.Option(
+            "--growth",
+            help="Growth of the records a day from year to year; 0.5 is half as many more.",
+        ),
     ] = 0,
     deleted: Annotated[
         float,
@@ -102,7 +105,9 @@ def simulate(
     ] = 5,
     younger_than: Annotated[
         float | None,
-        typer.Option("--younger-than", metavar="DAYS", help="Ask for 99 % of the records."),
+        typer.Option(
+            "--younger-than", metavar="DAYS", help="Ask which keep 99 % of the records younger."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

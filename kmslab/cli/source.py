@@ -20,7 +20,7 @@ app = typer.Typer(
     **settings(),
 )
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="What it is to be called.")]
+_Name = Annotated[str, typer.Argument(metavar="NAME", help="Its name.")]
 
 
 @app.command(

@@ -58,7 +58,7 @@ def tui(
     """Explore keys, versions and records; plan, re-encrypt, undo.
 
     Without a lab the demo lab is made in a temporary directory, with the sample data, and is gone
-    afterwards. Without --source the registered sources are looked at. In it, ? shows the keys.
+    afterwards. Without --source the first registered one is looked at. In it, ? shows the keys.
     On a remote it is read-only without --write, and keys are shown, not changed.
     """
     from kmslab.errors import SettingError

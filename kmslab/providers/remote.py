@@ -7,6 +7,7 @@ a key, a query or a body.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -28,7 +29,7 @@ from kmslab.model import Record, ReEncryptResult
 from kmslab.providers.base import Opened, ReEncrypted, Sealed, column
 from kmslab.providers.fields import Fields
 from kmslab.providers.transfer import Opener, unequal_many
-from kmslab.rate import CallWindow
+from kmslab.rate import OWN_WINDOWS, Windows
 from kmslab.secret import Plaintext, Secret
 
 T = TypeVar("T")
@@ -105,6 +106,12 @@ class Access:
     account: str | None = None
     rate: float = USUAL_RATE
 
+    @property
+    def rate_name(self) -> str:
+        """Whose rate it is: of a provider, a region and a credential, which is not shown."""
+        caller = hashlib.sha256(self.secret_id.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        return f"{self.provider} {self.region} {caller}"
+
 
 @dataclass(frozen=True, slots=True)
 class Reply:
@@ -134,18 +141,23 @@ class Line:
     """A link whose rate is kept whatever goes through it, with several calls under way at once.
 
     `read` gives the fields of a reply, and raises the error that it is, where it is one. Threads
-    may share a Line.
+    may share a Line, and processes its rate, through `windows`.
     """
 
     __slots__ = ("_clock", "_link", "_lock", "_pool", "_read", "_turn", "_window")
 
     def __init__(
-        self, link: Link, rate: float, clock: Clock, read: Callable[[Reply], Fields]
+        self,
+        link: Link,
+        access: Access,
+        clock: Clock,
+        read: Callable[[Reply], Fields],
+        windows: Windows = OWN_WINDOWS,
     ) -> None:
         self._link = link
         self._clock = clock
         self._read = read
-        self._window = CallWindow(rate, clock=clock)
+        self._window = windows.window(access.rate_name, access.rate, clock=clock)
         self._turn = threading.Lock()
         self._lock = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None

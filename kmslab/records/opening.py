@@ -62,7 +62,7 @@ def split_location(location: str) -> tuple[str, str | None]:
     """
     if not is_url(location):
         return location, None
-    from kmslab.records.sql_database import url_errors
+    from kmslab.records.sql_errors import url_errors
 
     with url_errors():
         return split_password(location)

@@ -9,7 +9,7 @@ still holds what was read.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from enum import Enum
 from itertools import repeat
@@ -250,6 +250,25 @@ class Divisible(Protocol):
     def within(self, key_range: KeyRange) -> Part:
         """The part of the same name that has the records of a range alone."""
         ...
+
+
+@runtime_checkable
+class Lockable(Protocol):
+    """A source that campaigns on several machines may reach: a table of a database server."""
+
+    def lock(self, *, but_readers: bool = False) -> AbstractContextManager[None]:
+        """Be the only campaign at work on it, on whatever machine; SourceBusy where another is.
+
+        With `but_readers` it is only to be read, as others may who say so too. Applications are
+        not kept from it. It ends with this process, however that ends.
+        """
+        ...
+
+
+def alone(source: Source, *, but_readers: bool = False) -> AbstractContextManager[None]:
+    """Be the only campaign at work on a source, where several machines may reach it: see
+    `Lockable.lock`."""
+    return source.lock(but_readers=but_readers) if isinstance(source, Lockable) else nullcontext()
 
 
 class Source(Protocol):

@@ -15,17 +15,11 @@ from kmslab.records.columns import ContextTemplate
 from kmslab.records.layout import Layout
 from kmslab.records.source import ALL_ROWS, Chunk, Edit, KeyRange
 from kmslab.records.spec import SourceSpec
-from kmslab.records.sql_database import Database, database_errors
+from kmslab.records.sql_database import Database
 from kmslab.records.sql_edit import Pages, TableEdit
-from kmslab.records.sql_rows import Rows
-from kmslab.records.sql_shape import (
-    Column,
-    Shape,
-    can_be_id,
-    find_table,
-    is_text,
-    shape_of,
-)
+from kmslab.records.sql_errors import database_errors
+from kmslab.records.sql_rows import TableRows
+from kmslab.records.sql_shape import Column, Shape
 
 
 def open_table(spec: SourceSpec, *, password: str | None = None) -> TableSource:
@@ -60,8 +54,7 @@ def open_table(spec: SourceSpec, *, password: str | None = None) -> TableSource:
         )
     name = f"{database.name}#{spec.table}"
     with database_errors(name), database.connected() as connection:
-        schema, table = find_table(connection, spec.table, name)
-        shape = shape_of(connection, schema, table)
+        shape = database.shape(connection, spec.table, name)
     if shape is None:
         raise SourceError(f"{name}: the table is not there any more", source=name)
     name = f"{database.name}#{shape.name}"
@@ -70,7 +63,7 @@ def open_table(spec: SourceSpec, *, password: str | None = None) -> TableSource:
     except FormatError as error:
         raise SourceError(f"{name}: {error}", source=name) from None
     _check_columns(name, shape, names, layout)
-    rows = Rows.of(shape, names, layout, database.exact_collation)
+    rows = database.rows(shape, names, layout)
     return TableSource(TablePart(name, database, shape, rows, layout))
 
 
@@ -91,18 +84,22 @@ def _check_columns(name: str, shape: Shape, names: Sequence[str], layout: Layout
         fit = ", ".join(repr(column) for column in shape.unique) or "none"
         raise SourceError(
             f"{name}: the id column {identity.name!r} is not unique; make it the primary key or "
-            f"put a unique index on it alone, or name another with --id-column (unique: {fit})",
+            f"put a unique index on it alone, or name another with --id-column (unique: {fit})"
+            f"{shape.unique_hint}",
             source=name,
         )
-    if not can_be_id(identity):
+    if not identity.can_be_id:
         raise _unfit(name, identity, "ids must be whole numbers, text or UUIDs")
     blob = shape.column(names[layout.at["ciphertext_blob"]])
-    if not is_text(blob):
+    if not blob.is_text:
         raise _unfit(name, blob, "blobs are stored as text, in base64")
     if "context" in layout.at:
         context = shape.column(names[layout.at["context"]])
-        if not is_text(context):
+        if not context.is_text:
             raise _unfit(name, context, "of a context every character counts: store it as text")
+    for column in map(shape.column, names):
+        if column.is_bytes:
+            raise _unfit(name, column, "it must hold text")
 
 
 def _unfit(name: str, column: Column, why: str) -> SourceError:
@@ -118,7 +115,7 @@ class TablePart:
     source: str
     _database: Database
     _shape: Shape
-    _rows: Rows = field(repr=False)
+    _rows: TableRows = field(repr=False)
     _layout: Layout = field(repr=False)
     _range: KeyRange = ALL_ROWS
 
@@ -135,21 +132,24 @@ class TablePart:
     @property
     def blob_capacity(self) -> int | None:
         """The length of the blob column; None where it has none, or where it binds nobody."""
-        return None if self._database.is_sqlite else getattr(self._rows.blob.type, "length", None)
+        return self._database.capacity(self._shape, self._blob)
+
+    @property
+    def _blob(self) -> str:
+        return self._rows.columns[self._layout.at["ciphertext_blob"]].name
 
     def fingerprint(self) -> str:
         """A digest of the table's name and columns, as they are now."""
         with database_errors(self.source), self._database.connected() as connection:
-            shape = shape_of(connection, self._shape.schema, self._shape.table)
+            shape = self._database.shape_now(connection, self._shape, self.source)
         if shape is None:
             raise SourceError(f"{self.source}: the table is not there any more", source=self.source)
         return shape.fingerprint
 
     def key_ranges(self, rows: int) -> Sequence[KeyRange]:
         """Ranges of so many records each: see `kmslab.records.source.Divisible`."""
-        statement = self._rows.every(rows)
         with database_errors(self.source), self._database.connected() as connection:
-            ends = connection.execute(statement).scalars().all()
+            ends = self._rows.ends(connection, rows)
         return tuple(starmap(KeyRange, pairwise([None, *ends, None])))
 
     def within(self, key_range: KeyRange) -> TablePart:
@@ -180,12 +180,23 @@ class TablePart:
     @contextmanager
     def _edit(self, *, atomic: bool) -> Iterator[Edit]:
         with self._connected() as connection:
+            with database_errors(self.source):
+                self._database.refuse_unwritable(connection, self.source, self._shape, self._blob)
             pages = self._pages(connection)
             yield TableEdit(connection, self._database, self.source, pages, atomic=atomic)
 
     def _pages(self, connection: Connection) -> Pages:
         database, shape, rows = self._database, self._shape, self._rows
         return Pages(connection, database, self.source, shape, rows, self._layout, self._range)
+
+    @contextmanager
+    def lock(self, *, but_readers: bool = False) -> Iterator[None]:
+        """Be the only campaign at work on the table: see `kmslab.records.source.Lockable`."""
+        with ExitStack() as stack:
+            with database_errors(self.source):
+                lock = self._database.locked(self.source, self._shape, but_readers=but_readers)
+                stack.enter_context(lock)
+            yield
 
     @contextmanager
     def _connected(self) -> Iterator[Connection]:
@@ -221,3 +232,7 @@ class TableSource:
     def blob_capacity(self) -> int | None:
         """The greatest length of a blob that the column takes; None for any."""
         return self._part.blob_capacity
+
+    def lock(self, *, but_readers: bool = False) -> AbstractContextManager[None]:
+        """Be the only campaign at work on the table: see `kmslab.records.source.Lockable`."""
+        return self._part.lock(but_readers=but_readers)

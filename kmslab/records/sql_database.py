@@ -1,4 +1,4 @@
-"""The databases that tables are in: their URLs, their transactions, and how they fail.
+"""The databases that tables are in: their URLs, their connections and their transactions.
 
 All that only SQLite needs is here: it would make a file that is missing, begins a transaction only
 when told to, and goes on writing to a file that is no longer there.
@@ -7,8 +7,8 @@ when told to, and goes on writing to a file that is no longer there.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
@@ -17,15 +17,22 @@ from sqlalchemy import Connection, Engine, NullPool, create_engine
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DBAPIError, NoSuchModuleError, SQLAlchemyError
 
-from kmslab.database_url import EXTRAS, shown, storable, with_driver
-from kmslab.errors import DatabaseUrlError, SourceChanged, SourceError
+from kmslab.database_url import EXTRAS, POSTGRESQL, shown, storable, with_driver
+from kmslab.errors import SourceChanged, SourceError
+from kmslab.records import sql_errors, sql_postgres, sql_postgres_shape, sql_shape
+from kmslab.records.layout import Layout
+from kmslab.records.sql_errors import (
+    CommitUnknown,
+    connection_is_lost,
+    source_error,
+    url_errors,
+)
+from kmslab.records.sql_postgres_rows import PostgresRows
+from kmslab.records.sql_rows import AnyRows, TableRows
+from kmslab.records.sql_shape import SQLITE, Shape
 
-BUSY_SECONDS: Final = 30
-"""How long SQLite waits for another program that has the database locked."""
-
-SQLITE: Final = "sqlite"
 # Collations under which a text equals only itself, whatever the column's own says.
-_EXACT: Final = {SQLITE: "BINARY", "postgresql": "C", "mysql": "utf8mb4_bin"}
+_EXACT: Final = {SQLITE: "BINARY", "mysql": "utf8mb4_bin"}
 
 
 def absolute_url(url: str) -> str:
@@ -36,15 +43,6 @@ def absolute_url(url: str) -> str:
     with url_errors():
         found = storable(url)
     return f"sqlite:///{_sqlite_path(found)}" if found.get_backend_name() == SQLITE else url
-
-
-@contextmanager
-def url_errors() -> Iterator[None]:
-    """A SourceError for what is wrong with a URL."""
-    try:
-        yield
-    except DatabaseUrlError as error:
-        raise SourceError(str(error)) from None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,22 +66,79 @@ class Database:
         return cls(name, None, _engine(name, with_driver(found, password)))
 
     @property
-    def exact_collation(self) -> str | None:
-        """The collation under which a text equals only itself; None where none is known."""
-        return _EXACT.get(self._engine.dialect.name)
+    def _is_sqlite(self) -> bool:
+        return self.path is not None
 
     @property
-    def is_sqlite(self) -> bool:
-        """Whether this is SQLite, which stores what it is given, whatever a column's type."""
-        return self.path is not None
+    def _is_postgres(self) -> bool:
+        return self._engine.dialect.name == POSTGRESQL
+
+    def shape(self, connection: Connection, given: str, source: str) -> Shape | None:
+        """The shape of the table that `given` names; None where it has just gone.
+
+        SourceError where there is none, and for one whose rows are stored elsewhere.
+        """
+        if self._is_postgres:
+            schema, table = sql_postgres_shape.find_table(connection, given, source)
+            return sql_postgres_shape.shape_of(connection, schema, table, source)
+        return sql_shape.shape_of(connection, *sql_shape.find_table(connection, given, source))
+
+    def shape_now(self, connection: Connection, shape: Shape, source: str) -> Shape | None:
+        """The shape that a table has by now; None where it is not there any more."""
+        if self._is_postgres:
+            return sql_postgres_shape.shape_of(connection, shape.stored_in, shape.table, source)
+        return sql_shape.shape_of(connection, shape.schema, shape.table)
+
+    def schema_token(self, connection: Connection, shape: Shape) -> object:
+        """What is other after any change of a table's shape; None where nothing says it cheaply,
+        GONE where it is known that there is no such table."""
+        if self._is_postgres:
+            return sql_postgres.token(connection, shape.stored_in, shape.table)
+        if not self._is_sqlite:
+            return None
+        return connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
+
+    def rows(self, shape: Shape, names: Sequence[str], layout: Layout) -> TableRows:
+        """The rows of a table of this shape; `layout` is that of the columns `names`."""
+        if self._is_postgres:
+            return PostgresRows.of(shape, names, layout)
+        return AnyRows.of(shape, names, layout, _EXACT.get(self._engine.dialect.name))
+
+    def capacity(self, shape: Shape, column: str) -> int | None:
+        """The longest text that a column takes; None for any. What SQLite says binds nobody."""
+        return None if self._is_sqlite else shape.column(column).length
+
+    def refuse_unwritable(
+        self, connection: Connection, source: str, shape: Shape, column: str
+    ) -> None:
+        """SourceError where it is known beforehand that a column cannot be written to."""
+        if self._is_postgres:
+            with self.reading(connection):
+                sql_postgres.refuse_unwritable(
+                    connection, source, shape.stored_in, shape.table, column
+                )
+
+    def locked(
+        self, source: str, shape: Shape, *, but_readers: bool
+    ) -> AbstractContextManager[None]:
+        """Keep other machines' campaigns from a table, where they can reach it: see
+        `kmslab.records.source.Lockable`."""
+        if not self._is_postgres:
+            return nullcontext()
+        table = shape.stored_in, shape.table
+        return sql_postgres.locked(self._engine, source, *table, but_readers=but_readers)
 
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """A connection, closed in the end; what it has not committed is rolled back."""
         if self.path is not None and not self.path.is_file():
             raise SourceError(f"{self.name}: there is no such file", source=self.name)
-        with self._engine.connect() as connection:
+        connection = self._engine.connect()
+        try:
             yield connection
+        finally:
+            with suppress(SQLAlchemyError):  # it was lost, and whoever met that has told of it
+                connection.close()
 
     @contextmanager
     def reading(self, connection: Connection) -> Iterator[None]:
@@ -91,35 +146,39 @@ class Database:
         if connection.in_transaction():
             yield
             return
-        with connection.begin():
-            if self.is_sqlite:
+        with _rolled_back_on_error(connection):
+            if self._is_sqlite:
                 connection.exec_driver_sql("BEGIN")
             yield
+            connection.commit()
 
     @contextmanager
     def writing(self, connection: Connection) -> Iterator[None]:
         """A transaction that is committed in the end, and rolled back on an error."""
-        with connection.begin():
+        with _rolled_back_on_error(connection):
             self._begin_writing(connection)
             yield
+            self.commit(connection)
 
     def begin_writing(self, connection: Connection) -> None:
-        """Begin a transaction that `Connection.commit` ends."""
+        """Begin a transaction that `commit` ends."""
         connection.begin()
         self._begin_writing(connection)
+
+    def commit(self, connection: Connection) -> None:
+        """Commit; CommitUnknown where the connection is lost before the answer."""
+        try:
+            connection.commit()
+        except DBAPIError as error:
+            if connection_is_lost(error.orig):
+                raise CommitUnknown from error.orig
+            raise
 
     def _begin_writing(self, connection: Connection) -> None:
         # Were it to begin as a reader, SQLite would refuse its first write at once, and not after
         # waiting, where another program has written meanwhile.
-        if self.is_sqlite:
+        if self._is_sqlite:
             connection.exec_driver_sql("BEGIN IMMEDIATE")
-
-    def schema_token(self, connection: Connection) -> int | None:
-        """What is other after any change of the schema; None where nothing says it cheaply."""
-        if not self.is_sqlite:
-            return None
-        token: int = connection.exec_driver_sql("PRAGMA schema_version").scalar_one()
-        return token
 
     def file_identity(self) -> tuple[int, int] | None:
         """Which file this is; None where it is none. SourceChanged where it is not there.
@@ -137,6 +196,18 @@ class Database:
                 source=self.name,
             ) from None
         return status.st_dev, status.st_ino
+
+
+@contextmanager
+def _rolled_back_on_error(connection: Connection) -> Iterator[None]:
+    """A transaction that is rolled back on an error, which is the one that is told."""
+    connection.begin()
+    try:
+        yield
+    except BaseException:
+        with suppress(SQLAlchemyError):  # where the connection is gone, so is the transaction
+            connection.rollback()
+        raise
 
 
 def _sqlite_path(url: URL) -> Path:
@@ -157,7 +228,7 @@ def _sqlite_engine(path: Path) -> Engine:
         return sqlite3.connect(
             f"{path.as_uri()}?mode=rw",  # never makes a file; reads where it may not write
             uri=True,
-            timeout=BUSY_SECONDS,
+            timeout=sql_errors.BUSY_SECONDS,
             isolation_level=None,  # transactions begin where we say so
             check_same_thread=False,
         )
@@ -167,57 +238,14 @@ def _sqlite_engine(path: Path) -> Engine:
 
 def _engine(name: str, url: URL) -> Engine:
     try:
+        if url.get_backend_name() == POSTGRESQL:
+            return sql_postgres.engine_of(name, url)
         engine = create_engine(url, poolclass=NullPool, hide_parameters=True)
     except (ImportError, NoSuchModuleError) as error:
         hint = EXTRAS.get(url.get_backend_name(), "; install a driver that SQLAlchemy knows")
         raise SourceError(f"{name}: no driver for this database ({error}){hint}") from None
     except SQLAlchemyError as error:
-        raise SourceError(f"{name}: {_first_line(error)}") from None
+        raise source_error(name, error) from None
     if engine.dialect.is_async:
         raise SourceError(f"{name}: {url.drivername} is an asynchronous driver; name another one")
     return engine
-
-
-@contextmanager
-def database_errors(name: str) -> Iterator[None]:
-    """Turn what a database says into a SourceError that names the source and what to do."""
-    try:
-        yield
-    except DBAPIError as error:
-        raise source_error(name, error.orig) from None
-    except (SQLAlchemyError, sqlite3.Error) as error:
-        raise source_error(name, error) from None
-    except UnicodeDecodeError:
-        # What SQLite complained of is in its message, and is no text.
-        raise source_error(name, sqlite3.DatabaseError("malformed text")) from None
-
-
-_SQLITE_SAYS: Final = {
-    sqlite3.SQLITE_BUSY: "locked by another program for over {seconds} s; let it end",
-    sqlite3.SQLITE_LOCKED: "locked by another program; let it end",
-    sqlite3.SQLITE_FULL: "the disk is full; make room",
-    sqlite3.SQLITE_READONLY: "the database cannot be written to ({error}); allow it",
-    sqlite3.SQLITE_CANTOPEN: "the database cannot be opened ({error}); look at its permissions "
-    "and its folder's",
-    sqlite3.SQLITE_IOERR: "the database cannot be read or written ({error}); look at its disk",
-    sqlite3.SQLITE_NOTADB: "this is no SQLite database; name another file",
-    sqlite3.SQLITE_CORRUPT: "the database is damaged ({error}); restore it from a backup",
-    sqlite3.SQLITE_CONSTRAINT: "the table does not take a new value ({error}); change its rules",
-}
-
-
-def source_error(name: str, error: BaseException | None) -> SourceError:
-    """The SourceError of what a database said. What was not committed has been rolled back."""
-    # An extended code has the plain one in its last byte.
-    code = getattr(error, "sqlite_errorcode", None)
-    says = "the database says: {error}" if code is None else _SQLITE_SAYS.get(code & 0xFF)
-    text = (says or "the database cannot be used ({error})").format(
-        error=_first_line(error), seconds=BUSY_SECONDS
-    )
-    return SourceError(f"{name}: {text}; what was not yet stored is as it was", source=name)
-
-
-def _first_line(error: BaseException | None) -> str:
-    # Further lines of PostgreSQL's show the row.
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__

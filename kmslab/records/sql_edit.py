@@ -8,14 +8,14 @@ from datetime import datetime
 from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Connection, CursorResult
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
 
 from kmslab.errors import FormatError, SourceChanged, SourceError
 from kmslab.model import Record
 from kmslab.records.changes import empty_texts
 from kmslab.records.layout import Layout
 from kmslab.records.source import (
-    CHUNK_ROWS,
     BlobChanges,
     Change,
     Chunk,
@@ -23,12 +23,13 @@ from kmslab.records.source import (
     Place,
     Value,
 )
-from kmslab.records.sql_database import Database, database_errors
-from kmslab.records.sql_rows import Rows, Swap
-from kmslab.records.sql_shape import Shape, shape_of
+from kmslab.records.sql_database import Database
+from kmslab.records.sql_errors import database_errors, may_be_tried_again
+from kmslab.records.sql_rows import TableRows
+from kmslab.records.sql_shape import GONE, Shape
 
-# So few at a time that Python need not look for cycles among them.
-_FEW_ROWS: Final = 200
+ATTEMPTS: Final = 5
+"""How often a chunk is written where other programs lock its rows in another order."""
 
 _TEXT: Final = frozenset({str, type(None), datetime})
 
@@ -57,7 +58,7 @@ class Pages:
         database: Database,
         name: str,
         shape: Shape,
-        rows: Rows,
+        rows: TableRows,
         layout: Layout,
         key_range: KeyRange,
     ) -> None:
@@ -67,38 +68,35 @@ class Pages:
         self._shape = shape
         self._range = key_range
         self._file = database.file_identity()
-        self._token: int | None = None
+        self._token: object = None
         self.rows = rows
         self.layout = layout
 
     def __iter__(self) -> Iterator[Chunk]:
-        rows, after, until = 0, self._range.after, self._range.until
-        bounded = until is not None
-        statement = self.rows.page(after=after is not None, until=bounded)
-        going_on = self.rows.page(after=True, until=bounded)
+        rows, after = 0, self._range.after
         while True:
-            bounds = {"after": after, "until": until}
-            parameters = {name: place for name, place in bounds.items() if place is not None}
             with database_errors(self._name), self._database.reading(self._connection):
                 self.check()
                 if not rows:
                     self._check_ids()
-                columns = _columns(self._connection.execute(statement, parameters))
+                columns = self.rows.page(self._connection, after, self._range.until)
             if not columns:
                 return
             yield self._chunk(columns, rows)
             ids = columns[self._id_at]
             rows += len(ids)
-            statement, after = going_on, ids[-1]
+            after = ids[-1]
 
     def check(self) -> None:
         """See that the table is what it was; in the transaction that is open."""
         if self._database.file_identity() != self._file:
             raise self._changed("its file has been replaced")
-        token = self._database.schema_token(self._connection)
+        token = self._database.schema_token(self._connection, self._shape)
         if token is not None and token == self._token:
             return
-        shape = shape_of(self._connection, self._shape.schema, self._shape.table)
+        shape = None
+        if token is not GONE:
+            shape = self._database.shape_now(self._connection, self._shape, self._name)
         if shape is None:
             raise self._changed("the table is not there any more")
         if shape != self._shape:
@@ -119,7 +117,7 @@ class Pages:
     def _check_ids(self) -> None:
         if not self.rows.id.nullable:
             return
-        if self._connection.execute(self.rows.without_id()).first() is not None:
+        if self.rows.lacks_id(self._connection):
             raise SourceError(
                 f"{self._name}: a row has no {self.rows.id.name}, so that nothing tells it from "
                 "others; give every row one",
@@ -175,7 +173,7 @@ class TableEdit:
     read back; of an atomic pass all of them are.
     """
 
-    __slots__ = ("_atomic", "_connection", "_database", "_ends", "_name", "_pages", "_swaps")
+    __slots__ = ("_atomic", "_connection", "_database", "_ends", "_name", "_pages")
 
     def __init__(
         self, connection: Connection, database: Database, name: str, pages: Pages, *, atomic: bool
@@ -186,7 +184,6 @@ class TableEdit:
         self._pages = pages
         self._atomic = atomic
         self._ends: tuple[Place, Place] | None = None
-        self._swaps: dict[tuple[str, ...], Swap] = {}
 
     @property
     def immediate(self) -> bool:
@@ -202,7 +199,18 @@ class TableEdit:
         """Change rows of the chunk that was taken last; the places of those that were lost."""
         if not changes:
             return ()
-        with database_errors(self._name), self._writing():
+        with database_errors(self._name):
+            for _ in range(ATTEMPTS - 1):
+                try:
+                    return self._write(changes)
+                except Exception as error:
+                    said = error.orig if isinstance(error, DBAPIError) else error
+                    if self._atomic or not may_be_tried_again(said):
+                        raise
+            return self._write(changes)
+
+    def _write(self, changes: Sequence[Change]) -> Sequence[Place]:
+        with self._writing():
             self._pages.check()
             made = self._swap(changes)
             lost = self._not_as_meant(changes)
@@ -219,7 +227,7 @@ class TableEdit:
         with database_errors(self._name):
             if self._connection.in_transaction():
                 self._pages.check()
-                self._connection.commit()
+                self._database.commit(self._connection)
 
     @contextmanager
     def _writing(self) -> Iterator[None]:
@@ -235,10 +243,7 @@ class TableEdit:
         """Make the changes that can be made; how many."""
         made = 0
         for fields, group in _by_fields(changes).items():
-            swap = self._swaps.get(fields)
-            if swap is None:
-                swap = self._swaps[fields] = self._pages.rows.swap(self._connection, fields)
-            made += max(0, swap.run(self._connection, self._pages.rows, group))
+            made += max(0, self._pages.rows.swap(self._connection, fields, group))
         return made
 
     def _not_as_meant(self, changes: Sequence[Change]) -> list[Place]:
@@ -251,37 +256,22 @@ class TableEdit:
         )
         first, last = self._ends or (changes[0].place, changes[-1].place)
         # The whole page is read again: that is faster than to ask for a thousand ids.
-        found = self._connection.execute(
-            self._pages.rows.between(fields), {"first": first, "last": last}
-        )
+        found = self._pages.rows.stored(self._connection, fields, first, last)
         if simple is not None:
             stored: dict[Place, object] = {}
-            for page in found.partitions(_FEW_ROWS):
+            for page in found:
                 stored.update(zip(*zip(*page, strict=True), strict=True))
             meant = zip(simple.places, simple.new_blobs, strict=True)
             return [place for place, blob in meant if stored.get(place) != blob]
         kept = set[Place]()
         blobs = {change.place: change.new_blob for change in changes}
         others = {change.place: change.others for change in changes}
-        for page in found.partitions(CHUNK_ROWS):  # others may have put many rows in between
+        for page in found:
             for row in page:
                 place = row[0]
                 if blobs.get(place) == row[1] and _hold(others[place], fields, row[2:]):
                     kept.add(place)
         return [change.place for change in changes if change.place not in kept]
-
-
-def _columns(found: CursorResult[Any]) -> list[list[Any]]:
-    """The columns of what was found; none where nothing was."""
-    columns: list[list[Any]] = []
-    for page in found.partitions(_FEW_ROWS):
-        more = zip(*page, strict=True)
-        if columns:
-            for column, cells in zip(columns, more, strict=True):
-                column += cells
-        else:
-            columns = list(map(list, more))
-    return columns
 
 
 def _by_fields(changes: Sequence[Change]) -> dict[tuple[str, ...], Sequence[Change]]:

@@ -1,20 +1,27 @@
-"""What a database says of a table: its columns, and which of them tells its rows apart."""
+"""What a database says of a table: its columns, and which of them tells its rows apart.
+
+This is what SQLAlchemy finds out of any database; PostgreSQL is asked itself.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sqlalchemy import Connection, Dialect, Enum, Inspector, Integer, String, Uuid, inspect, text
+from sqlalchemy.engine.interfaces import ReflectedColumn
 from sqlalchemy.exc import CompileError, NoSuchTableError, SAWarning
 from sqlalchemy.types import NullType, TypeEngine
 
 from kmslab.errors import SourceError
-from kmslab.records.sql_database import SQLITE
+
+SQLITE: Final = "sqlite"
+GONE: Final = object()
+"""In place of a token: the table is not there any more."""
 
 # The unique indexes of one column, with the collation in which it is unique: SQLite lets it be
 # another than the column's own, and SQLAlchemy does not tell.
@@ -27,22 +34,42 @@ _SQLITE_UNIQUE: Final = text(
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column as the table declares it."""
+    """A column as the table declares it, and what follows from that.
+
+    `own` is the type as PostgreSQL calls it, without a length; `type` is how SQLAlchemy sees it,
+    where the table is read through that.
+    """
 
     name: str
     declared: str
     nullable: bool
-    type: TypeEngine[Any] = field(compare=False, repr=False)
+    is_text: bool
+    """Whether it holds text, as far as it says."""
+    can_be_id: bool
+    """Whether it holds whole numbers, text or UUIDs, as far as it says."""
+    length: int | None = None
+    """The longest text that it takes; None for any."""
+    own: str = ""
+    is_number: bool = False
+    is_time: bool = False
+    is_bytes: bool = False
+    type: TypeEngine[Any] = field(default_factory=NullType, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A table. `unique` has each column that alone tells its rows apart, with its collation."""
+    """A table. `unique` has each column that alone tells its rows apart, with its collation.
+
+    `schema` is None for the usual one; `stored_in` is what it is called, where that matters.
+    """
 
     table: str
     schema: str | None
     columns: tuple[Column, ...]
     unique: Mapping[str, str | None]
+    stored_in: str = ""
+    unique_hint: str = ""
+    """What else to say where no index is unique."""
 
     @property
     def name(self) -> str:
@@ -81,8 +108,13 @@ def find_table(connection: Connection, given: str, source: str) -> tuple[str | N
         raise SourceError(
             f"{source}: this is a view; name the table in which its rows are stored", source=source
         )
-    found = ", ".join(repr(name) for name in sorted(tables)[:30]) or "no table"
-    raise SourceError(
+    raise no_table(source, table, sorted(tables)[:30])
+
+
+def no_table(source: str, table: str, others: Sequence[str]) -> SourceError:
+    """The error where there is no table of a name, but others."""
+    found = ", ".join(map(repr, others)) or "no table"
+    return SourceError(
         f"{source}: no table {table!r} in the database; found: {found}", source=source
     )
 
@@ -101,16 +133,21 @@ def shape_of(connection: Connection, schema: str | None, table: str) -> Shape | 
     return Shape(
         table=table,
         schema=schema,
-        columns=tuple(
-            Column(
-                name=column["name"],
-                declared=_declared(column["type"], dialect),
-                nullable=column["nullable"],
-                type=_value_type(column["type"], dialect),
-            )
-            for column in columns
-        ),
+        columns=tuple(_column(column, dialect) for column in columns),
         unique=unique,
+    )
+
+
+def _column(column: ReflectedColumn, dialect: Dialect) -> Column:
+    value = _value_type(column["type"], dialect)
+    return Column(
+        name=column["name"],
+        declared=_declared(column["type"], dialect),
+        nullable=column["nullable"],
+        is_text=_is_text(value),
+        can_be_id=_is_text(value) or isinstance(value, Integer | Uuid),
+        length=getattr(value, "length", None),
+        type=value,
     )
 
 
@@ -148,13 +185,7 @@ def _value_type(type_: TypeEngine[Any], dialect: Dialect) -> TypeEngine[Any]:
     return Uuid(as_uuid=False) if isinstance(type_, Uuid) else type_
 
 
-def is_text(column: Column) -> bool:
-    """Whether a column holds text, as far as it says."""
-    return isinstance(column.type, NullType) or (
-        isinstance(column.type, String) and not isinstance(column.type, Enum)
+def _is_text(value: TypeEngine[Any]) -> bool:
+    return isinstance(value, NullType) or (
+        isinstance(value, String) and not isinstance(value, Enum)
     )
-
-
-def can_be_id(column: Column) -> bool:
-    """Whether a column holds whole numbers, text or UUIDs, as far as it says."""
-    return is_text(column) or isinstance(column.type, Integer | Uuid)

@@ -195,9 +195,10 @@ JOURNALS: Final = (
 """What can be done with the journals."""
 
 AUDIT: Final = (
+    Action("filter", "slash", "audit: filter by words, !word for what is not wanted", "Filter"),
     Action("verify", "v", "audit: check that the log is whole", "Verify"),
     Action("reload", "f5", "audit: look again", "Again"),
-    Action("close", "escape", "audit: back", "Back"),
+    Action("close", "escape", "audit: back, out of the filter", "Back"),
 )
 """What can be done with the audit log."""
 

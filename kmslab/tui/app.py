@@ -6,14 +6,16 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from rich.text import Text
 from textual.app import App
 from textual.binding import BindingType
+from textual.events import Event, InputEvent
 from textual.events import Key as KeyPress
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -27,7 +29,7 @@ from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
 from kmslab.tui.host import in_worker
 from kmslab.tui.jobs import Job
-from kmslab.tui.responsive import responsive
+from kmslab.tui.responsive import keep, responsive, tidy
 from kmslab.tui.session import Session
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.texts import told, visible
@@ -43,6 +45,9 @@ BUG: Final = 70
 
 BRIEF: Final = 3.0
 """The seconds for which it is told that something was done; what was refused stays for longer."""
+
+IDLE_SECONDS: Final = 0.5
+"""How long nothing was pressed when what is no more needed is thrown away."""
 
 END_SECONDS: Final = 30.0
 """How long whatever is at work may take to end once the terminal is gone."""
@@ -70,6 +75,9 @@ class Explorer(App[None]):
         self.session = session
         self.activity = Activity()
         self._held: list[Notice] = []
+        self._told_on: Screen[Any] | None = None
+        self._away = 0
+        self._pressed, self._pressed_at = False, 0.0
         self._log_folder = log_folder
         self._flows: dict[object, str] = {}
         self.set_reactive(Explorer.read_only, session.read_only)
@@ -91,6 +99,24 @@ class Explorer(App[None]):
             loop.add_signal_handler(signal.SIGHUP, self._terminal_gone)
             loop.add_signal_handler(signal.SIGTERM, self.exit)
 
+    def on_ready(self) -> None:
+        """The first screen is there, with its styles, and stays."""
+        self.screen_change_signal.subscribe(self, self._left, immediate=True)
+        self.call_after_refresh(keep)
+        self.set_interval(IDLE_SECONDS, self._tidy)
+
+    async def on_event(self, event: Event) -> None:
+        """Know when something was pressed."""
+        if isinstance(event, InputEvent):
+            self._pressed, self._pressed_at = True, monotonic()
+        await super().on_event(event)
+
+    def _tidy(self) -> None:
+        busy = self._away or any(screen.reader.busy for screen in self._records())
+        if not busy and self._pressed and monotonic() - self._pressed_at >= IDLE_SECONDS:
+            self._pressed = False
+            tidy()
+
     def _terminal_gone(self) -> None:
         """End as ever, so that what is temporary goes too; nobody reads what is written."""
         nowhere = os.open(os.devnull, os.O_RDWR)
@@ -109,15 +135,22 @@ class Explorer(App[None]):
     # What everything tells and asks
 
     def tell(self, text: str, *, severity: Any = "information") -> None:
-        """A message that goes by itself, in place of the last one. It is no markup, whatever it
-        holds."""
+        """A message that goes by itself, in place of the last one, or with the screen that it is
+        about. It is no markup, whatever it holds."""
         timeout = BRIEF if severity == "information" else None
+        self._told_on = next(s for s in self.screen_stack[::-1] if not s.is_modal)
         self.notify(visible(text), severity=severity, markup=False, timeout=timeout)
 
     def on_notify(self) -> None:
         """The last message goes where another comes, also where it is hardly there yet."""
         self.clear_notifications()
         self.screen.query("ToastHolder").remove()
+
+    def _left(self, _now: Screen[Any]) -> None:
+        """A message does not outlive its screen."""
+        if self._told_on is not None and self._told_on not in self.screen_stack:
+            self._told_on = None
+            self.clear_notifications()
 
     def done(self, text: str, *words: str, line: str = "") -> None:
         """Something was done; the words, or the line, are those of the command that does so too."""
@@ -175,9 +208,12 @@ class Explorer(App[None]):
     @property
     def records(self) -> Records:
         """The records screen, which is always there."""
+        return next(self._records())
+
+    def _records(self) -> Iterator[Records]:
         from kmslab.tui.screens.records import Records
 
-        return next(screen for screen in self.screen_stack if isinstance(screen, Records))
+        return (screen for screen in self.screen_stack if isinstance(screen, Records))
 
     def read_again(self) -> None:
         """The source is not what it was."""
@@ -195,7 +231,11 @@ class Explorer(App[None]):
 
     async def away(self, work: Callable[[], T]) -> T:
         """Do something in a thread, and wait for it without holding up the screen."""
-        return await asyncio.to_thread(work)
+        self._away += 1
+        try:
+            return await asyncio.to_thread(work)
+        finally:
+            self._away -= 1
 
     def begin(
         self,
@@ -284,7 +324,7 @@ class Explorer(App[None]):
     def action_theme(self) -> None:
         """The next theme."""
         self.theme = next_theme(self.theme, coloured=not self.no_color)
-        self.tell(f"theme: {self.theme}")
+        self.call_after_refresh(self.tell, f"theme: {self.theme}")
 
     def action_toggle_read_only(self) -> None:
         """Allow writing, or no longer; a session that was started read-only stays so."""

@@ -25,14 +25,15 @@ class Column:
 
 COLUMNS: Final = (
     Column(By.STATE, "STATE", 12),
-    Column(By.ID, "RECORD", 15, 3),
-    Column(By.PROVIDER, "PROVIDER", 8),
+    Column(By.ID, "RECORD", 14, 3),
+    Column(By.PROVIDER, "PROVIDER", 9),
     Column(By.KEY, "KEY", 14, 3),
     Column(By.VERSION, "VERSION", 8),
     Column(By.AGE, "AGE", 5),
     Column(By.OWNER, "OWNER", 6, 2),
 )
-"""The columns that are always there: 75 cells with one between each two."""
+"""The columns that are always there: 75 cells with one between each two. Behind each title there is
+room for the arrow of what is sorted by."""
 
 MORE: Final = (Column(By.CONTEXT, "CONTEXT", 22, 3), Column(By.REASON, "REASON", 20, 2))
 """Columns that come where there is room for them, and the others have all that they want."""

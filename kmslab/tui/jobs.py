@@ -22,7 +22,9 @@ class Job:
         self._doing = ""
         self._since = self._told_at = monotonic()
         self._stop = threading.Event()
-        self.watch = Watch(self._told, self._stop.is_set)
+        self.waits_for = ""
+        """What is waited for just now: the provider that does not answer, and what it says."""
+        self.watch = Watch(self._told, self._stop.is_set, self._waits)
 
     def stop(self) -> None:
         """Ask it to end after the chunk that is at work."""
@@ -48,6 +50,9 @@ class Job:
     def waiting(self) -> float:
         """The seconds since it was told of last."""
         return monotonic() - self._told_at
+
+    def _waits(self, what: str) -> None:
+        self.waits_for = what
 
     def _told(self, progress: Progress) -> None:
         if progress.doing != self._doing:

@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final
 
 SWITCH_SECONDS: Final = 0.001
 """How long another thread goes on while the event loop waits for its turn.
@@ -14,19 +14,27 @@ SWITCH_SECONDS: Final = 0.001
 A key takes several turns, and with Python's own 5 ms each they add up to more than can be felt.
 """
 
+SELDOM: Final = 100
+"""How many collections of young objects there are to one of all; Python has 10."""
+
+_STEP: Final = 4_096
+_MUCH: Final = 10  # collections of young objects: what a few dialogs leave
+
 
 @contextmanager
 def responsive() -> Iterator[None]:
     """Run what is inside, for as long as the explorer runs, so that keys are answered soon.
 
-    Both are settings of the whole process, and as they were afterwards. What is there already,
-    mostly Textual, is not looked through again by the garbage collector: that takes 0.1 s.
+    All are settings of the whole process, and as they were afterwards. The garbage collector stops
+    every thread while it looks through what is there, which takes 0.1 s: so it does that seldom
+    while keys are pressed (`tidy`), and never again through what stays (`keep`).
 
     >>> with responsive():
     ...     sys.getswitchinterval()
     0.001
     """
-    before = sys.getswitchinterval()
+    before, often = sys.getswitchinterval(), gc.get_threshold()
+    gc.set_threshold(*often[:2], SELDOM)
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.collect()
     gc.freeze()
@@ -35,6 +43,32 @@ def responsive() -> Iterator[None]:
     finally:
         gc.unfreeze()
         sys.setswitchinterval(before)
+        gc.set_threshold(*often)
+
+
+def keep() -> None:
+    """What is there stays, where all is `responsive`; it is not looked through again."""
+    if _is_on():
+        gc.collect()
+        gc.freeze()
+
+
+def tidy() -> None:
+    """Collect what is garbage, where all is `responsive` and there may be much of it."""
+    if _is_on() and gc.isenabled() and gc.get_count()[2] >= _MUCH:
+        gc.collect()
+
+
+def _is_on() -> bool:
+    return gc.get_threshold()[2] == SELDOM
+
+
+def let_go(many: set[Any]) -> None:
+    """Empty a set that may hold a million, bit by bit: all at once takes 0.1 s, and every thread
+    waits meanwhile."""
+    while many:
+        for _ in range(min(_STEP, len(many))):
+            many.pop()
 
 
 @contextmanager

@@ -6,9 +6,10 @@ import csv
 import io
 import json
 import os
+from array import array
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import accumulate, islice
 from pathlib import Path
 from typing import Final
 
@@ -22,6 +23,8 @@ from kmslab.tui.host import Host
 from kmslab.tui.table import Kind, Table
 
 FORMATS: Final = ("csv", "jsonl")
+
+_STEP: Final = 2_048
 COLUMNS: Final = (
     "record_id",
     "provider",
@@ -49,8 +52,13 @@ def show_whole(app: Host, what: str, text: str) -> None:
     app.push_screen(Whole(what, text))
 
 
-async def ask_place(app: Host, title: str, name: str, text: str) -> Path | None:
-    """Ask where a text is to be written, and write it; None where nobody wants it."""
+async def ask_place(
+    app: Host, title: str, name: str, text: Callable[[], Iterable[str]]
+) -> Path | None:
+    """Ask where a text is to be written, and write it; None where nobody wants it.
+
+    `text` gives it piece by piece, in a thread: there may be very much of it.
+    """
 
     def wrong(values: Mapping[str, str]) -> str:
         return place_fault(values["file"])
@@ -60,7 +68,7 @@ async def ask_place(app: Host, title: str, name: str, text: str) -> Path | None:
     if values is None:
         return None
     path = Path(values["file"]).expanduser().absolute()
-    await app.away(lambda: write_new(path, text))
+    await app.away(lambda: write_new(path, text()))
     app.tell(f"written: {path}")
     return path
 
@@ -77,25 +85,28 @@ def place_fault(name: str) -> str:
     return ""
 
 
-def write_new(path: Path, text: str) -> None:
+def write_new(path: Path, text: Iterable[str]) -> None:
     """Write a new file, for its owner alone. SourceError where it cannot be.
 
     Half a surrogate pair, as the name of a file may hold, is written as its escape in JSON.
     """
-    data = text.encode("utf-8", "backslashreplace")
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
     try:
         with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
-            file.write(data)
+            for piece in text:
+                file.write(piece.encode("utf-8", "backslashreplace"))
     except OSError as error:
         raise SourceError(f"{path} cannot be written: {error.strerror}") from None
 
 
-def exported(table: Table, rows: Sequence[int], form: str, watch: Watch = QUIET) -> str:
+def exported(table: Table, chosen: Iterable[int], form: str, watch: Watch = QUIET) -> list[str]:
     """Rows of a table as CSV or JSON lines; all of them, whatever is on the screen.
 
-    CampaignInterrupted where `watch` says stop.
+    Many lines in each piece, and pieces of no great length: whoever puts a million texts together,
+    or lets go of them at once, holds up every other thread. CampaignInterrupted where `watch` says
+    stop.
     """
+    rows = _listed(chosen)
     line_of = _csv_line if form == "csv" else _json_line
     blocks, shared = table.blocks, table.shared
     starts = [0, *accumulate(map(len, blocks))]
@@ -112,7 +123,18 @@ def exported(table: Table, rows: Sequence[int], form: str, watch: Watch = QUIET)
                 lines[place] = line_of(_values(records[at], kind, table))
             done += len(wanted)
             watch.told(Progress("exporting", done, len(rows), {}))
-    return "".join([_csv_line(COLUMNS) if form == "csv" else "", *lines])
+    pieces = [_csv_line(COLUMNS)] if form == "csv" else []
+    for start in range(0, len(lines), _STEP):
+        pieces.append("".join(lines[start : start + _STEP]))
+        lines[start : start + _STEP] = [""] * len(lines[start : start + _STEP])
+    return pieces
+
+
+def _listed(rows: Iterable[int]) -> array[int]:
+    found, left = array("q"), iter(rows)
+    while some := array("q", islice(left, _STEP)):
+        found.extend(some)
+    return found
 
 
 def _csv_line(values: Sequence[str | None]) -> str:

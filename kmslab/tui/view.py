@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
@@ -12,8 +12,9 @@ from typing import Final
 
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
-from kmslab.tui.masks import Mask, Meant, both, either
+from kmslab.tui.masks import Mask, Meant, both, either, turned
 from kmslab.tui.matching import Matcher, by_marks
+from kmslab.tui.responsive import let_go
 from kmslab.tui.sorting import Sort, ordered
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import Table
@@ -120,14 +121,17 @@ def carried(marked: Mask, old: Table, new: Table) -> bytearray:
 
 def marked_ids(table: Table, marked: Mask) -> frozenset[str]:
     """The ids of the records that a mask has a 1 for."""
-    ids: set[str] = set()
+    return frozenset(_each_id(table, marked))
+
+
+def _each_id(table: Table, marked: Mask) -> Iterator[str]:
+    """A generator, so that other threads go on while a set is made of a million."""
     start = 0
     for block in table.blocks:
         mask = marked[start : start + len(block)]
         if 1 in mask:
-            ids.update(compress(block.ids.all(), mask))
+            yield from compress(block.ids.all(), mask)
         start += len(block)
-    return frozenset(ids)
 
 
 def _named(table: Table, ids: Collection[str]) -> Iterable[tuple[int, tuple[str, int]]]:
@@ -294,9 +298,10 @@ class View:
         self._both = None
         self.mark_changes += 1
 
-    def marked_rows(self) -> list[int]:
-        """The rows that are marked, in the order of the source."""
-        return list(compress(range(self.total), self._marks))
+    def marked_rows(self) -> Iterator[int]:
+        """The rows that are marked now, in the order of the source; a thread may go over them."""
+        marks = bytes(self._marks)
+        return compress(range(len(marks)), marks)
 
     def marked_ids(self) -> frozenset[str]:
         """The ids of the marked records, as a campaign selects by them."""
@@ -316,10 +321,16 @@ class View:
         table, marks = self.table, bytes(self._marks)
 
         def count() -> int:
-            ids = marked_ids(table, marks)
-            if not ids:
+            if 1 not in marks or 0 not in marks:
                 return 0
-            named = Counter(row < len(marks) and marks[row] for row, _ in _named(table, ids))
-            return named.total() - named[1]
+            ids, found, start = set(_each_id(table, marks)), 0, 0
+            for block in table.blocks:
+                mask = marks[start : start + len(block)].ljust(len(block), b"\0")
+                if 0 in mask:
+                    others = compress(block.ids.all(), turned(mask))
+                    found += sum(map(ids.__contains__, others))
+                start += len(block)
+            let_go(ids)
+            return found
 
         return count

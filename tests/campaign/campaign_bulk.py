@@ -1,7 +1,8 @@
 """Sources of very many records, all of them stale, and campaigns over them in a process of its own.
 
-As a program: `make DIR PROVIDER KIND ROWS` makes a lab with a source in DIR, `run DIR KIND` runs a
-campaign over it, which must re-encrypt everything, and prints the most memory that it had, in KiB.
+As a program: `make DIR PROVIDER KIND ROWS [URL]` makes a lab with a source in DIR, `run DIR KIND
+[URL]` runs a campaign over it, which must re-encrypt everything, and prints the most memory that it
+had, in KiB. The URL is of the PostgreSQL database that holds a table of the kind `postgresql`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -31,7 +33,7 @@ COLUMNS = (
     "record_id", "provider", "key_id", "ciphertext_blob", "encryption_context", "created_at",
     "owner",
 )  # fmt: skip
-KINDS = ("csv", "jsonl", "parquet", "sqlite")
+KINDS = ("csv", "jsonl", "parquet", "sqlite", "postgresql")
 GROUP_ROWS = 10_000
 
 Row = tuple[str | None, ...]
@@ -65,9 +67,14 @@ def rows_of(provider: str, key_id: str, blobs: Sequence[str], first: int) -> lis
     ]
 
 
-def write_source(folder: Path, kind: str, batches: Iterable[Sequence[Row]]) -> SourceSpec:
-    """A source of `KINDS` with these records."""
+def write_source(
+    folder: Path, kind: str, batches: Iterable[Sequence[Row]], url: str = ""
+) -> SourceSpec:
+    """A source of `KINDS` with these records; `url` is of a PostgreSQL database."""
     path = folder / f"orders.{kind}"
+    if kind == "postgresql":
+        _copy_into(url, batches)
+        return SourceSpec(url, table="orders")
     if kind == "sqlite":
         _write_table(path, batches)
         return SourceSpec(f"sqlite:///{path}", table="orders")
@@ -96,6 +103,17 @@ def _write_table(path: Path, batches: Iterable[Sequence[Row]]) -> None:
         database.commit()
 
 
+def _copy_into(url: str, batches: Iterable[Sequence[Row]]) -> None:
+    with psycopg.connect(url) as database, database.cursor() as cursor:
+        columns = ", ".join(f"{name} TEXT" for name in COLUMNS[1:])
+        cursor.execute("DROP TABLE IF EXISTS orders")
+        cursor.execute(f"CREATE TABLE orders (record_id TEXT PRIMARY KEY, {columns})".encode())
+        with cursor.copy("COPY orders FROM STDIN") as copy:
+            for rows in batches:
+                for row in rows:
+                    copy.write_row(row)
+
+
 def _write_parquet(path: Path, batches: Iterable[Sequence[Row]]) -> None:
     schema = pa.schema([(name, pa.string()) for name in COLUMNS])
     with pq.ParquetWriter(path, schema) as writer:
@@ -110,7 +128,7 @@ def ground_in(folder: Path, lab: Lab) -> Ground:
     return Ground(lab, State.of(None, str(folder / "state")), SystemClock())
 
 
-def _make(folder: Path, provider: str, kind: str, rows: int) -> None:
+def _make(folder: Path, provider: str, kind: str, rows: int, url: str) -> None:
     steps = [min(GROUP_ROWS, rows - at) for at in range(0, rows, GROUP_ROWS)]
     with Lab.create(folder / "lab") as lab:
         first, key_id = 0, ""
@@ -121,14 +139,16 @@ def _make(folder: Path, provider: str, kind: str, rows: int) -> None:
                 yield rows_of(provider, key_id, blobs, first)
                 first += len(blobs)
 
-        write_source(folder, kind, batches())
+        write_source(folder, kind, batches(), url)
         lab.rotate(key_id)
 
 
-def _run(folder: Path, kind: str) -> None:
+def _run(folder: Path, kind: str, url: str) -> None:
     path = folder / f"orders.{kind}"
-    table = kind == "sqlite"
-    spec = SourceSpec(f"sqlite:///{path}" if table else str(path), "orders" if table else None)
+    spec = {
+        "sqlite": SourceSpec(f"sqlite:///{path}", "orders"),
+        "postgresql": SourceSpec(url, "orders"),
+    }.get(kind, SourceSpec(str(path)))
     with Lab.open(folder / "lab") as lab:
         results = run(ground_in(folder, lab), spec).results
     assert (results.unchanged, results.failed, results.lost) == (0, 0, 0)
@@ -137,11 +157,11 @@ def _run(folder: Path, kind: str) -> None:
     print(results.re_encrypted, status.split("VmHWM:")[1].split()[0])
 
 
-def peak_mb(folder: Path, kind: str, rows: int, provider: str = TENCENT) -> float:
+def peak_mb(folder: Path, kind: str, rows: int, provider: str = TENCENT, url: str = "") -> float:
     """The most memory that a campaign over so many records had, planning included, in MB."""
     folder.mkdir()
-    _program("make", folder, provider, kind, rows)
-    done, peak = map(int, _program("run", folder, kind).split())
+    _program("make", folder, provider, kind, rows, url)
+    done, peak = map(int, _program("run", folder, kind, url).split())
     assert done == rows
     return peak * 1024 / 1e6
 
@@ -155,7 +175,7 @@ def _program(*arguments: object) -> str:
 
 if __name__ == "__main__":
     match sys.argv[1:]:
-        case ["make", folder, provider, kind, rows]:
-            _make(Path(folder), provider, kind, int(rows))
-        case ["run", folder, kind]:
-            _run(Path(folder), kind)
+        case ["make", folder, provider, kind, rows, url]:
+            _make(Path(folder), provider, kind, int(rows), url)
+        case ["run", folder, kind, url]:
+            _run(Path(folder), kind, url)

@@ -22,7 +22,9 @@ from kmslab.campaign.state import State
 from kmslab.campaign.undo import undo
 from kmslab.records.spec import SourceSpec
 
-CHUNKING = [f"kmslab.records.{name}" for name in ("text", "parquet", "sql_rows", "sql_edit")]
+CHUNKING = [
+    f"kmslab.records.{name}" for name in ("text", "parquet", "sql_rows", "sql_postgres_rows")
+]
 """Where it is said how many records a chunk has."""
 
 _EDITS = ("text._TextEdit", "parquet._ParquetEdit", "sql_edit.TableEdit")

@@ -163,4 +163,5 @@ def test_waiting_for_a_provider_is_told_once_and_that_it_is_over() -> None:
         [answer] = sender.send([record], [Classifier(lab).classify(record)])
     assert answer is not None
     assert answer.re_encrypted
-    assert [text[:19] for text in said] == ["waiting for tencent", ""]
+    assert said[0].startswith("waiting for tencent, to try again: InternalError: ")
+    assert said[1:] == [""]

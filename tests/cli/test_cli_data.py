@@ -108,14 +108,14 @@ def test_re_encrypt_of_ctyun_goes_to_the_key_that_the_blob_names(run: Run, lab: 
         assert run("decrypt", result.stdout.strip()).stdout == "secret"
 
 
-def test_re_encrypt_from_provider_to_provider_is_not_offered(run: Run) -> None:
+def test_re_encrypt_from_provider_to_provider_is_for_campaigns(run: Run) -> None:
     for key, other in (("orders", "pay"), ("pay", "orders")):
         blob = run("encrypt", key, stdin=b"secret").stdout.strip()
         result = run("re-encrypt", blob, "--to", other)
         assert (result.exit_code, result.stdout) == (1, "")
         assert "tencent" in result.stderr
         assert "ctyun" in result.stderr
-        assert "not offered yet" in result.stderr
+        assert "kmslab campaign run SOURCE --to KEY" in result.stderr
 
 
 def test_re_encrypt_keeps_changes_and_drops_contexts(run: Run) -> None:

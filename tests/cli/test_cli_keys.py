@@ -249,6 +249,7 @@ keys:
     )
     result = run("lab", "seed", "keys.yaml")
     assert result.stdout == f"{key_id}\n"
+    assert result.stderr == "1 key added; the lab is marked unsafe\n"
     assert json.loads(run("lab", "seed", "keys.yaml", "--json").stdout) == {"added": []}
     assert "unsafe            yes" in run("lab", "info").stdout
 

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 import kmslab.frames as frames
+from kmslab.analysis import rotation
 from kmslab.analysis.inventory import ADDED
 from kmslab.demo import make_lab, sample_path
 
@@ -25,6 +26,21 @@ def test_every_column_of_an_inspection_is_told_with_its_dtype(tmp_path: Path) ->
     with make_lab(tmp_path / "lab") as lab:
         inventory = frames.read(sample_path("records.csv")).kms.inspect(lab)
     assert told == {name: str(inventory[name].dtype) for name in ADDED}
+
+
+def test_every_answer_of_the_table_can_be_asked_for(tmp_path: Path) -> None:
+    asked = re.findall(
+        r"`((?:df|inventory|rotation|frames)\.[^`]*\))`", section("Questions and answers")
+    )
+    with make_lab(tmp_path / "lab") as lab:
+        df = frames.read(sample_path("records.csv"))
+        inventory, versions = df.kms.inspect(lab), frames.versions(lab)
+        blob = df["ciphertext_blob"].iloc[0]
+        known = {"df": df, "lab": lab, "inventory": inventory, "versions": versions, "blob": blob}
+        known |= {"frames": frames, "rotation": rotation, "table": inventory.kms.census()}
+        for question in asked:
+            assert eval(question.replace("[...]", "[50]"), known) is not None
+    assert len(asked) > 12
 
 
 def test_what_the_example_is_said_to_print_it_prints(

@@ -1,4 +1,4 @@
-"""The documentation is run: its Python snippets, and the command session of the README."""
+"""The documentation is run: its Python snippets, and the sessions of the README and the runbook."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from command_line import Warm
 from postgres_server import Server
 from typer.testing import CliRunner
 
+from kmslab import Lab
 from kmslab.cli.app import app
 
 ROOT = Path(__file__).parents[2]
@@ -43,26 +44,6 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
-def test_readme_session_runs(warm: Warm, tmp_path: Path) -> None:
-    readme = (ROOT / "README.md").read_text("utf-8")
-    text = "".join(text for kind, text in _FENCE.findall(readme) if not kind)
-    commands = [line.removeprefix("$ ") for line in text.splitlines() if line.startswith("$ ")]
-    assert len(commands) >= 11
-    done = subprocess.run(
-        [shutil.which("bash") or "sh", "-euc", "\n".join([warm.shell_function, *commands])],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "ReEncrypt" in done.stdout
-    assert "finished" in done.stdout
-    assert "secret" not in done.stdout + done.stderr
-
-
-OPERATIONS = ROOT / "docs" / "operations.md"
 # What is another one in every run. The page's own word is bound to the first that stands there.
 _VARIABLE = re.compile(
     r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}|[0-9]{8}-[0-9]{6}-[0-9a-f]{4}"
@@ -84,23 +65,25 @@ class Session:
         if command.startswith("export "):
             self._environment[name] = self._here(value)
             return []
-        if not command.startswith("kmslab "):
-            return [self._in_shell(command).splitlines()]
         command, says_code, _ = self._here(command).partition("; echo $?")
+        if not command.startswith("kmslab ") or "$(" in command:
+            return [stream.splitlines() for stream in self._in_shell(command)]
         result = CliRunner().invoke(app, shlex.split(command)[1:], env=self._environment)
         assert says_code or result.exit_code == 0, result.output
         code = [str(result.exit_code)] if says_code else []
         return [result.stdout.splitlines(), result.stderr.splitlines(), code]
 
-    def _in_shell(self, command: str) -> str:
-        return subprocess.run(
-            [shutil.which("bash") or "sh", "-euc", f"{self._kmslab}\n{self._here(command)}"],
+    def _in_shell(self, command: str) -> tuple[str, str]:
+        done = subprocess.run(
+            [shutil.which("bash") or "sh", "-euc", f"{self._kmslab}\n{command}"],
             env=os.environ | self._environment,
             capture_output=True,
             text=True,
             timeout=60,
-            check=True,
-        ).stdout
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout, done.stderr
 
     def _here(self, text: str) -> str:
         for word, bound in self._words.items():
@@ -133,21 +116,47 @@ class Session:
         return wanted == found
 
 
-def run_page(page: Path, session: Session) -> int:
-    """Run the commands that a page shows, and see that they print what it says; how many."""
+def run_the_session(
+    page: Path, warm: Warm, directory: Path, words: dict[str, str] | None = None
+) -> str:
+    """Run the commands of a page, which print what it shows; all that they printed.
+
+    `words` are what stands for what in it.
+    """
     blocks = [text for kind, text in _FENCE.findall(page.read_text("utf-8")) if kind == "console"]
+    session = Session(directory, warm, words)
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(blocks), re.MULTILINE)
+    assert len(steps) >= 10
+    everything = []
     for command, shown in steps:
         printed = session.run(command)
         if shown or command.startswith("kmslab "):
             session.check(shown.splitlines(), printed)
-    return len(steps)
+        everything += ["\n".join(stream) for stream in printed]
+    return "\n".join(everything)
+
+
+def test_the_session_of_the_readme_runs(
+    warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "secret" not in run_the_session(ROOT / "README.md", warm, tmp_path)
 
 
 def test_the_runbook_runs(warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert run_page(OPERATIONS, Session(tmp_path, warm)) > 30
+    run_the_session(ROOT / "docs" / "operations.md", warm, tmp_path)
     assert (tmp_path / "report.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+def test_the_seed_file_of_the_page_is_planted(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "cli.md").read_text("utf-8")
+    (tmp_path / "keys.yaml").write_text(
+        next(text for kind, text in _FENCE.findall(page) if kind == "yaml"), "utf-8"
+    )
+    with Lab.create(tmp_path / "lab") as lab:
+        (key_id,) = lab.seed(tmp_path / "keys.yaml")
+        assert lab.key("orders-fixed").key_id == key_id
 
 
 def test_the_page_on_postgresql_runs(
@@ -164,8 +173,8 @@ def test_the_page_on_postgresql_runs(
             postgres.execute(statement, place)
     try:
         url = postgres.url("kmslab").replace("kmslab@", "kms@")
-        session = Session(tmp_path, warm, {"postgresql://kms@db.example/kmslab": url})
-        assert run_page(page, session) > 8
+        words = {"postgresql://kms@db.example/kmslab": url}
+        run_the_session(page, warm, tmp_path, words)
     finally:
         postgres.execute("DROP DATABASE kmslab WITH (FORCE)")
         postgres.execute("DROP ROLE kms")
@@ -173,9 +182,17 @@ def test_the_page_on_postgresql_runs(
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text("utf-8")):
+    for target, heading in re.findall(r"\]\(([^)#]*)(?:#([^)]*))?\)", page.read_text("utf-8")):
         assert "://" not in target, target
-        assert (page.parent / target).exists(), target
+        place = page.parent / target if target else page
+        assert place.exists(), target
+        assert not heading or heading in headings(place), f"{target}#{heading}"
+
+
+def headings(page: Path) -> set[str]:
+    """The headings of a page as links name them."""
+    titles = re.findall(r"^#+ (.*)$", _FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title).lower().replace(" ", "-") for title in titles}
 
 
 def test_every_module_is_on_the_map() -> None:

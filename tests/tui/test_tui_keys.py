@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.screen import Screen
 from tui_golden import screen_text
@@ -130,6 +131,17 @@ async def alias_rotation_policy_and_deletion(app: Explorer, pilot: Pilot[None]) 
     await filled(pilot, days="")
     await yes(pilot)
     assert lab.key("bills").rotation_days is None
+
+
+async def what_is_typed_fast_is_typed_in_its_order(app: Explorer, pilot: Pilot[None]) -> None:
+    await typed(pilot, "key:bills")
+    await pilot.press("enter", "P")
+    form = await come(pilot, Form)
+    for key in ("9", "9", "backspace", "0", "left", "left", "delete", "4"):
+        app.post_message(Key(key, key if key.isdigit() else None))
+    await until(pilot, lambda: form.query_one("#days").value == "40")
+    await pilot.press("escape")
+    await back(pilot)
 
 
 async def create_and_what_the_provider_refuses(app: Explorer, pilot: Pilot[None]) -> None:
@@ -282,6 +294,7 @@ def test_what_is_done_to_keys(session: Session, stage: Stage) -> None:
         in_turn(
             rotate_disable_and_enable,
             alias_rotation_policy_and_deletion,
+            what_is_typed_fast_is_typed_in_its_order,
             create_and_what_the_provider_refuses,
         ),
     )

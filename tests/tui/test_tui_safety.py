@@ -53,6 +53,7 @@ from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.dialogs.notice import Notice, Whole
 from kmslab.tui.grid import Grid
 from kmslab.tui.screens import journals
+from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.records import Records
@@ -421,7 +422,7 @@ def test_an_export_unpacks_each_block_once_and_can_be_stopped(
     records = Block.records
     monkeypatch.setattr(Block, "records", lambda b, s: unpacked.append(b) or records(b, s))
     wanted = [11, 3, 4, 2, 8, 5]
-    lines = saving.exported(table, wanted, "jsonl").splitlines()
+    lines = "".join(saving.exported(table, wanted, "jsonl")).splitlines()
     assert [json.loads(line)["record_id"] for line in lines] == [f"r-{at}" for at in wanted]
     assert len(unpacked) == 3
     with pytest.raises(CampaignInterrupted, match="stopped while exporting"):
@@ -430,7 +431,7 @@ def test_an_export_unpacks_each_block_once_and_can_be_stopped(
 
 
 def test_what_utf_8_has_no_bytes_for_is_written_as_its_escape(tmp_path: Path) -> None:
-    saving.write_new(tmp_path / "new", '"\udc80\r\n"')
+    saving.write_new(tmp_path / "new", ['"\udc80', '\r\n"'])
     assert (tmp_path / "new").read_bytes() == b'"\\udc80\r\n"'
 
 
@@ -523,6 +524,13 @@ def test_themes_without_colour(
         await until(pilot, lambda: "the second" in screen_text(app).splitlines()[0])
         assert "the first" not in screen_text(app)
         assert MARKUP not in screen_text(app).splitlines()[0]
+        await pilot.press("J")
+        await come(pilot, Journals)
+        assert "the second" in told(app), "what was told before stays"
+        app.tell("about a journal", severity="warning")
+        await pilot.press("escape")
+        await back(pilot)
+        assert not told(app), "a message goes with its screen"
 
     stage.play(session, scene, notifications=True)
 

@@ -158,6 +158,15 @@ def test_the_screens_of_keys_and_logs(demo: Session, full_stage: Stage, golden: 
             assert table.cursor_row == row
         await pilot.press("v")
         await until(pilot, lambda: "whole: " in screen_text(app))
+        everything = table.row_count
+        await pilot.press("slash", *"rotate !ctyun")
+        await until(pilot, lambda: f" of the newest {everything:,} rows" in screen_text(app))
+        found = [" ".join(map(str, table.get_row_at(at))) for at in range(table.row_count)]
+        assert found
+        assert all("RotateNow" in row and "ctyun" not in row for row in found)
+        await pilot.press("enter", "escape")
+        await until(pilot, lambda: table.row_count == everything)
+        assert isinstance(app.screen, AuditLog), "out of the filter first"
 
     full_stage.play(demo, scene, size=(120, 34))
 
@@ -175,6 +184,9 @@ def test_progress(
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Job, "waiting", lambda self: 7.0)
             await until(pilot, lambda: "nothing new for 7 s" in screen_text(app))
+            job.watch.waiting("waiting for ctyun, to try again: KMS_500: the line is down")
+            await until(pilot, lambda: "waiting for ctyun, to try again: KMS" in screen_text(app))
+            job.watch.waiting("")
         await until(pilot, lambda: "failed 10" in screen_text(app))
         await pilot.press("escape")
         await pilot.pause()

@@ -48,6 +48,7 @@ from kmslab.providers.ctyun.answers import key_of, spec_of, versions_of
 from kmslab.providers.ctyun.blob import read_header
 from kmslab.providers.fields import Fields, all_pages, given
 from kmslab.providers.remote import Access, Line, Link, OpenedRow, Reply, SealedRow
+from kmslab.rate import OWN_WINDOWS, Windows
 from kmslab.secret import Plaintext
 
 CAPABILITIES: Final = Capabilities(
@@ -71,9 +72,11 @@ class CtyunRemote:
     where no answer came. Calls are made no faster than `rate`. Threads may share it.
     """
 
-    def __init__(self, access: Access, link: Link, clock: Clock) -> None:
+    def __init__(
+        self, access: Access, link: Link, clock: Clock, windows: Windows = OWN_WINDOWS
+    ) -> None:
         self._access = access
-        self._line = Line(link, access.rate, clock, _fields)
+        self._line = Line(link, access, clock, _fields, windows)
 
     def __repr__(self) -> str:
         return f"CtyunRemote({self.region}, {self._access.endpoint})"

@@ -42,6 +42,7 @@ from kmslab.providers.remote import Access, Line, Link, OpenedRow, Reply, Sealed
 from kmslab.providers.tencent import codes, rules
 from kmslab.providers.tencent.answers import key_of, spec_of
 from kmslab.providers.tencent.blob import read_header
+from kmslab.rate import OWN_WINDOWS, Windows
 from kmslab.secret import Plaintext
 
 CAPABILITIES: Final = Capabilities(
@@ -66,9 +67,11 @@ class TencentRemote:
     where no answer came. Calls are made no faster than `rate`. Threads may share it.
     """
 
-    def __init__(self, access: Access, link: Link, clock: Clock) -> None:
+    def __init__(
+        self, access: Access, link: Link, clock: Clock, windows: Windows = OWN_WINDOWS
+    ) -> None:
         self._access = access
-        self._line = Line(link, access.rate, clock, _fields)
+        self._line = Line(link, access, clock, _fields, windows)
 
     def __repr__(self) -> str:
         return f"TencentRemote({self.region}, {self._access.endpoint})"

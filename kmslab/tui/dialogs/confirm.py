@@ -17,6 +17,7 @@ from textual.widgets import Button, Input, Static
 from kmslab.campaign.plan import SURE
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.dialogs.form import see_focused
+from kmslab.tui.line import Line
 from kmslab.tui.sheet import Laid, Sheet
 
 QUIET: Final = 0.5
@@ -82,7 +83,7 @@ class Confirm(ModalScreen[bool]):
                 yield Sheet(self._body)
             if self._wanted:
                 wanted = f"type {self._wanted} to go on"
-                yield Input(placeholder=wanted, id="wanted", select_on_focus=False)
+                yield Line(placeholder=wanted, id="wanted", select_on_focus=False)
                 yield Static("", classes="wrong", markup=False)
             with Horizontal():
                 yield Button("Cancel", id="cancel", compact=True)

@@ -143,13 +143,15 @@ async def _opened(app: Host, record: Record, key: Key | None) -> Preview:
     opened = await app.away(lambda: kms.decrypt_records([record]))
     error, plaintext = opened.error[0], opened.plaintext[0]
     if plaintext is None:
-        assert error is not None  # noqa: S101  # for the type checker
-        raise _explained(app, record, error)
+        refused = error
+        assert refused is not None  # noqa: S101  # for the type checker
+        raise await app.away(lambda: _explained(app, record, refused))
     return Preview(record.record_id, plaintext)
 
 
 def _explained(app: Host, record: Record, error: KmsError) -> KmsError:
-    """The refusal with its code; what more the lab's owner may know is told beside it."""
+    """The refusal with its code; what more the lab's owner may know is told beside it. A thread
+    asks the lab, which may have to read what has changed."""
     action = "Decrypt"
     if record.provider == CTYUN and inspect(record.ciphertext_blob).format is BlobFormat.PUBLIC_KEY:
         action = "asymmetricDecrypt"

@@ -16,6 +16,7 @@ from textual.widgets import Button, Input, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
 from kmslab.tui.chrome import KeyLine
+from kmslab.tui.line import Line
 from kmslab.tui.texts import visible
 
 
@@ -91,7 +92,7 @@ class Form(ModalScreen[Mapping[str, str] | None]):
                             compact=True,
                         )
                     else:
-                        yield Input(field.value, id=field.name, compact=True)
+                        yield Line(field.value, id=field.name, compact=True)
             yield Static(self._wrong, classes="wrong", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button("Cancel", id="cancel", compact=True)

@@ -12,7 +12,7 @@ from textual.screen import Screen
 
 from kmslab.campaign.retrying import code_of
 from kmslab.errors import KmsError
-from kmslab.keys import create_key, kms_in, kms_of, set_rotation
+from kmslab.keys import Names, create_key, kms_in, kms_of, set_rotation
 from kmslab.model import CTYUN, TENCENT, Key, KeyOrigin, KeySpec, KeyState
 from kmslab.providers.ctyun import rules as ctyun
 from kmslab.providers.tencent import rules as tencent
@@ -62,7 +62,7 @@ def _why_not_rotate(key: Key) -> str:
     return "" if key.state is KeyState.ENABLED else f"the key is {key.state.value}"
 
 
-async def rotate(app: Host, key: Key, counted: Counted) -> None:
+async def rotate(app: Host, key: Key, called: str, counted: Counted) -> None:
     """A new version of a key, now."""
     lab = app.session.lab
     tallies = counted()
@@ -78,13 +78,13 @@ async def rotate(app: Host, key: Key, counted: Counted) -> None:
         f"{_here(app, tallies)}: {records(on_primary)} on the primary version now{then}",
         "This is the lab's own and works at any time; the cloud has rules on when.",
     ]
-    words = ["key", "rotate", _named(app, key)]
+    words = ["key", "rotate", called]
     if await _agreed(app, "Rotate the key?", text, words, "Rotate"):
         made = await _called(app, key, "RotateKey", lambda: lab.rotate(key.key_id))
         app.done(f"{_name(app, made)} has version {made.versions[-1].number}", *words)
 
 
-async def enable(app: Host, key: Key, counted: Counted) -> None:
+async def enable(app: Host, key: Key, called: str, counted: Counted) -> None:
     """Disable an enabled key, or enable a disabled one."""
     kms, tallies = kms_of(app.session.lab, key), counted()
     total = tallies.key(key.provider, key.key_id).total
@@ -93,7 +93,7 @@ async def enable(app: Host, key: Key, counted: Counted) -> None:
             f"{_name(app, key)} neither encrypts nor decrypts until it is enabled again.",
             f"{_here(app, tallies)}: {records(total)} on it cannot be read then, nor re-encrypted.",
         ]
-        words = ["key", "disable", _named(app, key)]
+        words = ["key", "disable", called]
         if await _agreed(app, "Disable the key?", text, words, "Disable"):
             await _called(app, key, "DisableKey", lambda: kms.disable_key(key.key_id))
             app.done(f"{_name(app, key)} is disabled", *words)
@@ -102,13 +102,13 @@ async def enable(app: Host, key: Key, counted: Counted) -> None:
         f"{_name(app, key)} encrypts and decrypts again.",
         f"{_here(app, tallies)}: {records(total)} on it can be read and re-encrypted again.",
     ]
-    words = ["key", "enable", _named(app, key)]
+    words = ["key", "enable", called]
     if await _agreed(app, "Enable the key?", text, words, "Enable"):
         await _called(app, key, "EnableKey", lambda: kms.enable_key(key.key_id))
         app.done(f"{_name(app, key)} is enabled", *words)
 
 
-async def deletion(app: Host, key: Key, counted: Counted) -> None:
+async def deletion(app: Host, key: Key, called: str, counted: Counted) -> None:
     """Schedule the deletion of a key, or cancel it."""
     kms = kms_of(app.session.lab, key)
     if key.state is KeyState.PENDING_DELETION:
@@ -121,7 +121,7 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
             f"{_here(app, tallies)}: {records(total)} on it, which would be lost.",
         ]
         text.insert(0, "This cancels the deletion that is scheduled.")
-        words = ["key", "cancel-deletion", _named(app, key)]
+        words = ["key", "cancel-deletion", called]
         if await _agreed(app, "Keep the key?", text, words, "Keep the key"):
             made = await _called(
                 app, key, "CancelKeyDeletion", lambda: kms.cancel_key_deletion(key.key_id)
@@ -150,7 +150,7 @@ async def deletion(app: Host, key: Key, counted: Counted) -> None:
         else f"{_here(app, tallies)}: no record on it. Other sources and backups are not looked at "
         "here; kmslab retire looks at every registered one.",
     ]
-    words = ["key", "schedule-deletion", _named(app, key), "--days", str(days)]
+    words = ["key", "schedule-deletion", called, "--days", str(days)]
     answer = "Schedule the deletion"
     # Where nobody knows how many records are lost with it, one key is no answer either.
     name = (key.alias or key.key_id) if tallies.missing else ""
@@ -177,7 +177,7 @@ def deletion_moment(provider: str, now: datetime, days: int) -> datetime:
     return datetime.fromtimestamp(end / 1_000_000, UTC)
 
 
-async def policy(app: Host, key: Key, counted: Counted) -> None:
+async def policy(app: Host, key: Key, called: str, counted: Counted) -> None:
     """Have a key rotated automatically, every so many days, or no longer."""
     kms = kms_of(app.session.lab, key)
     now = "" if key.rotation_days is None else str(key.rotation_days)
@@ -195,7 +195,7 @@ async def policy(app: Host, key: Key, counted: Counted) -> None:
     total = tallies.version(key.provider, key.key_id, key.primary_version_id).total
     if days is None:
         text = [f"{_name(app, key)} is not rotated by itself any more.", "No record is touched."]
-        words = ["key", "rotation", _named(app, key), "--off"]
+        words = ["key", "rotation", called, "--off"]
     else:
         at = app.session.ground.clock.now() + timedelta(days=days)
         text = [
@@ -203,14 +203,14 @@ async def policy(app: Host, key: Key, counted: Counted) -> None:
             f"{_here(app, tallies)}: {records(total)} on the primary version now; each rotation "
             "makes those on it stale.",
         ]
-        words = ["key", "rotation", _named(app, key), "--days", str(days)]
+        words = ["key", "rotation", called, "--days", str(days)]
     if await _agreed(app, "Change the rotation?", text, words, "Change"):
         action = "DisableKeyRotation" if days is None else "EnableKeyRotation"
         await _called(app, key, action, lambda: set_rotation(kms, key.key_id, days))
         app.done(f"{_name(app, key)}: rotation {'off' if days is None else words[-1]}", *words)
 
 
-async def alias(app: Host, key: Key, counted: Counted) -> None:
+async def alias(app: Host, key: Key, called: str, counted: Counted) -> None:
     """Give a key another alias; what is refused can be mended in the form."""
     kms = kms_of(app.session.lab, key)
     keys = await app.away(app.session.keyring.keys)
@@ -234,7 +234,7 @@ async def alias(app: Host, key: Key, counted: Counted) -> None:
             f"{_here(app, tallies)}: {records(total)} on it; none is touched, since blobs name "
             "the key's id.",
         ]
-        words = ["key", "alias", _named(app, key), new]
+        words = ["key", "alias", called, new]
         if not await _agreed(app, "Change the alias?", text, words, "Change"):
             return
         try:
@@ -350,7 +350,8 @@ def _days_fault(text: str, least: int, most: int) -> str:
     return f"a number of days from {least} to {most:,}"
 
 
-Deed = Callable[[Host, Key, Counted], Coroutine[Any, Any, None]]
+Deed = Callable[[Host, Key, str, Counted], Coroutine[Any, Any, None]]
+"""Asks, and does something to a key; the text is what the key is called on a command line."""
 
 DEEDS: Final[Mapping[str, Deed]] = {
     "rotate": rotate,
@@ -375,7 +376,8 @@ async def _deed(app: Host, name: str, key: Key, counted: Counted) -> None:
     if now is None or (why := why_not(name, now)):
         app.tell("the key is gone" if now is None else why, severity="warning")
     else:
-        await DEEDS[name](app, now, counted)
+        called = Names.among(keys)(key.key_id) or key.key_id
+        await DEEDS[name](app, now, called, counted)
 
 
 async def _agreed(
@@ -420,7 +422,3 @@ def _here(app: Host, tallies: Tallies) -> str:
 def _name(app: Host, key: Key) -> str:
     """A key as sentences call it: a long alias by its beginning; the command has all of it."""
     return f"{key.provider} key {fitted(key.alias or key.key_id, _NAMED).rstrip()}"
-
-
-def _named(app: Host, key: Key) -> str:
-    return app.session.names()(key.key_id) or key.key_id

@@ -18,7 +18,6 @@ from kmslab.campaign.rendering import markdown
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.rest import check_rest, plan_rest
 from kmslab.campaign.run import UNFINISHED, resume, run
-from kmslab.campaign.selection import Selection
 from kmslab.campaign.standing import abandoned, said, why_no_resume, why_no_undo
 from kmslab.campaign.undo import UndoPlan, plan_undo, undo
 from kmslab.campaign.watching import Watch
@@ -29,7 +28,7 @@ from kmslab.tui.dialogs.form import Choose
 from kmslab.tui.host import Host
 from kmslab.tui.jobs import Job
 from kmslab.tui.saving import FORMATS, ask_place, exported
-from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.plan import Asked, PlanScreen
 from kmslab.tui.screens.progress import AtWork, Ended
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.sheet import Laid
@@ -43,12 +42,12 @@ _LOOKING: Final = "Looking what can be undone"
 _NOTHING_TO_UNDO: Final = "no record has its blob any more; nothing to undo"
 
 
-async def re_encrypt(app: Host, selection: Selection, what: str) -> None:
+async def re_encrypt(app: Host, asked: Asked, what: str) -> None:
     """Plan, ask, run, show; then whatever is asked for there. Where keys or source have changed
-    since it was planned, it is planned anew."""
+    since it was planned, it is planned anew. `asked` and `what` are those of `PlanScreen`."""
     target: Target = STAY
     while True:
-        screen = PlanScreen(app.session, selection, what, target)
+        screen = PlanScreen(app.session, asked, what, target)
         plan = await app.push_screen_wait(screen)
         if plan is None or await carry_out(app, plan, screen.command):
             return
@@ -234,9 +233,8 @@ def _given_up(report: Report) -> str:
 
 async def export(app: Host, view: View) -> None:
     """Ask for a format and a place, and write what is marked, else what is shown."""
-    table, marked = view.table, view.marked_rows()
-    rows = marked or list(view.rows)
-    which = f"{len(rows):,} {'marked' if marked else 'shown'}"
+    table, rows = view.table, view.marked_rows() if view.marked else view.rows
+    which = f"{view.marked:,} marked" if view.marked else f"{view.shown:,} shown"
     options = [(form, f"{which} records as {form}", "") for form in FORMATS]
     form = await app.push_screen_wait(Choose("Export", options))
     if form is None:
@@ -246,13 +244,13 @@ async def export(app: Host, view: View) -> None:
     )
     text = _value(app, ended)
     if text is not None:
-        await ask_place(app, f"Export {which}", f"records.{form}", text)
+        await ask_place(app, f"Export {which}", f"records.{form}", lambda: text)
 
 
 async def write_report(app: Host, campaign_id: str) -> None:
     """Write the report of a campaign to a file."""
     report = await app.away(lambda: report_of(app, campaign_id))
-    await ask_place(app, "Write the report", f"report-{campaign_id}.md", markdown(report))
+    await ask_place(app, "Write the report", f"report-{campaign_id}.md", lambda: [markdown(report)])
 
 
 def report_of(app: Host, campaign_id: str, *, listed: int | None = 1_000) -> Report:

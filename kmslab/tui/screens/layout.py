@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from textual.widgets import Input
+from kmslab.tui.line import Line
 
 
-class FilterLine(Input):
+class FilterLine(Line):
     """What is to be shown, in the language of the filter."""
 
     DEFAULT_CSS = """

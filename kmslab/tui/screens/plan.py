@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,6 +18,7 @@ from textual.widgets import Static
 
 from kmslab.analysis.classify import DROP, STAY, Target
 from kmslab.analysis.forecast import usual_verify
+from kmslab.campaign.large import written
 from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.planning import make_plan
 from kmslab.campaign.selection import Selection
@@ -44,11 +46,17 @@ _STAY = ""
 _FAILED = "no plan could be made; Esc, and r plans again"
 
 
+Asked = Callable[[], tuple[Selection, str]]
+"""What gives the records that a plan is about, and says which those are; a thread asks it, since
+there may be a million."""
+
+
 class PlanScreen(Screen[Plan | None]):
     """Plans, shows the plan, and gives it where somebody has agreed to it.
 
-    `plan` is None until it is made; `what` says which records it is about. The destination, the
-    context and whether every blob is opened can be changed; each change plans anew.
+    `plan` is None until it is made; `what` says which records it is about, as far as that is known
+    before `asked` is. The destination, the context and whether every blob is opened can be changed;
+    each change plans anew.
     """
 
     ACTIONS: tuple[Action, ...] = PLAN
@@ -62,18 +70,17 @@ class PlanScreen(Screen[Plan | None]):
     """
     VERTICAL_BREAKPOINTS = SHORT
 
-    def __init__(
-        self, session: Session, selection: Selection, what: str, target: Target = STAY
-    ) -> None:
+    def __init__(self, session: Session, asked: Asked, what: str, target: Target = STAY) -> None:
         super().__init__()
         self.plan: Plan | None = None
         self._session = replace(session)  # its own: whichever source is looked at meanwhile
+        self._to_ask: Asked | None = asked
         self._what = what
         self._target = target
         self._changed = ""
         self._failed = False
         verify = usual_verify(session.ground.providers)
-        self._options = Options(verify=str(verify), selection=selection)
+        self._options = Options(verify=str(verify))
         self._deep = False
         self._saved: Path | None = None
         self._job: Job | None = None
@@ -84,7 +91,7 @@ class PlanScreen(Screen[Plan | None]):
     def compose(self) -> ComposeResult:
         """What was asked, the plan, the command that does the same."""
         yield TopBar()
-        yield Crumbs(self._session.source, "Plan", self._what)
+        yield Crumbs(*self._where)
         with VerticalScroll():
             yield Static("", id="asked", markup=False)
             yield Sheet(id="plan")
@@ -95,7 +102,8 @@ class PlanScreen(Screen[Plan | None]):
         """Plan."""
         self.query_one(VerticalScroll).focus()
         self.set_interval(0.1, self._show_progress)
-        self._plan_anew()
+        self._show()
+        self.call_after_refresh(self._plan_anew)  # a thread at work would hold the screen up
 
     def on_unmount(self) -> None:
         """Nobody waits for the plan any more."""
@@ -105,6 +113,10 @@ class PlanScreen(Screen[Plan | None]):
     def explorer(self) -> Host:
         """The app."""
         return host_of(self)
+
+    @property
+    def _where(self) -> tuple[str, ...]:
+        return self._session.source, "Plan", self._what
 
     @property
     def _sheet(self) -> Sheet:
@@ -141,6 +153,11 @@ class PlanScreen(Screen[Plan | None]):
 
     async def _make(self, job: Job) -> None:
         try:
+            if self._to_ask is not None:
+                selection, self._what = await away_for(self, self._to_ask)
+                self._options = replace(self._options, selection=selection)
+                self._to_ask = None
+                self.query_one(Crumbs).show(*self._where)
             self._names, self._words, self._unfinished = await away_for(self, self._known)
             self._show()
             made = await away_for(self, lambda: self._made(job))
@@ -296,11 +313,16 @@ class PlanScreen(Screen[Plan | None]):
         self.explorer.begin("write plan", self._write, of=self)
 
     async def _write(self) -> None:
-        if self.plan is None:
+        plan = self.plan
+        if plan is None:
             return
-        text = json.dumps(self.plan.as_dict(), ensure_ascii=False, indent=1)
-        self._saved = await ask_place(self.explorer, "Write the plan", "kmslab.plan", text + "\n")
-        if self.is_running:
+
+        def text() -> Iterable[str]:
+            return chain(written(plan.as_dict(), indent=1), "\n")
+
+        saved = await ask_place(self.explorer, "Write the plan", "kmslab.plan", text)
+        if saved is not None and self.is_running and plan is self.plan:
+            self._saved = saved
             self._show()
 
     def action_go_on(self) -> None:

@@ -83,7 +83,7 @@ class AtWork(ModalScreen[Ended[Any]]):
         app.job = self._job
         self._show()
         self.set_interval(LOOKS, self._show)
-        in_worker(self, self._run)
+        self.call_after_refresh(in_worker, self, self._run)  # which would hold the screen up
 
     async def _run(self) -> None:
         app = host_of(self)
@@ -119,7 +119,8 @@ def figures(job: Job) -> Text:
     waiting = job.waiting()
     slow = ""
     if waiting >= SLOW:
-        slow = f"nothing new for {duration(waiting)}; a call that fails is made again, for "
+        why = visible(job.waits_for) or "a call that fails is made again"
+        slow = f"nothing new for {duration(waiting)}; {why}, for "
         slow += f"{duration(Patience().seconds)} at the most: then it stops, and can be continued"
     if latest is None:
         return Text(slow or "beginning")

@@ -551,16 +551,13 @@ class Records(Screen[None]):
         blocks, marked, marked_ids = view.table.blocks, view.marked, view.asked_ids()
         at_cursor, what = (Selection(), marked_text(view, 0)) if marked else self.selection()
 
-        def look() -> tuple[Selection, int]:
+        def asked() -> tuple[Selection, str]:
             selection = Selection(record_ids=marked_ids()) if marked else at_cursor
             ids = selection.record_ids
-            return selection, 0 if ids is None else len(rows_of(blocks, ids)) - (marked or 1)
+            twins = 0 if ids is None else len(rows_of(blocks, ids)) - (marked or 1)
+            return selection, what + twins_text(twins)
 
-        async def flow() -> None:
-            selection, others = await away_for(self, look)
-            await flows.re_encrypt(self.explorer, selection, what + twins_text(others))
-
-        self._begin("campaign", flow)
+        self._begin("campaign", lambda: flows.re_encrypt(self.explorer, asked, what))
 
     def action_undo(self) -> None:
         """Undo the last campaign."""
@@ -619,7 +616,7 @@ class Records(Screen[None]):
             self._begin("write", lambda: self._write(text))
 
     async def _write(self, text: str) -> None:
-        await saving.ask_place(self.explorer, "Write the blob", "blob.txt", text)
+        await saving.ask_place(self.explorer, "Write the blob", "blob.txt", lambda: [text])
 
     def action_export(self) -> None:
         """Export records."""

@@ -1,0 +1,321 @@
+"""A rate that several processes share: none of them makes a call that another has left no room for.
+
+Each call is written down where all of them see it: in a small file of the state folder, or in the
+table `leases` of a lab's database, by its clock.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import math
+import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any, Final
+
+from kmslab.clock import Clock
+from kmslab.database_url import EXTRAS, POSTGRESQL, is_url, storable, with_driver, without_password
+from kmslab.errors import StateError
+from kmslab.rate import Window, calls_and_window
+
+FOLDER: Final = "leases"
+
+TABLE: Final = """
+CREATE TABLE IF NOT EXISTS leases (
+    name VARCHAR(200) PRIMARY KEY,
+    calls BYTEA NOT NULL
+)
+"""
+"""The table in a PostgreSQL lab. It is made on first use where it is not there."""
+
+_MAGIC: Final = b"KLW1"
+_HEAD: Final = struct.Struct("<4sd")
+_ENTRY: Final = struct.Struct("<ddI")
+_SUM: Final = struct.Struct("<I")
+# Calls that are so near to each other, in parts of a window, are written down as one.
+_GRAIN: Final = 1_000
+# One at a time makes the table: "kmsl" and "leas".
+_MAKING: Final = int.from_bytes(b"kmslleas", "big")
+_SECONDS: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Leases:
+    """The rates that all processes with the same leases share; made from a text, and sent as one.
+
+    `location` is a state folder, or the URL of a PostgreSQL lab. `scope` parts those who do not
+    share: every window is of its own scope. A password is not sent along: the other process finds
+    its own, as by PGPASSWORD.
+
+    StateError for a URL of another database, or with a password in it.
+
+    >>> from kmslab.clock import SystemClock
+    >>> one, other = (Leases(str(getfixture("tmp_path"))) for _ in range(2))
+    >>> one.window("ctyun", 2, clock=SystemClock()).take(2)
+    0.0
+    >>> 0 < other.window("ctyun", 2, clock=SystemClock()).take() <= 1
+    True
+    """
+
+    location: str
+    scope: str = ""
+    password: str | None = field(default=None, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if is_url(self.location):
+            _server(self.location)
+
+    def __reduce__(self) -> tuple[type[Leases], tuple[str, str]]:
+        return Leases, (self.location, self.scope)
+
+    def within(self, scope: str) -> Leases:
+        """The same, for those of this scope."""
+        return Leases(self.location, scope, self.password)
+
+    def window(self, name: str, rate: float, *, clock: Clock) -> Window:
+        """The window of all that is called by a name: see `kmslab.rate.Windows.window`."""
+        whole = f"{self.scope}/{name}"
+        if is_url(self.location):
+            return TableWindow(self.location, self.password, whole, rate)
+        digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
+        return FileWindow(Path(self.location) / FOLDER / f"{digest}.calls", rate, clock=clock)
+
+
+class FileWindow:
+    """A window that is kept in a file: see `kmslab.rate.Window`.
+
+    A process that is killed leaves what it has written down, which is all that it has called. What
+    is not a file of ours is taken for a full window: nothing is called for as long as it lasts.
+    """
+
+    __slots__ = ("_clock", "_path", "_window", "calls")
+
+    def __init__(self, path: Path, rate: float, *, clock: Clock) -> None:
+        self.calls, self._window = calls_and_window(rate)
+        self._path = path
+        self._clock = clock
+        with _file_errors(path):
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def take(self, count: int = 1) -> float:
+        """Make so many calls now: see `kmslab.rate.Window.take`."""
+        with _file_errors(self._path):
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(self._path, flags, 0o600)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                stored = _whole(descriptor)
+                now = self._clock.monotonic()
+                seconds, after = taken(stored, now, count, self.calls, self._window)
+                if after is not None:
+                    os.pwrite(descriptor, after, 0)
+                    os.ftruncate(descriptor, len(after))
+                return seconds
+            finally:
+                os.close(descriptor)
+
+
+class TableWindow:
+    """A window that is kept in a PostgreSQL database: see `kmslab.rate.Window`.
+
+    Time is the server's. StateError where it cannot be reached; the next call tries anew.
+    """
+
+    __slots__ = (
+        "_connection",
+        "_inherited",
+        "_location",
+        "_lock",
+        "_name",
+        "_owner",
+        "_password",
+        "_window",
+        "calls",
+    )
+
+    def __init__(self, location: str, password: str | None, name: str, rate: float) -> None:
+        self._connection: Any = None
+        self._inherited: Any = None
+        self.calls, self._window = calls_and_window(rate)
+        self._location = location
+        self._password = password
+        self._name = name[:200]
+        self._owner = 0
+        self._lock = threading.Lock()
+
+    def take(self, count: int = 1) -> float:
+        """Make so many calls now: see `kmslab.rate.Window.take`."""
+        with self._lock:
+            connection = self._connected()
+            try:
+                return self._taken(connection, count)
+            except Exception as error:
+                self.close()
+                if _of_driver(error):
+                    raise _unreachable(self._location, error) from None
+                raise
+
+    def close(self) -> None:
+        """Let go of the connection; what is asked afterwards opens another."""
+        if self._connection is not None and self._owner == os.getpid():
+            self._connection.close()
+            self._connection = None
+
+    def __del__(self) -> None:
+        self.close()
+
+    def _taken(self, connection: Any, count: int) -> float:
+        with connection.transaction():
+            row = connection.execute(
+                "SELECT calls FROM leases WHERE name = %s FOR UPDATE", (self._name,)
+            ).fetchone()
+            if row is None:
+                connection.execute(
+                    "INSERT INTO leases VALUES (%s, '') ON CONFLICT DO NOTHING", (self._name,)
+                )
+                row = connection.execute(
+                    "SELECT calls FROM leases WHERE name = %s FOR UPDATE", (self._name,)
+                ).fetchone()
+            # By itself: in the same statement it would be the time before the row was waited for.
+            (now,) = connection.execute(
+                "SELECT extract(epoch FROM clock_timestamp())::float8"
+            ).fetchone()
+            seconds, after = taken(bytes(row[0]), now, count, self.calls, self._window)
+            if after is not None:
+                connection.execute(
+                    "UPDATE leases SET calls = %s WHERE name = %s", (after, self._name)
+                )
+        return seconds
+
+    def _connected(self) -> Any:
+        if self._connection is not None:
+            if self._owner == os.getpid():
+                return self._connection
+            self._inherited = self._connection  # that of the process we were forked from
+        self._connection = _connect(self._location, self._password)
+        self._owner = os.getpid()
+        return self._connection
+
+
+def taken(
+    stored: bytes, now: float, count: int, calls: int, window: float
+) -> tuple[float, bytes | None]:
+    """Take so many calls of a window as it was stored: the seconds to wait, and what to store, or
+    None where nothing was taken. ValueError for more than `calls`.
+
+    >>> first, stored = taken(b"", 10.0, 2, 2, 1.0)
+    >>> first, taken(stored, 10.4, 1, 2, 1.0)
+    (0.0, (0.6, None))
+    >>> taken(b"what is this?", 10.0, 1, 2, 1.0)
+    (1.0, b'...')
+    """
+    if count > calls:
+        raise ValueError(f"{count} calls at once, of at most {calls}")
+    read = _read(stored)
+    longest, made = (window, [(now, now, calls)]) if read is None else read
+    longest = max(longest, window)
+    # What is ahead of us was written by a clock that was set: it counts from now on.
+    made = [(min(a, now), min(b, now), n) for a, b, n in made if b + longest > now]
+    within = [each for each in made if each[1] + window > now]
+    over = sum(n for _, _, n in within) + count - calls
+    if over > 0:
+        freed = accumulate(n for _, _, n in within)
+        late = next(b for (_, b, _), free in zip(within, freed, strict=True) if free >= over)
+        # In whole microseconds, which is as little as a clock moves, and never too few.
+        wait = math.ceil((late + window - now) * 1_000_000) / 1_000_000
+        return wait, None if read is not None else _written(longest, made)
+    if made and now - made[-1][0] <= window / _GRAIN:
+        made[-1] = (made[-1][0], now, made[-1][2] + count)
+    else:
+        made.append((now, now, count))
+    return 0.0, _written(longest, made)
+
+
+def _written(longest: float, made: list[tuple[float, float, int]]) -> bytes:
+    body = _HEAD.pack(_MAGIC, longest) + b"".join(_ENTRY.pack(*each) for each in made)
+    return body + _SUM.pack(zlib.crc32(body))
+
+
+def _read(stored: bytes) -> tuple[float, list[tuple[float, float, int]]] | None:
+    """The longest window and the calls that were stored; None for what is none of ours."""
+    if not stored:
+        return 0.0, []
+    body, checked = stored[: -_SUM.size], stored[-_SUM.size :]
+    entries = len(body) - _HEAD.size
+    if entries < 0 or entries % _ENTRY.size or _SUM.pack(zlib.crc32(body)) != checked:
+        return None
+    magic, longest = _HEAD.unpack_from(body)
+    if magic != _MAGIC:
+        return None
+    return longest, list(_ENTRY.iter_unpack(body[_HEAD.size :]))
+
+
+def _whole(descriptor: int) -> bytes:
+    return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
+
+
+@contextmanager
+def _file_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StateError(f"{path} cannot be used: {error.strerror}") from None
+
+
+def _server(location: str) -> Any:
+    url = storable(location)
+    if url.get_backend_name() != POSTGRESQL:
+        name = without_password(location)
+        raise StateError(f"{name}: leases are in a state folder, or in a PostgreSQL lab")
+    return url
+
+
+def _connect(location: str, password: str | None) -> Any:
+    try:
+        import psycopg
+    except ImportError:
+        raise StateError(f"{location}: no driver for it{EXTRAS[POSTGRESQL]}") from None
+    url = with_driver(_server(location), password).set(drivername=POSTGRESQL)
+    if "connect_timeout" not in url.query:
+        url = url.update_query_dict({"connect_timeout": str(_SECONDS)})
+    try:
+        connection = psycopg.connect(
+            url.render_as_string(hide_password=False), autocommit=True, prepare_threshold=None
+        )
+        try:
+            # What a crash of the server takes back is older than a window when it is there again.
+            connection.execute("SET synchronous_commit = off")
+            connection.execute(f"SET lock_timeout = '{_SECONDS}s'")
+            _make_table(connection)
+        except BaseException:
+            connection.close()
+            raise
+    except psycopg.Error as error:
+        raise _unreachable(location, error) from None
+    return connection
+
+
+def _make_table(connection: Any) -> None:
+    if connection.execute("SELECT to_regclass('leases')").fetchone()[0] is None:
+        with connection.transaction():
+            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
+            connection.execute(TABLE)
+
+
+def _of_driver(error: Exception) -> bool:
+    return type(error).__module__.partition(".")[0] == "psycopg"
+
+
+def _unreachable(location: str, error: Exception) -> StateError:
+    said = " ".join(str(error).split())[:300]
+    return StateError(
+        f"{without_password(location)}: the rates that workers share cannot be kept there"
+        f" ({said}); see that it runs and that this user may write to its table leases, then go on"
+    )
