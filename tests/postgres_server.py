@@ -124,9 +124,9 @@ class Server:
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement, as the owner of all."""
-        with closing(psycopg.connect(self.url(), autocommit=True)) as connection:
+        with closing(psycopg.connect(self.url(database), autocommit=True)) as connection:
             connection.execute(statement)  # type: ignore[arg-type]
 
     def _run(self, program: str, *arguments: str) -> None:

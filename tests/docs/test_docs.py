@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from command_line import Warm
+from postgres_server import Server
 from typer.testing import CliRunner
 
 from kmslab import Lab
@@ -53,9 +54,9 @@ _VARIABLE = re.compile(
 class Session:
     """The commands of a page, run one after the other; knows which word of it is which one here."""
 
-    def __init__(self, directory: Path, warm: Warm) -> None:
+    def __init__(self, directory: Path, warm: Warm, words: dict[str, str] | None = None) -> None:
         self._kmslab = warm.shell_function
-        self._words = {"/srv/shop": str(directory)}
+        self._words = {"/srv/shop": str(directory), **(words or {})}
         self._environment: dict[str, str] = {}
 
     def run(self, command: str) -> list[list[str]]:
@@ -115,10 +116,15 @@ class Session:
         return wanted == found
 
 
-def run_the_session(page: Path, warm: Warm, directory: Path) -> str:
-    """Run the commands of a page, which print what it shows; all that they printed."""
+def run_the_session(
+    page: Path, warm: Warm, directory: Path, words: dict[str, str] | None = None
+) -> str:
+    """Run the commands of a page, which print what it shows; all that they printed.
+
+    `words` are what stands for what in it.
+    """
     blocks = [text for kind, text in _FENCE.findall(page.read_text("utf-8")) if kind == "console"]
-    session = Session(directory, warm)
+    session = Session(directory, warm, words)
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(blocks), re.MULTILINE)
     assert len(steps) >= 10
     everything = []
@@ -151,6 +157,27 @@ def test_the_seed_file_of_the_page_is_planted(tmp_path: Path) -> None:
     with Lab.create(tmp_path / "lab") as lab:
         (key_id,) = lab.seed(tmp_path / "keys.yaml")
         assert lab.key("orders-fixed").key_id == key_id
+
+
+def test_the_page_on_postgresql_runs(
+    warm: Warm, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rights are enough, and its commands print what it says."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "postgresql.md"
+    (text,) = (text for kind, text in _FENCE.findall(page.read_text("utf-8")) if kind == "sql")
+    for place, statements in zip(
+        ("postgres", "kmslab"), text.split("-- in that database:\n"), strict=True
+    ):
+        for statement in statements.split(";\n")[:-1]:
+            postgres.execute(statement, place)
+    try:
+        url = postgres.url("kmslab").replace("kmslab@", "kms@")
+        words = {"postgresql://kms@db.example/kmslab": url}
+        run_the_session(page, warm, tmp_path, words)
+    finally:
+        postgres.execute("DROP DATABASE kmslab WITH (FORCE)")
+        postgres.execute("DROP ROLE kms")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
