@@ -6,11 +6,14 @@ PYTEST := $(BIN)/pytest -q
 # Many tests start Python: it takes a third longer without what it compiled the last time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo tui test lint bench soak notebooks notebooks-check notebooks-open
+.PHONY: demo tui test test-postgres lint bench soak notebooks notebooks-check notebooks-open
 demo tui: .venv/.stamp
 	@$(BIN)/kmslab $@
 test: .venv/.stamp
 	@$(PYTEST) -n $(WORKERS) --dist worksteal
+# The suites of keystore and providers, with all labs in a PostgreSQL server of their own.
+test-postgres: .venv/.stamp
+	@$(PYTEST) -n $(WORKERS) --dist worksteal --store postgresql tests/keystore tests/providers
 lint: .venv/.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -21,6 +24,7 @@ bench: .venv/.stamp
 	    --benchmark-columns=min,median,max,ops,rounds
 soak: .venv/.stamp
 	@KMSLAB_SOAK=1 $(PYTEST) -n $(WORKERS) --dist worksteal -m ""
+	@$(MAKE) --no-print-directory test-postgres
 # Run all notebooks and write them as they come out; or only see that they still come out so.
 notebooks notebooks-check: .venv/.stamp
 	@$(BIN)/python notebooks/build.py $(if $(findstring check,$@),--check)

@@ -9,21 +9,25 @@ from collections.abc import Callable
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.engine import URL
 from sqlalchemy.schema import CreateTable
 
 from kmslab.keystore import schema
 
 
-def engines_alike() -> Callable[..., Engine]:
-    """A `create_engine` for SQLite whose engines have one dialect and one cache."""
-    first = create_engine("sqlite://")
+def engines_alike(url: str | URL = "sqlite://", **options: Any) -> Callable[..., Engine]:
+    """A `create_engine` for one kind of database, whose engines have one dialect and one cache.
+
+    `url` is one of that kind.
+    """
+    first = create_engine(url, **options)
     first.connect().close()  # so that the dialect knows its database
     first.dispose()
     dialect = first.dialect
     compiled: dict[object, object] = {}
 
     def create(*arguments: Any, **options: Any) -> Engine:
-        engine = create_engine(*arguments, **options)
+        engine = create_engine(*arguments, **options, _initialize=False)
         engine.dialect = dialect
         engine.update_execution_options(compiled_cache=compiled)
         return engine
@@ -32,16 +36,18 @@ def engines_alike() -> Callable[..., Engine]:
 
 
 class TablesAlike:
-    """The tables of a lab, whose statements are compiled for the first one."""
+    """The tables of a lab, whose statements are compiled for the first one in each database."""
 
     def __init__(self) -> None:
-        self._statements: list[str] = []
+        self._statements: dict[str, list[str]] = {}
 
     def create_all(self, connection: Connection, *, checkfirst: bool) -> None:
         """Make all tables of a database that has none."""
         assert not checkfirst
-        if not self._statements:
+        name = connection.dialect.name
+        if name not in self._statements:
             tables = schema.metadata.sorted_tables
-            self._statements = [str(CreateTable(t).compile(connection)) for t in tables]
-        for statement in self._statements:
+            compiled = [str(CreateTable(t).compile(connection)) for t in tables]
+            self._statements[name] = compiled
+        for statement in self._statements[name]:
             connection.exec_driver_sql(statement)

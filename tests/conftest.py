@@ -8,11 +8,13 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from functools import cache
 from itertools import cycle
 from pathlib import Path
 
+import lab_stores
 import pytest
 from command_line import Warm, warmed
 from compiled_once import TablesAlike, engines_alike
@@ -37,8 +39,22 @@ settings.load_profile("soak" if SOAK else "small")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
+        "--store",
+        choices=["sqlite", "postgresql"],
+        default="sqlite",
+        help="Where the labs of the tests are.",
+    )
+    parser.addoption(
         "--update-golden", action="store_true", help="Write what the screens show as golden texts."
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is about the other store by its nature."""
+    other = {"sqlite": "postgresql", "postgresql": "sqlite"}[config.getoption("--store")]
+    left_out = [item for item in items if item.get_closest_marker(other)]
+    items[:] = [item for item in items if not item.get_closest_marker(other)]
+    config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="session")
@@ -84,11 +100,15 @@ def postgres_url(postgres: Server) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def statements_compiled_once() -> Iterator[None]:
-    """All labs of the run share what is compiled for the first."""
-    with pytest.MonkeyPatch.context() as patch:
+def labs_in_their_store(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All labs of the run are where `--store` says, and share what is compiled for the first."""
+    with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         patch.setattr("kmslab.keystore.sqlite.create_engine", engines_alike())
         patch.setattr("kmslab.keystore.opening.metadata", TablesAlike())
+        if request.config.getoption("--store") == "postgresql":
+            server: Server = request.getfixturevalue("postgres")
+            patch.setenv(lab_stores.VARIABLE, stack.enter_context(server.database()))
+            lab_stores.use(patch)
         yield
 
 
@@ -141,7 +161,7 @@ def new_lab(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def lab(lab_path: Path, new_lab: Path, manual_clock: ManualClock) -> Iterator[Lab]:
     """A lab on disk, on the manual clock."""
-    shutil.copytree(new_lab, lab_path)
+    lab_stores.copy(new_lab, lab_path)
     with Lab.open(lab_path, clock=manual_clock) as opened:
         yield opened
 

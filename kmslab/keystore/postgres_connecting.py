@@ -12,7 +12,7 @@ import psycopg
 from kmslab.database_url import with_driver
 from kmslab.errors import LabClosed, LabError
 from kmslab.keystore.lab_url import LabUrl
-from kmslab.keystore.postgres_errors import lab_error
+from kmslab.keystore.postgres_errors import lab_error, no_lab
 
 # libpq has no limits of its own: whoever asks a machine that is not there would wait for ever.
 _LIMITS: Final = {"connect_timeout": 10, "tcp_user_timeout": 20_000, "keepalives_idle": 20}
@@ -95,7 +95,7 @@ class Asking:
                     raise
             return self._ask(self._replaced(connection))
         except psycopg.Error as error:
-            raise lab_error(self._where, error) from None
+            raise lab_error(self._where, error, no_lab(self._where)) from None
 
     def _ask(self, connection: Session) -> object:
         row = connection.execute(self._query, prepare=True).fetchone()

@@ -18,7 +18,6 @@ from kmslab.errors import LabBusy, LabError, LabNotFound, LabUnreachable, Tamper
 from kmslab.keystore.database import BUSY_SECONDS
 
 _BUSY: Final = ("55P03", "40001", "40P01")  # a lock, a serialization, a deadlock
-_NO_TABLES: Final = ("42P01", "3F000")
 # The server goes down, or is not up yet.
 _GONE: Final = ("57P01", "57P02", "57P03", "57P05")
 _RIGHTS: Final = "42501"
@@ -54,8 +53,6 @@ def lab_error(
         return LabBusy(
             f"{where}: another process has held the lab for over {BUSY_SECONDS} s; try again"
         )
-    if state in _NO_TABLES:
-        return no_lab(where)
     if state == _DISK_FULL:
         return LabError(f"{where}: the database's disk is full; nothing was changed")
     if state == _RIGHTS:
@@ -76,11 +73,10 @@ def lab_error(
     return LabError(f"{where}: the database refused: {text} (SQLSTATE {state})")
 
 
-def no_lab(where: str) -> LabNotFound:
-    """There is no lab at this place."""
-    return LabNotFound(
-        f"there is no lab at {where}; make one with `kmslab lab init {quote(where)}`"
-    )
+def no_lab(where: str) -> dict[str, LabError]:
+    """What to say where the table that every lab has is missing, or its schema."""
+    missing = f"there is no lab at {where}; make one with `kmslab lab init {quote(where)}`"
+    return {state: LabNotFound(missing) for state in ("42P01", "3F000")}
 
 
 def said(error: BaseException | None) -> str:

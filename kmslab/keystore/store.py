@@ -250,15 +250,12 @@ class Keystore:
         self.flush()
         with self._lock, self.database.reading() as connection:
             self._catch_up(connection)
-            rows = connection.execution_options(yield_per=1000).execute(
-                select(audit_table).order_by(audit_table.c.seq)
-            )
-            checked = map(stored_entry, rows.mappings())
+            query = select(audit_table).order_by(audit_table.c.seq)
             sessions = OpenSessions()
             lab = self._lab
-            count, broken = first_broken(
-                self.subkeys, sessions.watch(checked), lab.audit_seq, lab.audit_head
-            )
+            with connection.execution_options(yield_per=1000).execute(query) as rows:
+                checked = sessions.watch(map(stored_entry, rows.mappings()))
+                count, broken = first_broken(self.subkeys, checked, lab.audit_seq, lab.audit_head)
         others = sessions.open - {self._session}
         return AuditCheck(count, lab.audit_head.hex(), broken, len(others))
 

@@ -9,70 +9,60 @@ import os
 import shutil
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
 
+from lab_stores import database
+
 import kmslab
 from kmslab import Lab
+from kmslab.keystore import schema
 from kmslab.model import Key
 
 SOURCE = Path(kmslab.__file__).parents[1]
 SERVANT = Path(__file__).with_name("keystore_servant.py")
+TABLES = schema.metadata.sorted_tables
 
 
-@contextmanager
-def database(lab: Path) -> Iterator[sqlite3.Connection]:
-    """The lab's database, opened by somebody who is not kmslab; what is done is committed."""
-    with closing(sqlite3.connect(lab / "lab.db", timeout=20)) as connection:
-        connection.execute("PRAGMA secure_delete = OFF")
-        with connection:
-            yield connection
+PRIMARY = {table.name: [column.name for column in table.primary_key] for table in TABLES}
 
 
 def execute(lab: Path, statement: str, *parameters: object) -> int:
     """Run one statement on the lab's database; how many rows it changed."""
     with database(lab) as connection:
-        return connection.execute(statement, parameters).rowcount
+        changed: int = connection.execute(statement, parameters).rowcount
+        return changed
 
 
-def rows(lab: Path, table: str, where: str = "1") -> list[dict[str, Any]]:
-    """The rows of a table, each with its `place`."""
+def rows(lab: Path, table: str, where: str = "1 = 1") -> list[dict[str, Any]]:
+    """The rows of a table, in the order of their primary keys."""
     with database(lab) as connection:
-        connection.row_factory = sqlite3.Row
-        query = f"SELECT rowid AS place, * FROM {table} WHERE {where} ORDER BY rowid"
-        found = connection.execute(query).fetchall()
-        return [dict(row) for row in found]
+        found = connection.execute(f"SELECT * FROM {table} WHERE {where}").fetchall()
+    read = [dict(row) for row in found]
+    return sorted(read, key=lambda row: [str(row[name]).zfill(9) for name in PRIMARY[table]])
 
 
-def replace_rows(lab: Path, table: str, old: list[dict[str, Any]], where: str = "1") -> None:
+def set_column(lab: Path, table: str, row: dict[str, Any], column: str, value: object) -> None:
+    """Edit one row."""
+    names = PRIMARY[table]
+    where = " AND ".join(f"{name} = ?" for name in names)
+    statement = f"UPDATE {table} SET {column} = ? WHERE {where}"
+    assert execute(lab, statement, value, *(row[name] for name in names)) == 1
+
+
+def replace_rows(lab: Path, table: str, old: list[dict[str, Any]], where: str = "1 = 1") -> None:
     """Put rows back as they once were."""
     with database(lab) as connection:
         connection.execute(f"DELETE FROM {table} WHERE {where}")
         for row in old:
-            row = {name: value for name, value in row.items() if name != "place"}
             names, marks = ", ".join(f'"{n}"' for n in row), ", ".join("?" * len(row))
             connection.execute(f"INSERT INTO {table} ({names}) VALUES ({marks})", [*row.values()])
-
-
-def copy(lab: Path, to: Path) -> Path:
-    """A copy of a closed lab."""
-    shutil.copytree(lab, to)
-    to.chmod(0o700)
-    return to
-
-
-def files(folder: Path) -> dict[str, bytes]:
-    """Every file below a folder with its bytes."""
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_bytes() for path in found}
 
 
 def spellings(secret: bytes) -> dict[str, bytes]:

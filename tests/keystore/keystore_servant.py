@@ -15,6 +15,8 @@ import socket
 import sys
 from collections.abc import Callable
 
+import lab_stores
+import pytest
 from compiled_once import engines_alike
 
 from kmslab import Lab
@@ -44,6 +46,7 @@ def main(place: str) -> list[str]:
 def warm_up() -> None:
     """Have what every lab needs loaded and compiled."""
     sqlite.create_engine = engines_alike()  # type: ignore[assignment]
+    lab_stores.use(pytest.MonkeyPatch())
     with Lab.in_memory() as lab:
         kms = lab.tencent()
         key_id = kms.create_key("orders").key_id

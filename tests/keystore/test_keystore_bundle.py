@@ -27,6 +27,7 @@ from keystore_kinds import (
     write_bundle,
 )
 from keystore_labs import key_of, leaks
+from lab_stores import files
 
 from kmslab import Lab, ManualClock
 from kmslab.crypto import Argon2Parameters
@@ -147,7 +148,7 @@ def test_what_was_sealed_in_one_lab_is_sealed_anew(whole: Whole, lab: Lab, lab_p
     """A bundle holds material and no lab's seals; the lab holds seals and no material."""
     lab.import_bundle(whole.path, PASSPHRASE)
     lab.rekey()
-    database = (lab_path / "lab.db").read_bytes() + (lab_path / "lab.db-wal").read_bytes()
+    database = b"".join(files(lab_path).values())
     for item in read_bundle(whole.path, PASSPHRASE)["keys"]:
         for version in item["versions"]:
             if version["sealed"] is not None:

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from keystore_labs import files, python, rows
+from keystore_labs import python, rows
+from lab_stores import files
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import LabClosed, LabError, LabRolledBack, RootKeyError
@@ -64,6 +65,7 @@ def test_closing_twice_is_no_error(lab: Lab) -> None:
         pass
 
 
+@pytest.mark.sqlite("files of its own")
 def test_a_closed_lab_leaves_one_database_file(lab: Lab, lab_path: Path) -> None:
     lab.tencent().create_key("orders")
     lab.close()
@@ -91,8 +93,8 @@ def test_closing_at_once_in_many_threads(lab: Lab) -> None:
 
 def work(lab: Lab, key: str, mine: int, answered: list[int], faults: list[str]) -> None:
     """Encrypt until the lab is closed, counting what was answered."""
-    kms = lab.tencent()
     try:
+        kms = lab.tencent()
         while True:
             kms.encrypt(key, b"plain")
             answered[mine] += 1
@@ -182,6 +184,7 @@ for _ in range(3):
 """
 
 
+@pytest.mark.sqlite("files of its own")
 def test_no_file_is_held_after_it(lab: Lab, lab_path: Path) -> None:
     lab.tencent().create_key("orders")
     lab.close()

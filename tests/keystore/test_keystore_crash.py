@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keystore_labs import copy, environment, files
+from keystore_labs import environment
 from keystore_victim import START, cheap, snapshot
+from lab_stores import copy, files
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import RootKeyError
+
+pytestmark = pytest.mark.sqlite("kills at the writes of a process")
 
 HERE = Path(__file__).parent
 KILLED = 137

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from keystore_labs import Servant, copy, files, key_of, rows
+from keystore_labs import Servant, key_of, rows
 from keystore_victim import cheap
+from lab_stores import copy, files, reader
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import KeyNotFound, KeyPendingDeletion, KmsError
@@ -46,16 +45,6 @@ def held(path: Path, material: list[bytes]) -> list[str]:
     """The files of the lab that hold any of these bytes, or a good part of them."""
     parts = [value[at : at + 16] for value in material for at in range(0, len(value) - 15, 8)]
     return [name for name, data in files(path).items() if any(part in data for part in parts)]
-
-
-@contextmanager
-def reader(path: Path) -> Iterator[None]:
-    """Somebody who holds a read transaction open."""
-    with closing(sqlite3.connect(path / "lab.db", isolation_level=None)) as connection:
-        connection.execute("BEGIN")
-        assert connection.execute("SELECT count(*) FROM keys").fetchone()
-        yield
-        connection.execute("ROLLBACK")
 
 
 def calls(lab: Lab, key_id: str, blob: str) -> dict[str, Callable[[], object]]:
@@ -178,6 +167,7 @@ def test_it_is_not_done_while_a_file_holds_it(
     assert actions.count("DeletionBegun") == actions.count("Deleted") == 1
 
 
+@pytest.mark.sqlite("the write-ahead log")
 def test_a_reader_does_not_make_the_log_grow(
     lab: Lab, lab_path: Path, manual_clock: ManualClock, key_id: str
 ) -> None:

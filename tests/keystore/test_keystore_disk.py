@@ -15,12 +15,15 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from keystore_labs import Servant, copy, files, key_of, python
+from keystore_labs import Servant, key_of, python
+from lab_stores import copy, files
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import LabError, SchemaMismatch, TamperedLab
 from kmslab.keystore.schema import SCHEMA_VERSION
 from kmslab.model import Key
+
+pytestmark = pytest.mark.sqlite("files, logs and folders")
 
 PASSPHRASE = "correct horse"
 NOBODY = 65534

@@ -38,6 +38,7 @@ def fill(place: Path, room: int = 0) -> Path:
     return filler
 
 
+@pytest.mark.sqlite("a disk of its own")
 def test_a_full_disk_delays_a_deletion_and_stops_nobody(
     small_disk: Path, manual_clock: ManualClock
 ) -> None:
@@ -71,6 +72,7 @@ except LabError:
 """
 
 
+@pytest.mark.sqlite("a disk of its own")
 def test_a_full_disk_kills_nobody(small_disk: Path) -> None:
     """A mapped file whose bytes find no room would."""
     Lab.create(small_disk / "lab").close()
@@ -93,6 +95,7 @@ def test_a_root_key_on_a_disk_that_is_read_only(small_disk: Path, tmp_path: Path
         assert len(key_of(opened, made).versions) == 2
 
 
+@pytest.mark.sqlite("its lock; PostgreSQL has a test of its own")
 def test_a_lab_that_is_held_is_busy(lab: Lab, lab_path: Path) -> None:
     key = lab.tencent().create_key("orders").key_id
     raw = lab._keystore.database._engine.raw_connection()

@@ -57,6 +57,7 @@ def test_a_fault_of_no_call_is_refused(lab: Lab, action: str, code: str) -> None
     assert lab.faults.all() == []
 
 
+@pytest.mark.sqlite("the bell")
 def test_a_bell_that_is_cut_ends_no_process_and_hides_nothing(lab_path: Path) -> None:
     with Lab.create(lab_path) as lab:
         key = lab.tencent().create_key("orders").key_id
@@ -87,6 +88,7 @@ def test_each_handle_tells_the_end_of_the_log(
             assert other.info().audit_rows >= rows
 
 
+@pytest.mark.sqlite("the bell")
 def test_the_bell_rings_for_changes_and_not_for_what_is_only_audited(
     lab: Lab, lab_path: Path
 ) -> None:
@@ -105,6 +107,7 @@ def test_the_bell_rings_for_changes_and_not_for_what_is_only_audited(
     assert bell() != quiet
 
 
+@pytest.mark.sqlite("PostgreSQL keeps columns to their types")
 @pytest.mark.parametrize(
     ("column", "value"), [("at", "noon"), ("at", 1.5), ("count", "many"), ("who", b"\xff")]
 )

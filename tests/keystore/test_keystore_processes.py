@@ -398,6 +398,7 @@ lab.close()
 """
 
 
+@pytest.mark.sqlite("locks that hang on processes")
 def test_a_child_holds_locks_of_its_own(lab_path: Path, key_id: str) -> None:
     done = python(FORK_AND_LEAVE, lab_path, key_id)
     assert done.stdout == "21\n", done.stderr
@@ -467,6 +468,7 @@ print(ok, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
 
 
+@pytest.mark.sqlite("memory")
 def test_a_lab_in_memory_forks_in_two(tmp_path: Path) -> None:
     done = python(FORK_MEMORY)
     assert done.stdout == "True 0\n", done.stderr

@@ -22,7 +22,8 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
-from keystore_labs import execute, files, leaks
+from keystore_labs import execute, leaks
+from lab_stores import files
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import KmslabError, LabError

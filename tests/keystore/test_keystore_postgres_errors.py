@@ -1,0 +1,349 @@
+"""A lab in PostgreSQL when somebody is killed, the server too, or refuses, or lacks something."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg
+import pytest
+from keystore_labs import Program
+from lab_stores import sql
+from postgres_server import Server, programs, running
+
+from kmslab import Lab, ManualClock
+from kmslab.errors import (
+    LabBusy,
+    LabError,
+    LabUncertain,
+    LabUnreachable,
+    TamperedLab,
+)
+from kmslab.keystore import postgres as postgres_lab
+from kmslab.keystore import postgres_errors
+from kmslab.model import KeyState
+
+# A server that does not do as it is asked
+
+
+def test_a_server_that_was_started_again_is_connected_to_again(
+    pg_lab: Lab, postgres: Server
+) -> None:
+    key = pg_lab.tencent().create_key("orders").key_id
+    postgres.restart()
+    assert len(pg_lab.rotate(key).versions) == 2
+    postgres.stop()
+    try:
+        for call in (pg_lab.keys, lambda: pg_lab.rotate(key)):
+            with pytest.raises(LabUnreachable, match=r"does not answer.*try again"):
+                call()
+    finally:
+        postgres.start()
+    assert len(pg_lab.rotate(key).versions) == 3
+    assert pg_lab.audit.verify().intact
+
+
+def test_a_connection_that_ends_within_a_change_changes_nothing(pg_lab: Lab, url: str) -> None:
+    def interrupted() -> None:
+        with pg_lab._keystore.change() as change:
+            change.setting("balance", 7)
+            end_sessions(url)
+
+    with pytest.raises(LabUnreachable, match="try again"):
+        interrupted()
+    assert pg_lab.settings.all()["balance"] == 100
+
+
+def test_a_commit_whose_outcome_is_unknown_is_not_reported_as_done(
+    pg_lab: Lab, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted() -> None:
+        with pg_lab._keystore.change() as change:
+            change.setting("balance", 7)
+            monkeypatch.setattr(psycopg.Connection, "commit", answer_lost)
+
+    with pytest.raises(LabUncertain, match="made or not"):
+        interrupted()
+    monkeypatch.undo()
+    assert pg_lab.settings.all()["balance"] == 7
+
+
+def answer_lost(connection: psycopg.Connection) -> None:
+    """A commit that was pg_lab, and whose answer was on its way when the connection ended."""
+    connection.execute("COMMIT")
+    connection.pgconn.finish()
+    raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+
+@pytest.mark.postgresql
+def test_a_lab_that_may_have_been_made_keeps_its_root_key(
+    url: str, root_key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(psycopg.Connection, "commit", answer_lost)
+        with pytest.raises(LabUncertain):
+            Lab.create(url, root_key=root_key)
+    Lab.open(url, root_key=root_key).close()
+
+
+def end_sessions(url: str) -> None:
+    """End every session in the lab's database but the one that says so."""
+    with sql(url) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+
+def test_a_lab_that_is_held_is_busy(
+    pg_lab: Lab, url: str, root_key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_lab, "BUSY_SECONDS", 0.05)
+    key = pg_lab.tencent().create_key("orders").key_id
+    pg_lab.close()
+    with Lab.open(url, root_key=root_key) as lab, sql(url) as holder:
+        with holder.transaction():
+            holder.execute("SELECT * FROM lab FOR UPDATE")
+            with pytest.raises(LabBusy, match="try again"):
+                lab.rotate(key)
+            assert len(lab.keys()) == 1  # reading goes on
+        assert len(lab.rotate(key).versions) == 2
+
+
+CHANGE = """
+import sys
+from kmslab import Lab
+lab = Lab.open(sys.argv[1], root_key=sys.argv[2])
+kms, key = lab.tencent(), sys.argv[3]
+while True:
+    kms.encrypt_many([b"plain"] * 3, key_id=key)
+    print(lab.rotate(key).primary_version_id, flush=True)
+"""
+
+
+@pytest.mark.postgresql
+def test_a_process_that_is_killed_holds_nobody_up(pg_lab: Lab, url: str, soak: bool) -> None:
+    """Whatever it was in the middle of: what it acknowledged is there, the rest is whole or not."""
+    key = pg_lab.tencent().create_key("orders").key_id
+    said: list[str] = []
+    chance = random.Random(1)
+    for _ in range(50 if soak else 5):
+        reading, writing = os.pipe()
+        with os.fdopen(reading) as lines, os.fdopen(writing, "wb") as output:
+            program = Program(CHANGE, url, pg_lab.root_key, key, stdout=output, stderr=output)
+            said.append(lines.readline().strip())
+            time.sleep(chance.random() * 0.1)
+            program.kill()
+            program.wait()
+            output.close()
+            said += [line.strip() for line in lines if line.endswith("\n")]
+        assert len(pg_lab.rotate(key).versions) >= len(said)
+    assert set(said) <= {version.version_id for version in pg_lab.key(key).versions}
+    assert pg_lab.audit.verify().intact
+
+
+@pytest.mark.postgresql
+def test_a_server_that_crashes_loses_nothing_that_was_acknowledged(
+    root_key: Path, soak: bool
+) -> None:
+    binaries = programs()
+    assert binaries is not None
+    acknowledged, in_doubt, stop = [], [], threading.Event()
+    with (
+        running(binaries, durable=True) as server,
+        Lab.create(server.url(), root_key=root_key) as lab,
+    ):
+        key = lab.tencent().create_key("orders").key_id
+
+        def work() -> None:
+            with Lab.open(server.url(), root_key=root_key) as mine:
+                while not stop.is_set():
+                    try:
+                        acknowledged.append(mine.rotate(key).primary_version_id)
+                    except LabUncertain:
+                        in_doubt.append(1)
+                    except LabUnreachable:
+                        time.sleep(0.01)
+
+        threads = [threading.Thread(target=work) for _ in range(3)]
+        for thread in threads:
+            thread.start()
+        for _ in range(20 if soak else 3):
+            time.sleep(0.3)
+            server.restart(signal.SIGQUIT)
+        before = len(acknowledged)
+        wait_for(lambda: len(acknowledged) > before + 3)
+        stop.set()
+        for thread in threads:
+            thread.join()
+        versions = {version.version_id for version in lab.key(key).versions}
+        assert set(acknowledged) <= versions
+        assert len(acknowledged) < len(versions) <= 1 + len(acknowledged) + len(in_doubt)
+        assert lab.audit.verify().intact
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+# Rights, and databases that cannot keep a lab
+
+
+@pytest.fixture
+def role(shared: str, numbers: Iterator[int]) -> Iterator[str]:
+    """A role without any rights."""
+    name = f"role_{next(numbers)}"
+    with sql(shared) as connection:
+        connection.execute(f"CREATE ROLE {name} LOGIN")
+        yield name
+        connection.execute(f"DROP OWNED BY {name} CASCADE")
+        connection.execute(f"DROP ROLE {name}")
+
+
+def as_role(url: str, role: str) -> str:
+    return url.replace("kmslab@", f"{role}@")
+
+
+@pytest.mark.postgresql
+def test_a_role_needs_a_schema_of_its_own_and_nothing_else(
+    url: str, role: str, root_key: Path, manual_clock: ManualClock
+) -> None:
+    mine, schema = as_role(url, role), url.rpartition("=")[2]
+    with pytest.raises(LabError, match=f'CREATE SCHEMA "{schema}" AUTHORIZATION'):
+        Lab.create(mine, root_key=root_key)
+    assert not root_key.exists()
+    with sql(url) as connection:
+        connection.execute(f"CREATE SCHEMA {schema} AUTHORIZATION {role}")
+    with Lab.create(mine, root_key=root_key, clock=manual_clock) as lab:
+        gone = lab.ctyun().create_key().key_id
+        lab.ctyun().schedule_key_deletion(gone, 7)
+        manual_clock.advance(timedelta(days=7))
+        assert lab.key(gone).state is KeyState.DELETED
+        lab.rekey()
+        assert lab.audit.verify().intact
+
+
+@pytest.mark.postgresql
+def test_a_role_that_may_write_and_not_rewrite_is_told(pg_lab: Lab, url: str, role: str) -> None:
+    schema = url.rpartition("=")[2]
+    with pytest.raises(LabError, match=r"has not the rights.*have it own the schema"):
+        Lab.open(as_role(url, role), root_key=pg_lab.root_key)
+    with sql(url) as connection:
+        connection.execute(f"GRANT USAGE ON SCHEMA {schema} TO {role}")
+        rights = "SELECT, INSERT, UPDATE, DELETE"
+        connection.execute(f"GRANT {rights} ON ALL TABLES IN SCHEMA {schema} TO {role}")
+    with Lab.open(as_role(url, role), root_key=pg_lab.root_key, clock=pg_lab.clock) as lab:
+        lab.tencent().create_key("orders")
+        with pytest.raises(LabError, match="may not rewrite the lab's tables"):
+            lab._keystore.erase_deleted_bytes()
+
+
+@pytest.mark.postgresql
+def test_a_role_with_too_few_connections(pg_lab: Lab, url: str, role: str) -> None:
+    with sql(url) as connection:
+        connection.execute(f"ALTER ROLE {role} CONNECTION LIMIT 0")
+    with pytest.raises(LabUnreachable, match="too many connections"):
+        Lab.open(as_role(url, role), root_key=pg_lab.root_key)
+
+
+@pytest.mark.postgresql
+def test_a_wrong_password(
+    pg_lab: Lab, url: str, role: str, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hba = postgres.data / "pg_hba.conf"
+    hba.write_text(f"host all {role} 127.0.0.1/32 scram-sha-256\n{hba.read_text()}")
+    with sql(url) as connection:
+        connection.execute(f"ALTER ROLE {role} PASSWORD 'sesame' SUPERUSER")
+        connection.execute("SELECT pg_reload_conf()")
+    mine = as_role(url, role)
+    for given in (mine, mine.replace("@", ":saesame@")):
+        with pytest.raises(LabUnreachable, match=r"PGPASSWORD or ~/\.pgpass") as caught:
+            Lab.open(given, root_key=pg_lab.root_key)
+        assert "sesame" not in str(caught.value)
+    Lab.open(mine.replace("@", ":sesame@"), root_key=pg_lab.root_key).close()
+    monkeypatch.setenv("PGPASSWORD", "sesame")
+    Lab.open(mine, root_key=pg_lab.root_key).close()
+
+
+def test_a_database_or_a_server_that_is_not_there(url: str, root_key: Path) -> None:
+    with pytest.raises(LabUnreachable, match="does not exist"):
+        Lab.open(url.replace("/test_", "/text_"), root_key=root_key)
+    with pytest.raises(LabUnreachable, match="try again"):
+        Lab.open("postgresql://kmslab@127.0.0.1:1/kmslab", root_key=root_key)
+
+
+@pytest.mark.postgresql
+def test_a_database_that_keeps_no_utf_8(postgres: Server, root_key: Path) -> None:
+    postgres.execute("CREATE DATABASE plain ENCODING 'SQL_ASCII' TEMPLATE template0")
+    with pytest.raises(LabError, match="in SQL_ASCII, and a lab needs UTF8"):
+        Lab.create(postgres.url("plain"), root_key=root_key)
+    postgres.execute("DROP DATABASE plain")
+    assert not root_key.exists()
+
+
+@pytest.mark.postgresql
+def test_a_database_that_is_read_only(pg_lab: Lab, url: str, role: str) -> None:
+    with sql(url) as connection:
+        connection.execute(f"ALTER ROLE {role} SUPERUSER")
+        connection.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
+    with pytest.raises(LabError, match=r"read-only.*not a replica"):
+        Lab.open(as_role(url, role), root_key=pg_lab.root_key)
+
+
+@pytest.mark.postgresql
+def test_a_commit_is_durable_whatever_the_default_is(pg_lab: Lab, url: str, role: str) -> None:
+    with sql(url) as connection:
+        connection.execute(f"ALTER ROLE {role} SUPERUSER")
+        connection.execute(f"ALTER ROLE {role} SET synchronous_commit = off")
+    with (
+        Lab.open(as_role(url, role), root_key=pg_lab.root_key) as lab,
+        lab._keystore.change() as change,
+    ):
+        setting = change.connection.exec_driver_sql("SHOW synchronous_commit")
+        assert setting.scalar_one() == "on"
+
+
+def test_a_text_that_postgresql_cannot_keep_is_refused(pg_lab: Lab) -> None:
+    with pytest.raises(LabError, match=r"cannot store this.*nothing was changed"):
+        pg_lab.tencent().create_key("orders", description="a\0b")
+    assert pg_lab.keys() == ()
+
+
+@pytest.mark.parametrize(
+    ("state", "kind", "match"),
+    [
+        ("55P03", LabBusy, "try again"),
+        ("40001", LabBusy, "try again"),
+        ("40P01", LabBusy, "try again"),
+        ("53100", LabError, "disk is full; nothing was changed"),
+        ("53300", LabUnreachable, "try again"),
+        ("25006", LabError, "not a replica"),
+        ("42501", LabError, "own the schema"),
+        ("42P01", TamperedLab, "damaged"),
+        ("57P01", LabUnreachable, "try again"),
+        ("57P03", LabUnreachable, "try again"),
+        ("08006", LabUnreachable, "try again"),
+        ("57014", LabError, "57014"),
+        ("22001", LabError, "cannot store this"),
+        ("23505", TamperedLab, "damaged"),
+        ("42703", TamperedLab, "damaged"),
+        ("XX001", TamperedLab, "damaged"),
+        (None, LabUnreachable, "try again"),
+    ],
+)
+def test_each_sqlstate_has_its_error(state: str | None, kind: type[LabError], match: str) -> None:
+    error = psycopg.OperationalError("said\nwith details")
+    error.sqlstate = state
+    with pytest.raises(LabError, match=match) as caught, postgres_errors.lab_errors("here"):
+        raise error
+    assert type(caught.value) is kind
+    assert "details" not in str(caught.value)
