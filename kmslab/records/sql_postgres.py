@@ -3,6 +3,7 @@ that holds on every machine."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,9 @@ def engine_of(name: str, url: URL) -> Engine:
     """The engine of a URL. SourceError where psycopg is not there, or another driver is named."""
     if url.get_driver_name() != "psycopg":
         raise SourceError(f"{name}: tables are read through psycopg 3: say postgresql://")
-    given = {option for option in url.query if option in _USUAL}
+    given = set(url.query)
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        given.add("connect_timeout")
     options = {option: value for option, value in _USUAL.items() if option not in given}
     engine = create_engine(
         url,
