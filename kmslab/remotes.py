@@ -106,6 +106,7 @@ class Remotes:
 
     def __init__(self, remotes: Sequence[Remote]) -> None:
         self._remotes = tuple(remotes)
+        self._profiles: Mapping[str, float] = {}
         names = dict.fromkeys(each.provider for each in self._remotes)
         self._kms: Mapping[str, RoutedKms] = {
             name: RoutedKms([each for each in self._remotes if each.provider == name])
@@ -118,7 +119,16 @@ class Remotes:
     ) -> Remotes:
         """The remotes of these profiles; `rate` goes before the rate of each, and is kept in
         `windows`: see `connect`."""
-        return cls([connect(profile=name, rate=rate, windows=windows) for name in names])
+        made = cls([connect(profile=name, rate=rate, windows=windows) for name in names])
+        rates = [each.capabilities.rate for each in made._remotes]
+        made._profiles = {n: r for n, r in zip(names, rates, strict=True) if r is not None}
+        return made
+
+    @property
+    def profiles(self) -> Mapping[str, float]:
+        """The profiles that these are of, each with its rate in calls a second; none where they
+        are not known."""
+        return self._profiles
 
     def providers(self) -> tuple[str, ...]:
         """The names of the providers, in the order in which they were given."""

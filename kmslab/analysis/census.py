@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 from kmslab.analysis.classify import Classifier, Verdict
 from kmslab.columns import column_of
@@ -57,6 +57,12 @@ class Census:
             verdict.is_primary,
             verdict.version_inferred,
         ] += records
+
+    def add_rows(self, rows: Iterable[CensusRow]) -> None:
+        """Count what another census has counted."""
+        for row in rows:
+            *version, records, inferred = astuple(row)
+            self._counts[*version, inferred] += records
 
     def rows(self) -> list[CensusRow]:
         """The rows so far, by provider, key id, version number; in each, unknown ones last."""

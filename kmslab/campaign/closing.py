@@ -11,6 +11,7 @@ from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.plan import without_context
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import Ground
+from kmslab.campaign.shards import Shards
 from kmslab.campaign.state import State
 from kmslab.campaign.wording import counted
 from kmslab.errors import CampaignState, KmslabError
@@ -63,11 +64,14 @@ def close(ground: Ground, campaign_id: str, *, abandon: bool = False) -> Report:
         if first["state"] == "closed":
             return read_report(journal)
         with ground.state.lock(first["source"]):
+            shards = Shards.of(ground.state, campaign_id)
+            shards.settle(journal)
             facts = journal.facts()
             if facts["state"] not in (CLOSING, "closed"):
                 if not abandon:
                     _refuse(journal, facts["state"])
                 journal.erase({"state": CLOSING, **_without_contexts(facts)})
+            shards.remove()
             journal.scrub()
             journal.note(state="closed", closed_at=ground.clock.now().isoformat())
         return read_report(journal)

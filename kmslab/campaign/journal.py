@@ -8,10 +8,8 @@ a plaintext.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from itertools import islice
@@ -19,21 +17,17 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from kmslab.campaign.journal_database import JournalDatabase
 from kmslab.campaign.journal_entries import ENTRIES, entry_of, insertions
 from kmslab.campaign.journal_entries import Entry as Entry
-from kmslab.campaign.journal_schema import (
-    FORMAT,
-    PUT_FACT,
-    Facts,
-    connect,
-    fact_rows,
-    make,
-    prepared,
-)
+from kmslab.campaign.journal_schema import PUT_FACT, Facts, fact_rows, make
 from kmslab.campaign.spans import Span as Span
 from kmslab.campaign.spans import spans as spans
-from kmslab.errors import CampaignNotFound, StateError
+from kmslab.errors import StateError
 from kmslab.records.source import Change, Place
+
+UNUSED: Final = "unused"
+"""The fact that tells how many numbers of entries stand for none: they were given back."""
 
 _PAGE: Final = 1_000
 _SHOWN: Final = "SELECT digest, key_id, at FROM shown WHERE digest IN"
@@ -81,35 +75,29 @@ class Journal:
     1
     """
 
-    def __init__(self, path: Path, database: sqlite3.Connection) -> None:
-        self.path = path
-        self._database = database
-        self._closed = False
+    def __init__(self, database: JournalDatabase) -> None:
+        self.path = database.path
+        self.database = database
         self._indexed = False
+        self._begin, self._commit = database.begin, database.commit
+        self._run, self._many, self._query = database.run, database.many, database.query
 
     @classmethod
-    def create(cls, path: Path, facts: Mapping[str, Any]) -> Self:
+    def create(cls, path: Path, facts: Mapping[str, Any], *, shard: bool = False) -> Self:
         """A new journal with these facts. It is there whole, or not at all.
 
         JournalExists where another campaign's is at this path: take another id.
         """
         make(path, facts)
-        return cls.open(path)
+        return cls.open(path, shard=shard)
 
     @classmethod
-    def open(cls, path: Path) -> Self:
-        """A journal that is there. CampaignNotFound, or StateError where it cannot be read."""
-        if not path.is_file():
-            raise CampaignNotFound(f"no campaign {path.stem} in {path.parent}")
-        try:
-            database = connect(path)
-            found = database.execute("PRAGMA user_version").fetchone()[0]
-        except sqlite3.Error as error:
-            raise StateError(f"{path}: this journal cannot be read: {error}") from error
-        if found != FORMAT:
-            database.close()
-            raise StateError(f"{path}: a journal of format {found}; this kmslab reads {FORMAT}")
-        return cls(path, prepared(database))
+    def open(cls, path: Path, *, shard: bool = False) -> Self:
+        """A journal that is there. CampaignNotFound, or StateError where it cannot be read.
+
+        A `shard` is what one worker writes for one task: see `kmslab.campaign.shards`.
+        """
+        return cls(JournalDatabase.open(path, shard=shard))
 
     @property
     def campaign_id(self) -> str:
@@ -118,10 +106,7 @@ class Journal:
 
     def close(self) -> None:
         """Let go of the file. What was told so far is kept. Closing twice is closing once."""
-        if not self._closed:
-            self._closed = True
-            with closing(self._database):
-                self._commit()
+        self.database.close()
 
     def __enter__(self) -> Self:
         return self
@@ -306,18 +291,26 @@ class Journal:
         the key's id, `at` seconds since 1970 or later. On the disk with what is told next."""
         if not shown:
             return
+        self.begin_showing()
+        rows = ((digest, key_id, at) for digest, key_id in shown)
+        self._many("INSERT OR REPLACE INTO shown VALUES (?, ?, ?)", rows)
+
+    def begin_showing(self) -> None:
+        """Have the table of what was shown: made when it is first needed, which is only where a
+        cloud hides its versions."""
         self._begin()
-        # Made when it is first needed: only where a cloud hides its versions.
         self._run(
             "CREATE TABLE IF NOT EXISTS shown "
             "(digest BLOB PRIMARY KEY, key_id TEXT, at REAL NOT NULL) WITHOUT ROWID"
         )
-        rows = ((digest, key_id, at) for digest, key_id in shown)
-        self._many("INSERT OR REPLACE INTO shown VALUES (?, ?, ?)", rows)
+
+    def has_shown(self) -> bool:
+        """Whether anything was shown."""
+        return bool(self._query("SELECT 1 FROM sqlite_master WHERE name = 'shown'"))
 
     def shown(self, digests: Sequence[bytes]) -> dict[bytes, tuple[str | None, float]]:
         """Those of these digests that were shown, each with the key's id and the time."""
-        if not self._query("SELECT 1 FROM sqlite_master WHERE name = 'shown'"):
+        if not self.has_shown():
             return {}
         found: dict[bytes, tuple[str | None, float]] = {}
         for start in range(0, len(digests), _LOOKUP):
@@ -356,7 +349,8 @@ class Journal:
 
     def count_intended(self) -> int:
         """The entries that were ever made."""
-        return int(self._query("SELECT max(id) FROM entry")[0][0] or 0)
+        unused = self.facts().get(UNUSED, {}).get("entries", 0)
+        return int(self._query("SELECT max(id) FROM entry")[0][0] or 0) - int(unused)
 
     def count(self, step: Step) -> int:
         """The entries for which a step is done."""
@@ -431,34 +425,3 @@ class Journal:
                 "still in the file; end it (another kmslab, a database browser, a backup) and "
                 "close the campaign again"
             )
-
-    # The database
-
-    def _begin(self) -> None:
-        if not self._database.in_transaction:
-            self._run("BEGIN IMMEDIATE")
-
-    def _commit(self) -> None:
-        if self._database.in_transaction:
-            self._run("COMMIT")
-
-    def _run(self, sql: str, *values: Any) -> None:
-        try:
-            self._database.execute(sql, values)
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-
-    def _many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
-        try:
-            self._database.executemany(sql, rows)
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-
-    def _query(self, sql: str, *values: Any) -> list[Any]:
-        try:
-            return self._database.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise self._unusable(error) from error
-
-    def _unusable(self, error: sqlite3.Error) -> StateError:
-        return StateError(f"{self.path}: the journal cannot be used: {error}")

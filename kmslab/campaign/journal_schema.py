@@ -77,12 +77,6 @@ def connect(path: Path) -> sqlite3.Connection:
     return database
 
 
-def prepared(database: sqlite3.Connection) -> sqlite3.Connection:
-    """A connection that may write while others read."""
-    database.execute("PRAGMA journal_mode = WAL")
-    return database
-
-
 def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The rows of facts, for PUT_FACT."""
     return [(name, "".join(written(value))) for name, value in facts.items()]

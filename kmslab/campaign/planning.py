@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import Final
 
-from kmslab.analysis.census import Census, alike
-from kmslab.analysis.classify import Classifier, Drop, Outcome, Target, Verdict
+from kmslab.analysis.classify import Drop, Outcome, Target
 from kmslab.analysis.forecast import (
     DOCUMENTED_RATE,
-    Flow,
     Forecast,
     calls_by_provider,
     comparing,
@@ -23,43 +19,33 @@ from kmslab.campaign.plan import (
     CTYUN_LENGTH,
     DATA_KEYS,
     INFERRED,
-    NEVER_SENT,
     KeyMark,
     Options,
     Plan,
-    Reason,
 )
-from kmslab.campaign.selection import EVERYTHING, Selection
-from kmslab.campaign.sending import Distinct, Verify
+from kmslab.campaign.sending import Verify
+from kmslab.campaign.tally import Tally
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted, not_looked_at
 from kmslab.clock import Clock
 from kmslab.context import context_text
 from kmslab.errors import (
     CampaignError,
-    DecryptFailed,
-    InvalidCiphertext,
     InvalidKeyId,
     KeyNotFound,
-    KmsError,
     PlanOutdated,
-    Retryable,
     SourceChanged,
     Unauthorized,
     UnknownAction,
     Unsupported,
 )
-from kmslab.model import CTYUN, TENCENT, Record
+from kmslab.model import CTYUN, TENCENT
 from kmslab.providers.base import Keep, Providers, own_rates
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
-EXAMPLES: Final = 10
-"""The most records that are named for each reason."""
-
-_OPENABLE: Final = frozenset(
-    {Outcome.STALE, Outcome.MOVE, Outcome.CURRENT, Outcome.MAY_CHANGE, Outcome.BLOCKED}
-)
+Reading = Callable[[Target, Options, Tally], Mapping[str, str]]
+"""Has a tally count every record of a source; the fingerprints of its parts."""
 
 
 def make_plan(
@@ -72,10 +58,12 @@ def make_plan(
     options: Options | None = None,
     deep: bool = False,
     watch: Watch = QUIET,
+    reading: Reading | None = None,
 ) -> Plan:
     """Read a source once, and say what would become of each record. Nothing is changed.
 
-    Only the records of the options' selection are counted.
+    Only the records of the options' selection are counted. `reading` is who reads, in place of this
+    process alone.
 
     From heads alone; `deep` authenticates every blob that can be opened, and what does not open
     is `invalid`. CampaignError where the target could not be stored in the source; SourceChanged
@@ -83,16 +71,12 @@ def make_plan(
     """
     options = options or Options(verify=str(usual_verify(providers)))
     target = fitting(source, target)
-    before = _fingerprints(source)
-    judge = _Judge(providers, target, options.selection)
-    for rows, records in _chunks(source):
-        judge.take(records, deep=deep)
-        watch.told(
-            Progress("planning", rows, None, {o.value: n for o, n in judge.outcomes.items()})
-        )
-    if before != _fingerprints(source):
-        raise SourceChanged(f"{source.name} was changed while it was read; plan again")
-    _refuse_lost_provider(source, target, judge)
+    tally = Tally(providers, target, options.selection)
+    if reading is None:
+        fingerprints = _read(source, tally, watch, deep=deep)
+    else:
+        fingerprints = reading(target, options, tally)
+    _refuse_lost_provider(source, target, tally)
     verify, own = Verify.parse(options.verify), comparing(providers)
     return Plan(
         spec=spec,
@@ -100,16 +84,16 @@ def make_plan(
         target=target,
         options=options,
         made_at=clock.now(),
-        total=sum(judge.outcomes.values()),
-        outcomes={outcome: judge.outcomes[outcome] for outcome in Outcome},
-        reasons=judge.listed_reasons(),
-        census=tuple(judge.census.rows()),
-        forecast=_forecast(judge, verify, options, own, own_rates(providers)),
-        rights=rights_needed(judge.flows, verify, comparing=own),
+        total=sum(tally.outcomes.values()),
+        outcomes={outcome: tally.outcomes[outcome] for outcome in Outcome},
+        reasons=tally.listed_reasons(),
+        census=tuple(tally.census.rows()),
+        forecast=_forecast(tally, verify, options, own, own_rates(providers)),
+        rights=rights_needed(tally.flows, verify, comparing=own),
         unverified=not deep,
-        fingerprints=before,
-        keys=_marks(providers, judge.keys | _destination(target, providers)),
-        notes=_notes(target, judge, own=own, deep=deep, contexts=_has_contexts(source, spec)),
+        fingerprints=fingerprints,
+        keys=_marks(providers, tally.keys | _destination(target, providers)),
+        notes=_notes(target, tally, own=own, deep=deep, contexts=_has_contexts(source, spec)),
     )
 
 
@@ -130,118 +114,22 @@ def check_current(plan: Plan, source: Source, providers: Providers) -> None:
             raise PlanOutdated(f"{name} was changed after the plan was made; plan again")
 
 
-class _Judge:
-    """The verdicts on all records, counted."""
-
-    def __init__(self, providers: Providers, target: Target, selection: Selection) -> None:
-        self.census = Census()
-        self.outcomes: Counter[Outcome] = Counter()
-        self.flows: Counter[Flow] = Counter()
-        self.keys: set[tuple[str, str]] = set()
-        self.providers_seen: set[str] = set()
-        self.inferred = False
-        self._reasons: Counter[tuple[Outcome, str]] = Counter()
-        self._examples: defaultdict[tuple[Outcome, str], list[str]] = defaultdict(list)
-        self._providers = providers
-        self._selection = selection
-        self._classifier = Classifier(providers, target)
-        self._distinct = Distinct()
-
-    def take(self, records: Sequence[Record], *, deep: bool) -> None:
-        """Judge records, and count those of the selection."""
-        verdicts = self._classifier.classify_many(records)
-        if deep:
-            verdicts = authenticated(self._providers, records, verdicts)
-        for provider, verdict, count in alike(records, verdicts):
-            self.census.add_many(provider, verdict, count)
-        if self._selection != EVERYTHING:
-            rows = self._selection.rows(records, verdicts)
-            records, verdicts = [records[row] for row in rows], [verdicts[row] for row in rows]
-        for provider, verdict, count in alike(records, verdicts):
-            self.outcomes[verdict.outcome] += count
-            self._reasons[verdict.outcome, verdict.reason] += count
-            self.providers_seen.add(provider)
-            self.inferred |= verdict.version_inferred and verdict.outcome.sent
-            if verdict.key_id is not None:
-                self.keys.add((provider, verdict.key_id))
-        for record, verdict in zip(records, verdicts, strict=True):
-            if verdict.outcome in NEVER_SENT:
-                self._name(record, verdict)
-            elif verdict.outcome.sent and self._distinct.is_new(record, verdict):
-                self.flows[record.provider, verdict.destination_provider or record.provider] += 1
-
-    @property
-    def refused(self) -> tuple[str, ...]:
-        """The providers that gave the credential no right to look at a key."""
-        return self._classifier.refused
-
-    def _name(self, record: Record, verdict: Verdict) -> None:
-        named = self._examples[verdict.outcome, verdict.reason]
-        if len(named) < EXAMPLES:
-            named.append(record.record_id)
-
-    def listed_reasons(self) -> tuple[Reason, ...]:
-        """The reasons, by outcome, the most frequent first."""
-        return tuple(
-            Reason(outcome, reason, records, tuple(self._examples.get((outcome, reason), ())))
-            for outcome in Outcome
-            for (of, reason), records in self._reasons.most_common()
-            if of is outcome
-        )
-
-
-def authenticated(
-    providers: Providers, records: Sequence[Record], verdicts: Sequence[Verdict]
-) -> list[Verdict]:
-    """Verdicts after opening every blob that can be opened, blocked ones too.
-
-    What does not open is `invalid`. What the Kms refuses for another reason (a key that is
-    disabled, a missing right) is `blocked`, and stays unverified. Retryable errors of a Kms come
-    through: a blob that could not be asked for is not judged.
-    """
-    found = list(verdicts)
-    # Records that are judged alike have one verdict, and have one afterwards.
-    proven: dict[tuple[int, str | None], Verdict] = {}
-    for provider in providers.providers():
-        rows = [
-            row
-            for row, record in enumerate(records)
-            if record.provider == provider and verdicts[row].outcome in _OPENABLE
-        ]
-        opened = providers.kms(provider).decrypt_records([records[row] for row in rows])
-        for row, error in zip(rows, opened.error, strict=True):
-            case = id(verdicts[row]), None if error is None else f"{type(error).__name__} {error}"
-            if case not in proven:
-                proven[case] = _proven(verdicts[row], error)
-            found[row] = proven[case]
-    return found
-
-
-def _proven(verdict: Verdict, error: KmsError | None) -> Verdict:
-    match error:
-        case None:
-            return replace(verdict, unverified=False)
-        case Retryable():
-            raise error
-        case _ if verdict.outcome is Outcome.BLOCKED and verdict.version_number is None:
-            return verdict  # of a key or version that is not there, so it says nothing
-        case InvalidCiphertext() | DecryptFailed():
-            return replace(
-                verdict, outcome=Outcome.INVALID, reason="does not open", unverified=False
-            )
-        case _ if verdict.outcome is Outcome.BLOCKED:
-            return verdict
-        case _:
-            return replace(verdict, outcome=Outcome.BLOCKED, reason=str(error))
-
-
-def _chunks(source: Source) -> Iterator[tuple[int, Sequence[Record]]]:
-    """The records of all parts, with how many there were so far."""
+def _read(source: Source, tally: Tally, watch: Watch, *, deep: bool) -> Mapping[str, str]:
+    before = _fingerprints(source)
     rows = 0
     for part in source.parts:
         for chunk in part.read():
+            tally.take(chunk.records, deep=deep)
             rows += len(chunk.records)
-            yield rows, chunk.records
+            watch.told(Progress("planning", rows, None, tally.counts))
+    if before != _fingerprints(source):
+        raise changed_meanwhile(source.name)
+    return before
+
+
+def changed_meanwhile(name: str) -> SourceChanged:
+    """What is to be raised where a file was edited while it was read."""
+    return SourceChanged(f"{name} was changed while it was read; plan again")
 
 
 def _fingerprints(source: Source) -> dict[str, str]:
@@ -258,9 +146,9 @@ def fitting(source: Source, target: Target) -> Target:
     return replace(target, max_length=min(capacity, default=None))
 
 
-def _refuse_lost_provider(source: Source, target: Target, judge: _Judge) -> None:
-    moved = target.provider is not None and judge.providers_seen - {target.provider}
-    if moved and judge.outcomes[Outcome.MOVE] and "provider" not in source.fields:
+def _refuse_lost_provider(source: Source, target: Target, tally: Tally) -> None:
+    moved = target.provider is not None and tally.providers_seen - {target.provider}
+    if moved and tally.outcomes[Outcome.MOVE] and "provider" not in source.fields:
         raise CampaignError(
             f"{source.name} has no provider column: after a campaign to {target.provider} nothing "
             "would tell the moved records from those that failed; add one, then plan again"
@@ -289,13 +177,13 @@ def _mark(providers: Providers, provider: str, key_id: str) -> KeyMark:
 
 
 def _forecast(
-    judge: _Judge,
+    tally: Tally,
     verify: Verify,
     options: Options,
     own: Collection[str],
     kept: Mapping[str, float],
 ) -> Forecast:
-    calls = calls_by_provider(judge.flows, verify, comparing=own)
+    calls = calls_by_provider(tally.flows, verify, comparing=own)
     rates = {**dict.fromkeys(calls, DOCUMENTED_RATE), **kept, **options.rates}
     return forecast(calls, {name: rates[name] for name in calls})
 
@@ -305,12 +193,12 @@ def _has_contexts(source: Source, spec: SourceSpec) -> bool:
 
 
 def _notes(
-    target: Target, judge: _Judge, *, own: Collection[str], deep: bool, contexts: bool
+    target: Target, tally: Tally, *, own: Collection[str], deep: bool, contexts: bool
 ) -> tuple[str, ...]:
     notes = [DATA_KEYS]
-    if CTYUN in own and any(destination == CTYUN for _, destination in judge.flows):
+    if CTYUN in own and any(destination == CTYUN for _, destination in tally.flows):
         notes.append(CTYUN_LENGTH)
-    if not contexts and any(origin == TENCENT for origin, _ in judge.flows):
+    if not contexts and any(origin == TENCENT for origin, _ in tally.flows):
         notes.append(
             "There is no column with encryption contexts: a Tencent record is sent as one that has "
             "none, and fails where its blob was made under one."
@@ -321,14 +209,14 @@ def _notes(
         notes.append("Encryption contexts are dropped: the new blobs have none.")
     else:
         notes.append("Each new blob has the encryption context that was named.")
-    if count := judge.outcomes[Outcome.MAY_CHANGE]:
+    if count := tally.outcomes[Outcome.MAY_CHANGE]:
         notes.append(
             f"{counted(count, 'record is', 'records are')} on a version that the cloud does not "
             "tell: each is sent, and the cloud's answer says whether there was something to do."
         )
-    if judge.inferred:
+    if tally.inferred:
         notes.append(INFERRED)
-    notes += [f"{not_looked_at(provider)}." for provider in judge.refused]
+    notes += [f"{not_looked_at(provider)}." for provider in tally.refused]
     if not deep:
         notes.append("Told from the heads of the blobs, unverified; --deep authenticates each.")
     return tuple(notes)

@@ -16,6 +16,7 @@ from kmslab.campaign.journal import Journal
 from kmslab.campaign.plan import Options, Plan, target_from_dict
 from kmslab.campaign.planning import check_current, make_plan
 from kmslab.campaign.run import Ground, refuse_other_remotes
+from kmslab.campaign.shards import settle_if_free
 from kmslab.campaign.standing import RESUMABLE
 from kmslab.campaign.watching import QUIET, Watch
 from kmslab.errors import CampaignState
@@ -30,6 +31,7 @@ def plan_rest(ground: Ground, campaign_id: str, *, watch: Watch = QUIET) -> Plan
     those that somebody else has changed since. CampaignState where it cannot be resumed, or was
     run on other remotes; CampaignInterrupted where `watch` says stop.
     """
+    settle_if_free(ground.state, campaign_id)
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
         refuse_other_remotes(ground, campaign_id, facts)

@@ -18,10 +18,11 @@ from kmslab.analysis.classify import Classifier, Outcome, Verdict
 from kmslab.analysis.heads import FORMATS
 from kmslab.campaign.entries import before
 from kmslab.campaign.journal import Entry, Journal
-from kmslab.campaign.planning import authenticated
 from kmslab.campaign.run import UNFINISHED, Ground
+from kmslab.campaign.shards import settle_if_free
 from kmslab.campaign.sources import Hold, RegisteredSource, Sources
 from kmslab.campaign.state import State
+from kmslab.campaign.tally import authenticated
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import FormatError, SourceError
 from kmslab.model import CTYUN, TENCENT, BlobFormat, Key, Record
@@ -115,6 +116,10 @@ def survey(
         opened = _locked(locks, ground, states, sources)
         for registered, source in opened:
             left += search.in_source(registered, source, accept_empty=accept_empty)
+        locked = {each.name for _, each in opened if not isinstance(each, SourceError)}
+        for state in states:
+            for path in state.journals():
+                settle_if_free(state, path.stem, held=locked)
         left += search.in_journals(states)
         known = {name for registered, each in opened for name in _names(registered, each)}
         left += surroundings.changed(_Surroundings.of(states, _seen_now(ground, key)))

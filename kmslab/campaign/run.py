@@ -6,38 +6,30 @@ Wherever a campaign is killed, the journal has the new blob of every record that
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
+from contextlib import ExitStack, suppress
+from dataclasses import replace
 from typing import Any, Final
 
-from kmslab.analysis.census import Census, alike
-from kmslab.analysis.classify import STAY, Classifier, Outcome, Target
+from kmslab.analysis.classify import STAY, Target
 from kmslab.analysis.forecast import usual_verify
-from kmslab.campaign.evidence import Evidence
+from kmslab.campaign.counting import count_alone
+from kmslab.campaign.crew import Workers
+from kmslab.campaign.going_over import go_over, make_way, tools_for
+from kmslab.campaign.ground import Ground as Ground
 from kmslab.campaign.journal import Journal, Step
-from kmslab.campaign.judging import Judging
 from kmslab.campaign.outputs import check_options, output_path
-from kmslab.campaign.passes import (
-    FAILED,
-    GONE,
-    LOST,
-    RE_ENCRYPTED,
-    UNCHANGED,
-    Pass,
-    Tools,
-)
+from kmslab.campaign.passes import GONE, Pass
 from kmslab.campaign.plan import NEVER_SENT, Options, Plan, target_as_dict, target_from_dict
 from kmslab.campaign.planning import check_current, make_plan
 from kmslab.campaign.report import Report, read_report
-from kmslab.campaign.sending import Sender, Verify
+from kmslab.campaign.shards import Shards
+from kmslab.campaign.sharing import Gang, Sharing
 from kmslab.campaign.state import State
+from kmslab.campaign.tasks import TaskList, check_one_task
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted
-from kmslab.clock import Clock
 from kmslab.errors import (
     CampaignInterrupted,
     CampaignState,
@@ -47,30 +39,12 @@ from kmslab.errors import (
     SourceError,
     Unauthenticated,
 )
-from kmslab.providers.base import Providers, own_rates
-from kmslab.records.opening import open_source
+from kmslab.providers.base import own_rates
 from kmslab.records.source import Part, Source, alone
 from kmslab.records.spec import SourceSpec
 
 UNFINISHED: Final = frozenset({"planning", "running", "undoing"})
 """The states in which a campaign still wants something of its source."""
-
-_COUNTS: Final = (RE_ENCRYPTED, UNCHANGED, FAILED, LOST)
-
-
-@dataclass(frozen=True, slots=True)
-class Ground:
-    """What a campaign stands on: whom to ask, where to remember, what time it is.
-
-    `remotes` names the profiles that `providers` are of; none for a lab.
-    """
-
-    providers: Providers
-    state: State
-    clock: Clock
-    jitter: Callable[[], float] = random.random
-    open_source: Callable[[SourceSpec], Source] = open_source
-    remotes: tuple[str, ...] = ()
 
 
 def run(
@@ -80,9 +54,13 @@ def run(
     *,
     options: Options | None = None,
     plan: Plan | None = None,
+    workers: Workers | None = None,
     watch: Watch = QUIET,
 ) -> Report:
     """Re-encrypt what a source holds, after a plan that is made now or was made before.
+
+    With `workers` several do it at once, each file, or range of a table's ids, by one of them:
+    `kmslab.campaign.pool.Pool`, `kmslab.campaign.cluster.Cluster`. They open the lab by themselves.
 
     A plan brings its own source, target and options. CampaignError where the options do not fit the
     source, before anything is begun; CampaignState where another campaign on the source is
@@ -96,10 +74,13 @@ def run(
     options = options or Options(verify=str(usual_verify(ground.providers)))
     options = replace(options, rates=options.rates or own_rates(ground.providers))
     check_options(options, source)
-    with ground.state.lock(source.name), alone(source):
+    if workers is not None and options.atomic:
+        check_one_task(source)
+    with ground.state.lock(source.name), alone(source), ExitStack() as stack:
         refuse_second(ground.state, source.name)
         if plan is not None:
             check_current(plan, source, ground.providers)
+        gang = _gathered(stack, workers, ground, spec, source)
         facts = {
             "state": "planning",
             "source": source.name,
@@ -111,7 +92,15 @@ def run(
             "plan": None if plan is None else plan.as_dict(),
         }
         with _new_journal(ground, facts) as journal:
-            return _go_on(ground, journal, source, watch)
+            return _go_on(ground, journal, source, watch, gang)
+
+
+def _gathered(
+    stack: ExitStack, workers: Workers | None, ground: Ground, spec: SourceSpec, source: Source
+) -> Gang | None:
+    if workers is None:
+        return None
+    return stack.enter_context(Gang.of(workers, ground, spec, source))
 
 
 def _new_journal(ground: Ground, facts: Mapping[str, Any]) -> Journal:
@@ -126,9 +115,13 @@ def resume(
     campaign_id: str,
     *,
     check: Callable[[], None] | None = None,
+    workers: Workers | None = None,
     watch: Watch = QUIET,
 ) -> Report:
     """Take up a campaign where it was interrupted; of a finished one, give the report.
+
+    It may have other `workers` than before, or none. What was begun in one process of a file or
+    table is ended in one.
 
     One that was interrupted while planning plans again. `check` is called once nobody else is at
     work on the source, and before anything is done: what it raises ends it there, as
@@ -148,9 +141,11 @@ def resume(
             return read_report(journal)
         if check is not None:
             check()
-        source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
-        with alone(source):
-            return _go_on(ground, journal, source, watch)
+        spec = SourceSpec.from_dict(facts["spec"])
+        source = ground.open_source(spec)
+        with alone(source), ExitStack() as stack:
+            gang = _gathered(stack, workers, ground, spec, source)
+            return _go_on(ground, journal, source, watch, gang)
 
 
 def refuse_other_remotes(ground: Ground, campaign_id: str, facts: Mapping[str, Any]) -> None:
@@ -175,10 +170,19 @@ def refuse_second(state: State, source: str, *, but: str = "") -> None:
             )
 
 
-def _go_on(ground: Ground, journal: Journal, source: Source, watch: Watch) -> Report:
+def _go_on(
+    ground: Ground, journal: Journal, source: Source, watch: Watch, gang: Gang | None
+) -> Report:
+    if gang is None and TaskList(journal.database).there():
+        gang = Gang.of_this_process(ground)
+    sharing = None if gang is None else Sharing(ground, journal, source, gang, watch)
+    if sharing is None:
+        Shards.of(ground.state, journal.campaign_id).remove()  # of workers that only planned
     facts = journal.facts()
     if facts["plan"] is None:
-        plan = _planned(ground, journal, source, facts, watch)
+        plan = _planned(ground, journal, source, facts, watch, sharing)
+        if sharing is not None:
+            sharing.keep_tasks()
         journal.note(plan=plan.as_dict())
     else:
         plan = Plan.from_dict(facts["plan"])
@@ -186,11 +190,11 @@ def _go_on(ground: Ground, journal: Journal, source: Source, watch: Watch) -> Re
     if plan.options.atomic and any(plan.outcomes[outcome] for outcome in NEVER_SENT):
         _abort(ground, journal)
         return read_report(journal)
-    run = _Run(ground, journal, source, plan, watch)
+    run = _Run(ground, journal, source, plan, watch, sharing)
     try:
         run.over_all_parts()
     except Retryable as error:  # a key could not be looked at
-        journal.note(calls=run.calls())
+        run.note_calls()
         raise CampaignInterrupted(
             f"campaign {journal.campaign_id} stopped, since a provider does not answer: {error}",
             campaign_id=journal.campaign_id,
@@ -204,28 +208,38 @@ def _go_on(ground: Ground, journal: Journal, source: Source, watch: Watch) -> Re
 
 
 def _planned(
-    ground: Ground, journal: Journal, source: Source, facts: Mapping[str, Any], watch: Watch
+    ground: Ground,
+    journal: Journal,
+    source: Source,
+    facts: Mapping[str, Any],
+    watch: Watch,
+    sharing: Sharing | None,
 ) -> Plan:
     """The plan of a campaign that has none yet. One that cannot be planned ends here: nothing was
     changed, so it does not stand in the way of the next."""
+    spec = SourceSpec.from_dict(facts["spec"])
     try:
         return make_plan(
             source,
-            SourceSpec.from_dict(facts["spec"]),
+            spec,
             ground.providers,
             target_from_dict(facts["target"]),
             clock=ground.clock,
             options=Options.from_dict(facts["options"]),
             watch=watch,
+            reading=None if sharing is None else sharing.reading(spec),
         )
     except CampaignInterrupted as error:
-        raise CampaignInterrupted(str(error), campaign_id=journal.campaign_id) from None
+        raise CampaignInterrupted(
+            str(error), campaign_id=journal.campaign_id, error=error.error
+        ) from None
     except KmslabError:
         _abort(ground, journal)
         raise
 
 
 def _abort(ground: Ground, journal: Journal) -> None:
+    Shards.of(ground.state, journal.campaign_id).remove()
     journal.note(state="aborted", finished_at=ground.clock.now().isoformat())
 
 
@@ -233,8 +247,15 @@ class _Run:
     """One run, or the rest of one, over all parts of a source."""
 
     def __init__(
-        self, ground: Ground, journal: Journal, source: Source, plan: Plan, watch: Watch
+        self,
+        ground: Ground,
+        journal: Journal,
+        source: Source,
+        plan: Plan,
+        watch: Watch,
+        sharing: Sharing | None,
     ) -> None:
+        self._sharing = sharing
         self._ground = ground
         self._journal = journal
         self._source = source
@@ -242,90 +263,86 @@ class _Run:
         self._watch = watch
         self._before = 0  # rows of the parts that are behind
         self._told = 0  # rows that progress was told of
-        self._calls_before: dict[str, int] = journal.facts().get("calls", {})
+        self._noted_calls: Counter[str] = Counter()
         self._kept_out: Counter[str] = Counter(journal.facts().get("kept_out", {}))
-        verify = Verify.parse(plan.options.verify)
-        sender = Sender(
-            ground.providers,
-            plan.target,
-            verify=verify,
-            rates=plan.options.rates,
-            clock=ground.clock,
-            jitter=ground.jitter,
-            stop=watch.stop,
-            waiting=watch.waiting,
-            told=self._tell_more,
-        )
-        self._tools = Tools(
-            journal=journal,
-            judging=Judging(ground.providers, plan.target, sender, ground.clock),
-            sender=sender,
-            providers=ground.providers,
-            target=plan.target,
-            selection=plan.options.selection,
-            fields=source.fields,
-            counts=Counter(dict.fromkeys(_COUNTS, 0)),
-            trusting=bool(own_rates(ground.providers)) and verify == Verify.ANSWER,
+        self._tools = tools_for(
+            ground, journal, plan.target, plan.options, source.fields, watch, self._tell_more
         )
 
     @property
     def sent_nothing(self) -> bool:
         """Whether nothing was asked of a provider, in this run or one before."""
-        return not any(self.calls().values())
+        self.note_calls()
+        asked = any(self._journal.facts()["calls"].values())
+        return not asked and (self._sharing is None or self._sharing.settled)
 
     def over_all_parts(self) -> None:
         """All parts that are not finished, then the census of what is there."""
-        finished = self._journal.finished_parts()
-        for part in self._source.parts:
-            if part.name not in finished and not self._over(part):
+        for part in self._own_parts():
+            if not self._over(part):
                 _abort(self._ground, self._journal)
                 return
+        self.note_calls()
+        if self._sharing is not None and not self._sharing.over_all_parts(self._plan):
+            _abort(self._ground, self._journal)
+            return
         self._lose_parts_that_went()
-        self._journal.note(calls=self.calls())
-        after = self._after()
+        self._journal.note()
+        if self._sharing is None:
+            after = count_alone(
+                self._ground, self._journal, self._plan, self._source, self._counted
+            )
+        else:
+            after = self._sharing.after(self._plan)
+            self._sharing.end()
         self._journal.note(
             state="finished",
             finished_at=self._ground.clock.now().isoformat(),
             after=after,
         )
 
-    def calls(self) -> dict[str, int]:
-        """The calls so far, with those of runs that were interrupted before."""
-        return dict(Counter(self._calls_before) + Counter(self._tools.sender.calls))
+    def _own_parts(self) -> list[Part]:
+        """The parts that this process goes over by itself: those that are not finished, or, where
+        there are workers, that it has begun."""
+        finished = self._journal.finished_parts()
+        rest = [part for part in self._source.parts if part.name not in finished]
+        if self._sharing is None:
+            return rest
+        tasks = {task.part for task in TaskList(self._journal.database).all()}
+        begun = self._journal.part_names().keys() - tasks
+        return [part for part in rest if part.name in begun]
+
+    def note_calls(self) -> None:
+        """Have the journal know of the calls that were made; on the disk when this returns."""
+        made = Counter(self._tools.sender.calls)
+        calls = Counter(self._journal.facts().get("calls", {}))
+        self._journal.note(calls=dict(calls + (made - self._noted_calls)))
+        self._noted_calls = made
 
     def _over(self, part: Part) -> bool:
         """One pass over a part; False where an atomic campaign has to leave it as it is."""
         options = self._plan.options
         pass_ = Pass(self._tools, self._journal.part(part.name))
         output = output_path(options, self._source, part)
-        if output is not None:
-            self._place(output)
-        with part.edit(output=output, atomic=options.atomic) as edit:
-            for chunk in edit:
-                pass_.take(chunk, edit)
-                self._tell(pass_)
-                self._stop_here(pass_)
-                if options.atomic and self._spoilt(pass_):
-                    return False
-            if options.atomic and pass_.missing():
-                return False
-            edit.finish()
-        pass_.finish()
+        make_way(self._journal, output)
+
+        def taken() -> None:
+            self._tell(pass_)
+            self._stop_here(pass_)
+
+        if not go_over(
+            pass_,
+            part,
+            counts=self._tools.counts,
+            output=output,
+            atomic=options.atomic,
+            taken=taken,
+        ):
+            return False
         self._before += pass_.rows
         self._kept_out.update({o.value: n for o, n in pass_.kept_out.items()})
         self._journal.note(kept_out=dict(self._kept_out))
         return True
-
-    def _place(self, output: Path) -> None:
-        """Make way for a copy: one that an earlier run placed, and was killed then, is ours."""
-        if self._journal.facts().get("placing") == str(output):
-            output.unlink(missing_ok=True)
-        self._journal.note(placing=str(output))
-
-    def _spoilt(self, pass_: Pass) -> bool:
-        """Whether a record was not re-encrypted that should have been."""
-        counts = self._tools.counts
-        return bool(counts[FAILED] or counts[LOST] or pass_.kept_out)
 
     def _tell(self, pass_: Pass) -> None:
         self._told = self._before + pass_.rows
@@ -340,7 +357,7 @@ class _Run:
     def _stop_here(self, pass_: Pass) -> None:
         if pass_.stalled is None and not pass_.unsent and not self._watch.stop():
             return
-        self._journal.note(calls=self.calls())
+        self.note_calls()
         campaign_id = self._journal.campaign_id
         rows = counted(self._before + pass_.rows, "record")
         done = f"campaign {campaign_id} stopped after {rows}"
@@ -362,30 +379,9 @@ class _Run:
                 rest = self._journal.open_entries(number, Step.APPLIED)
                 self._journal.lose(Step.APPLIED, rest, GONE)
 
-    def _after(self) -> dict[str, Any]:
-        """What is in the source now, read anew: outcomes and census."""
-        ground, plan, source = self._ground, self._plan, self._source
-        if plan.options.output is not None:
-            source = ground.open_source(replace(plan.spec, location=plan.options.output))
-        classifier, census = Classifier(ground.providers, plan.target), Census()
-        evidence = Evidence(self._journal, ground.providers)
-        rows, outcomes = 0, Counter[str]()
-        for part in source.parts:
-            for chunk in part.read():
-                verdicts = evidence.weigh(chunk.records, classifier.classify_many(chunk.records))
-                for provider, verdict, count in alike(chunk.records, verdicts):
-                    outcomes[verdict.outcome.value] += count
-                    census.add_many(provider, verdict, count)
-                rows += len(chunk.records)
-                counted = Progress("counting", rows, plan.total, dict(self._tools.counts))
-                self._watch.progress(counted)
-                self._stop_counting()
-        return {
-            "outcomes": {outcome.value: outcomes[outcome.value] for outcome in Outcome},
-            "census": [asdict(row) for row in census.rows()],
-        }
-
-    def _stop_counting(self) -> None:
+    def _counted(self, rows: int) -> None:
+        counts = dict(self._tools.counts)
+        self._watch.progress(Progress("counting", rows, self._plan.total, counts))
         if self._watch.stop():
             raise CampaignInterrupted(
                 f"campaign {self._journal.campaign_id} stopped while counting; all is stored",

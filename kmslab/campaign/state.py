@@ -83,6 +83,14 @@ class State:
             )
         return self._folder(_CAMPAIGNS) / f"{campaign_id}.db"
 
+    def campaigns_path(self) -> Path:
+        """The folder of the journals; it is there."""
+        return self._folder(_CAMPAIGNS)
+
+    def shards_path(self, campaign_id: str) -> Path:
+        """Where the workers of a campaign write, if it has any: a folder beside its journal."""
+        return self.journal_path(campaign_id).with_suffix(".shards")
+
     def new_id(self, clock: Clock) -> str:
         """An id that no campaign has yet: the time, to sort by, and four random hex digits.
 
@@ -106,9 +114,8 @@ class State:
         however it ends.
         """
         digest = hashlib.sha256(source_name.encode("utf-8", "surrogatepass")).hexdigest()
-        path = self._folder(_LOCKS) / f"{digest}.lock"
-        with _open_lock(path) as descriptor:
-            if not _take(descriptor, path):
+        with try_lock(self._folder(_LOCKS) / f"{digest}.lock") as ours:
+            if not ours:
                 raise SourceBusy(
                     f"{source_name}: another campaign is at work on it, or `kmslab retire` is "
                     "reading it; wait until it has ended, or interrupt it",
@@ -159,13 +166,8 @@ class State:
         path = self.path / _checked(name)
         folder = self._folder(path.parent.name) if "/" in name else self._folder()
         text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
-        making = folder / f".{path.name}.{secrets.token_hex(8)}"
+        write_private(path, text)
         with _state_errors(path, "cannot be written"):
-            try:
-                _write_new(making, text.encode("utf-8", "surrogatepass"))
-                making.replace(path)
-            finally:
-                making.unlink(missing_ok=True)
             sync_directory(folder)
 
     def _is_there(self) -> bool:
@@ -194,6 +196,27 @@ class State:
                 folder.mkdir(mode=0o700, exist_ok=True)
                 sync_directory(self.path)
         return folder
+
+
+@contextmanager
+def try_lock(path: Path) -> Iterator[bool]:
+    """Lock a file, which is made where it is not there; whether nobody else has it.
+
+    A process that ends lets go, however it ends.
+    """
+    with _open_lock(path) as descriptor:
+        yield _take(descriptor, path)
+
+
+def write_private(path: Path, text: str) -> None:
+    """Have a file that is its owner's alone hold a text: all of it or none."""
+    making = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+    with _state_errors(path, "cannot be written"):
+        try:
+            _write_new(making, text.encode("utf-8", "surrogatepass"))
+            making.replace(path)
+        finally:
+            making.unlink(missing_ok=True)
 
 
 def _next_id(moment: datetime, names: Sequence[str]) -> str:

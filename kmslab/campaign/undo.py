@@ -17,6 +17,7 @@ from kmslab.campaign.journal import Journal, Span, Step, spans
 from kmslab.campaign.passes import GONE
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import Ground, refuse_other_remotes, refuse_second
+from kmslab.campaign.shards import Shards, settle_if_free
 from kmslab.campaign.standing import undo_refused
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted
@@ -65,6 +66,7 @@ def plan_undo(
 
     CampaignInterrupted where `watch` says stop.
     """
+    settle_if_free(ground.state, campaign_id)
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
         refuse_other_remotes(ground, campaign_id, facts)
@@ -140,6 +142,8 @@ def undo(
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         # Who the campaign is at work on never changes; what else is known of it may, until here.
         with ground.state.lock(journal.facts()["source"]):
+            shards = Shards.of(ground.state, campaign_id)
+            shards.settle(journal)
             facts = journal.facts()
             refuse_other_remotes(ground, campaign_id, facts)
             _refuse(journal, facts)
@@ -149,6 +153,7 @@ def undo(
                 if facts["state"] == "running":
                     _settle(journal, source)
                 journal.note(state="undoing")
+                shards.remove()
                 journal.forget_lost(Step.UNDONE)
                 _Undo(ground, journal, unproven, watch).over_all_parts(source)
                 journal.note(state="undone", undone_at=ground.clock.now().isoformat())

@@ -20,6 +20,7 @@ from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json, write_line, write_table
 from kmslab.cli.reaching import Reaching
 from kmslab.cli.source_options import READ_HELP, ReadSource, SourceOptions
+from kmslab.cli.worker_options import WorkerOptions
 
 app = typer.Typer(
     name="campaign",
@@ -101,6 +102,7 @@ def plan(
         "kmslab campaign run orders.csv --yes --json",
         "kmslab campaign run orders.csv --only-ids first.txt --yes",
         "kmslab campaign run --plan orders.plan --yes",
+        "kmslab campaign run orders/ --workers 4 --yes",
     )
 )
 @opens_lab
@@ -109,6 +111,7 @@ def run(
     target: TargetOptions,
     pace: PaceOptions,
     some: SelectionOptions,
+    hands: WorkerOptions,
     opening: Opening,
     reaching: Reaching,
     source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=READ_HELP)] = None,
@@ -132,6 +135,10 @@ def run(
     Without --yes this shows the plan, and on a terminal asks. Each chunk is re-encrypted, verified,
     written into a journal, and then back into the source. It can be interrupted at any moment, and
     resumed. What cannot be sent is left as it is, and counted; that is no failure.
+
+    With --workers or --scheduler several do it at once, file by file, or a table by ranges of its
+    ids. They open the lab by themselves: its root key is where they find it, or KMSLAB_ROOT_KEY or
+    KMSLAB_PASSPHRASE says it.
     """
     from kmslab.campaign.planning import check_current
     from kmslab.campaign.run import run as run_campaign
@@ -143,6 +150,7 @@ def run(
     hints = Hints(opening, state, reaching.names)
     given = columns.given or (target, pace, some) != _NOTHING_SAID
     check_usage(source, plan_file, given or atomic or output is not None)
+    workers, again = hands.crew(source or ""), _RESUME + hands.again
     with reaching.open(opening, rate=pace.rate) as lab:
         planned = None if plan_file is None else saved_plan(plan_file)
         ground = ground_in(lab, opening, reaching, state, source or "")
@@ -157,15 +165,24 @@ def run(
                 check_current(planned, ground.open_source(spec), lab)
             if not wanted(planned, names, as_json=as_json):
                 return
-        naming = naming_campaign(ground.state, hints, _RESUME, spec)
-        with naming, watching(hints(_RESUME)) as watch:
-            report = run_campaign(ground, spec, goes_to, options=options, plan=planned, watch=watch)
+        naming = naming_campaign(ground.state, hints, again, spec)
+        with naming, watching(hints(again)) as watch:
+            report = run_campaign(
+                ground,
+                spec,
+                goes_to,
+                options=options,
+                plan=planned,
+                workers=workers,
+                watch=watch,
+            )
     tell(report, names, hints, as_json=as_json)
 
 
 @app.command(epilog=example("kmslab campaign resume 20260102-030405-6e1f"))
 @opens_lab
 def resume(
+    hands: WorkerOptions,
     opening: Opening,
     reaching: Reaching,
     campaign: CampaignId,
@@ -174,8 +191,8 @@ def resume(
 ) -> None:
     """Take up a campaign where it was interrupted.
 
-    After Ctrl-C, a kill or a power loss. One that was interrupted while planning plans again. Of a
-    finished one this shows what it did.
+    After Ctrl-C, a kill or a power loss, with as many workers as is said now. One that was
+    interrupted while planning plans again. Of a finished one this shows what it did.
     """
     from kmslab.campaign.journal import Journal
     from kmslab.campaign.run import UNFINISHED
@@ -186,14 +203,15 @@ def resume(
     from kmslab.cli.reaching import names_of
 
     hints = Hints(opening, state, reaching.names)
+    workers, again = hands.crew(), _RESUME + hands.again
     with reaching.open(opening) as lab:
         ground = ground_in(lab, opening, reaching, state)
         campaign_id = found_id(ground.state, campaign)
         with Journal.open(ground.state.journal_path(campaign_id)) as journal:
             unfinished = journal.facts()["state"] in UNFINISHED
-        naming = naming_campaign(ground.state, hints, _RESUME, campaign_id)
-        with naming, watching(hints(_RESUME)) as watch:
-            report = resume_campaign(ground, campaign_id, watch=watch)
+        naming = naming_campaign(ground.state, hints, again, campaign_id)
+        with naming, watching(hints(again)) as watch:
+            report = resume_campaign(ground, campaign_id, workers=workers, watch=watch)
         names = names_of(lab)
     if not unfinished:
         narrate(f"campaign {campaign_id} was {report.state} already; nothing was done")
@@ -374,6 +392,7 @@ def report(
     from kmslab.campaign.rendering import markdown
     from kmslab.campaign.rendering_html import html
     from kmslab.campaign.report import read_report
+    from kmslab.campaign.shards import settle_if_free
     from kmslab.cli.campaign_options import found_id
     from kmslab.cli.campaign_steps import write_failures
     from kmslab.cli.grounds import state_of
@@ -384,7 +403,9 @@ def report(
     if failures is not None and (output is not None or as_json or form != "md"):
         raise SettingError("--failures FILE writes no report: give no --output, --format or --json")
     there = state_of(opening, state, reaching.names)
-    with Journal.open(there.journal_path(found_id(there, campaign))) as journal:
+    campaign_id = found_id(there, campaign)
+    settle_if_free(there, campaign_id)
+    with Journal.open(there.journal_path(campaign_id)) as journal:
         if failures is not None:
             write_failures(journal, failures)
             return

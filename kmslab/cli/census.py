@@ -82,7 +82,7 @@ def census_of(
     """The census of a source; with `deep` also how many of its blobs do not open."""
     from kmslab.analysis.census import Census
     from kmslab.analysis.classify import NO_KMS, Classifier, Outcome
-    from kmslab.campaign.planning import authenticated
+    from kmslab.campaign.tally import authenticated
     from kmslab.campaign.watching import Progress
     from kmslab.campaign.wording import counted, not_looked_at
 

@@ -73,9 +73,9 @@ def engine_of(name: str, url: URL) -> Engine:
 def _set_up(connection: Any, _: object) -> None:
     settings = {**_SETTINGS, "lock_timeout": f"{round(sql_errors.BUSY_SECONDS * 1000)}ms"}
     connection.execute(
-        "SELECT set_config(s.name, v.value, false)"
+        "SELECT set_config(name, value, false)"
         " FROM unnest(%s::text[], %s::text[]) AS v(name, value)"
-        " JOIN pg_settings AS s ON lower(s.name) = lower(v.name)",
+        " WHERE current_setting(name, true) IS NOT NULL",
         (list(settings), list(settings.values())),
     )
     connection.commit()

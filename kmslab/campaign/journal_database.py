@@ -1,0 +1,90 @@
+"""The database of a journal: one connection, and one transaction that grows until its commit."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Self
+
+from kmslab.campaign.journal_schema import FORMAT, connect
+from kmslab.errors import CampaignNotFound, StateError
+
+
+class JournalDatabase:
+    """An open journal as a database. StateError, from everything here, where it cannot be used."""
+
+    def __init__(self, path: Path, connection: sqlite3.Connection) -> None:
+        self.path = path
+        self._connection = connection
+        self._closed = False
+
+    @classmethod
+    def open(cls, path: Path, *, shard: bool = False) -> Self:
+        """A journal that is there. CampaignNotFound, or StateError where it cannot be read.
+
+        A `shard` may be on a file system that several machines share, where no write-ahead log
+        works; it has one writer, and no reader beside it.
+        """
+        if not path.is_file():
+            raise CampaignNotFound(f"no campaign {path.stem} in {path.parent}")
+        try:
+            connection = connect(path)
+            found = connection.execute("PRAGMA user_version").fetchone()[0]
+        except sqlite3.Error as error:
+            raise StateError(f"{path}: this journal cannot be read: {error}") from error
+        if found != FORMAT:
+            connection.close()
+            raise StateError(f"{path}: a journal of format {found}; this kmslab reads {FORMAT}")
+        database = cls(path, connection)
+        if shard:
+            database.run("PRAGMA locking_mode = EXCLUSIVE")
+        database.run(f"PRAGMA journal_mode = {'TRUNCATE' if shard else 'WAL'}")
+        return database
+
+    def close(self) -> None:
+        """Let go of the file. What was told so far is kept. Closing twice is closing once."""
+        if not self._closed:
+            self._closed = True
+            with closing(self._connection):
+                self.commit()
+
+    def begin(self) -> None:
+        """Have a transaction open."""
+        if not self._connection.in_transaction:
+            self.run("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """Have everything on the disk."""
+        if self._connection.in_transaction:
+            self.run("COMMIT")
+
+    def roll_back(self) -> None:
+        """Forget what was told since the last commit."""
+        if self._connection.in_transaction:
+            self.run("ROLLBACK")
+
+    def run(self, sql: str, *values: Any) -> None:
+        """Run one statement."""
+        try:
+            self._connection.execute(sql, values)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def many(self, sql: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Run one statement for each of some rows."""
+        try:
+            self._connection.executemany(sql, rows)
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def query(self, sql: str, *values: Any) -> list[Any]:
+        """All rows that a statement gives."""
+        try:
+            return self._connection.execute(sql, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._unusable(error) from error
+
+    def _unusable(self, error: sqlite3.Error) -> StateError:
+        return StateError(f"{self.path}: the journal cannot be used: {error}")

@@ -1,0 +1,332 @@
+"""A campaign that a crew of workers carries out: its tasks are handed out, and what each worker has
+written is taken into the journal.
+
+What a campaign is does not change by that: the same plan, the same journal in the end, the same
+census.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass, replace
+from typing import Any, Final, NoReturn
+
+from kmslab.analysis.classify import Target
+from kmslab.campaign.checking import to_be_seen
+from kmslab.campaign.counting import Counting, count_alone, source_after
+from kmslab.campaign.crew import Alone, Crew, Workers
+from kmslab.campaign.ground import Ground
+from kmslab.campaign.journal import Journal
+from kmslab.campaign.orders import Brief, Kind, Order, Outcome, own_version
+from kmslab.campaign.plan import Options, Plan
+from kmslab.campaign.reopening import Reopening
+from kmslab.campaign.shards import Shards
+from kmslab.campaign.tally import Tally
+from kmslab.campaign.tasks import Task, TaskList, divided
+from kmslab.campaign.watching import Progress, Watch
+from kmslab.campaign.wording import counted
+from kmslab.campaign.working import Worker
+from kmslab.errors import (
+    CampaignError,
+    CampaignInterrupted,
+    KmsError,
+    KmslabError,
+    SourceBusy,
+    Unauthenticated,
+)
+from kmslab.records.source import Source
+from kmslab.records.spec import SourceSpec
+
+_END_SECONDS: Final = 10.0
+"""How long a run that ends waits for workers of whom it hears nothing any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Gang:
+    """A crew that has been looked at, and how its workers open what the campaign stands on."""
+
+    crew: Crew
+    reopening: Reopening
+
+    @classmethod
+    def of_this_process(cls, ground: Ground) -> Gang:
+        """This process alone, for a campaign that was begun with several."""
+        return cls(Alone(Worker(ground)), Reopening())
+
+    @classmethod
+    @contextmanager
+    def of(
+        cls, workers: Workers, ground: Ground, spec: SourceSpec, source: Source
+    ) -> Iterator[Gang]:
+        """The crew of some workers, each of whom sees what the campaign sees.
+
+        CampaignError names the first who does not, and says why: nothing has been begun then.
+        """
+        reopening = Reopening.of(ground)
+        workers.check(reopening)
+        with workers.ready() as crew:
+            shared = reopening.shared(ground.state, workers=crew.size, one_machine=crew.one_machine)
+            with to_be_seen(ground.state, source) as seen:
+                order = Order(
+                    Kind.CHECK,
+                    own_version(),
+                    shared,
+                    str(ground.state.path.absolute()),
+                    spec=spec,
+                    seen=seen,
+                )
+                for name, outcome in crew.everyone(order.as_text()):
+                    found = Outcome.from_text(outcome)
+                    if error := found.refused or found.error:
+                        raise CampaignError(f"{name} cannot take part: {error}; nothing was begun")
+            yield cls(crew, shared)
+
+
+class Sharing:
+    """One run, or the rest of one, by a crew."""
+
+    def __init__(
+        self, ground: Ground, journal: Journal, source: Source, gang: Gang, watch: Watch
+    ) -> None:
+        self._ground = ground
+        self._journal = journal
+        self._source = source
+        self._gang = gang
+        self._watch = watch
+        self._tasks = TaskList(journal.database)
+        self._shards = Shards.of(ground.state, journal.campaign_id)
+        self._planned: list[Task] = []
+        self._brief: Brief | None = None
+        self._run = ""
+
+    @property
+    def settled(self) -> bool:
+        """Whether the journal knows of all that the workers have done."""
+        return not self._shards.unsettled(self._journal)
+
+    # Planning
+
+    def reading(self, spec: SourceSpec) -> Callable[[Target, Options, Tally], Mapping[str, str]]:
+        """Who reads the source for a plan."""
+
+        def read(target: Target, options: Options, tally: Tally) -> Mapping[str, str]:
+            self._planned = divided(self._source)
+            found: dict[int, Mapping[str, Any]] = {}
+            fingerprints: dict[str, str] = {}
+            self._begin(Brief(spec, target, options))
+            progress = _HowFar(self._watch, "planning", None)
+            try:
+                for task, outcome in self._done(Kind.PLAN, self._planned, progress):
+                    if outcome.found is None:
+                        self._stop("while planning; nothing was changed", outcome.error)
+                    found[task.number] = outcome.found["tally"]
+                    fingerprints[task.part] = outcome.found["fingerprint"]
+            except BaseException:
+                self._shards.revoke()
+                raise
+            for task in self._planned:  # in the order of the source
+                tally.add(found[task.number])
+            return {part.name: fingerprints[part.name] for part in self._source.parts}
+
+        return read
+
+    def keep_tasks(self) -> None:
+        """Keep the tasks that the plan was made by; on the disk with what is told next."""
+        self._tasks.add(self._planned)
+
+    # Running
+
+    def over_all_parts(self, plan: Plan) -> bool:
+        """All tasks that are not finished; False where an atomic campaign has to leave its source
+        as it is."""
+        self._shards.settle(self._journal)
+        self._divide()
+        self._drop_parts_that_went()
+        self._shards.reopen(self._journal)
+        self._begin(Brief(plan.spec, plan.target, plan.options))
+        progress = _HowFar(self._watch, "re-encrypting", plan.total)
+        try:
+            for task, outcome in self._done(Kind.RUN, self._tasks.unfinished(), progress):
+                if outcome.found is None:
+                    rows = counted(progress.rows, "record")
+                    self._stop(f"after {rows}", outcome.error)
+                if outcome.found["spoilt"]:
+                    self._shards.settle(self._journal)
+                    return False
+                self._shards.take(self._journal, task)
+        except BaseException as error:
+            self._interrupted(error)
+            raise
+        return True
+
+    def _divide(self) -> None:
+        """Make the tasks that are not there yet: all, or those of files that are new."""
+        known = {task.part for task in self._tasks.all()} | self._journal.part_names().keys()
+        first = len(self._tasks.all()) + 1
+        if added := divided(self._source, first=first, but=known):
+            self._tasks.add(added)
+        for task in self._tasks.all():
+            self._journal.part(task.part)  # so that parts are in the source's order
+        self._journal.note()
+
+    def _drop_parts_that_went(self) -> None:
+        """Of files that are not there any more, the journal has all that there will be."""
+        there = {part.name for part in self._source.parts}
+        for task in self._tasks.unfinished():
+            if task.part not in there:
+                self._journal.part(task.part)
+                self._tasks.mark(task, *self._tasks.entries(task), rows=0)
+                self._journal.note()
+
+    def _interrupted(self, error: BaseException) -> None:
+        """Have the journal know what was done, unless somebody wants to end at once."""
+        self._shards.revoke()
+        if not isinstance(error, KmslabError):
+            return
+        with suppress(SourceBusy):  # what is left is settled when the campaign is taken up
+            self._shards.settle(self._journal, seconds=_END_SECONDS)
+
+    def end(self) -> None:
+        """The journal has everything: nothing is left of the workers."""
+        self._shards.remove()
+
+    # Counting
+
+    def after(self, plan: Plan) -> dict[str, Any]:
+        """What is in the source now, read anew: outcomes and census."""
+        progress = _HowFar(self._watch, "counting", plan.total)
+        if self._journal.has_shown():
+            # What answers have shown is in the journal, which no worker reads.
+            return count_alone(
+                self._ground,
+                self._journal,
+                plan,
+                self._source,
+                lambda rows: self._counted(progress, rows),
+            )
+        self._begin(Brief(plan.spec, plan.target, plan.options))
+        counting = Counting(self._ground.providers, plan.target)
+        for _, outcome in self._done(Kind.COUNT, self._to_count(plan), progress):
+            if outcome.found is None:
+                self._stop("while counting; all is stored", outcome.error)
+            counting.add(outcome.found)
+        return counting.as_dict()
+
+    def _counted(self, progress: _HowFar, rows: int) -> None:
+        progress("", {"rows": rows, "counts": {}})
+        if self._watch.stop():
+            self._stop("while counting; all is stored", None)
+
+    def _to_count(self, plan: Plan) -> Sequence[Task]:
+        """What there is now, divided as the tasks are."""
+        source = source_after(self._ground, plan, self._source)
+        ranges: dict[str, list[Task]] = {}
+        for task in self._tasks.all():
+            ranges.setdefault(task.part, []).append(task)
+        whole = [ranges.get(part.name) or [Task(0, part.name)] for part in source.parts]
+        return [
+            replace(task, number=number)
+            for number, task in enumerate((task for tasks in whole for task in tasks), 1)
+        ]
+
+    # Orders
+
+    def _begin(self, brief: Brief) -> None:
+        """Let the workers begin, unless they have begun with the same brief."""
+        if brief != self._brief or not self._shards.permitted(self._run):
+            rates = self._gang.reopening.share(brief.options.rates, self._gang.crew.size)
+            self._run = self._shards.permit(brief.with_rates(rates).as_dict())
+            self._brief = brief
+
+    def _done(
+        self, kind: Kind, tasks: Sequence[Task], progress: _HowFar
+    ) -> Iterator[tuple[Task, Outcome]]:
+        """Have tasks carried out; what became of each that was begun, as it is known.
+
+        What is wrong with one ends all, and is raised once they have ended. So does an outcome
+        that is none, which the last one is then.
+        """
+        named = {f"{self._journal.campaign_id}-{task.name}": task for task in tasks}
+        orders = [(name, self._order(kind, task)) for name, task in named.items()]
+        refused: KmslabError | None = None
+        stopped: list[tuple[Task, Outcome]] = []
+        ended: list[bool] = []
+
+        def stop() -> bool:
+            if not ended and (refused is not None or stopped or self._watch.stop()):
+                ended.append(True)
+                self._shards.revoke()
+            return bool(ended)
+
+        with closing(self._gang.crew.do(orders, progress, stop)) as outcomes:
+            for name, text in outcomes:
+                task, outcome = named[name], Outcome.from_text(text)
+                if outcome.refused is not None:
+                    refused = refused or _placed(outcome.refused, task, self._journal.campaign_id)
+                elif outcome.stopped:
+                    stopped.append((task, outcome))
+                else:
+                    yield task, outcome
+        if refused is not None:
+            raise refused
+        if stopped:
+            yield max(stopped, key=lambda each: each[1].error is not None)
+        elif ended:
+            yield tasks[0], Outcome()
+
+    def _order(self, kind: Kind, task: Task) -> str:
+        return Order(
+            kind,
+            own_version(),
+            self._gang.reopening,
+            str(self._ground.state.path.absolute()),
+            self._journal.campaign_id,
+            self._run,
+            task,
+        ).as_text()
+
+    def _stop(self, where: str, error: KmsError | None) -> NoReturn:
+        campaign_id = self._journal.campaign_id
+        said = f"campaign {campaign_id} stopped {where}"
+        if error is not None:
+            refused = isinstance(error, Unauthenticated)
+            why = "refuses the credential" if refused else "does not answer"
+            said = f"{said}, since a provider {why}: {error}"
+        raise CampaignInterrupted(said, campaign_id=campaign_id, error=error)
+
+
+class _HowFar:
+    """Adds up how far the workers are."""
+
+    def __init__(self, watch: Watch, doing: str, total: int | None) -> None:
+        self._watch = watch
+        self._doing = doing
+        self._total = total
+        self._counts: Counter[str] = Counter()
+        self._each: dict[str, tuple[int, Mapping[str, int]]] = {}
+        self.rows = 0
+        """The records that were gone over."""
+
+    def __call__(self, name: str, said: Mapping[str, Any]) -> None:
+        if "waiting" in said:
+            self._watch.waiting(said["waiting"])
+            return
+        before, counts_before = self._each.get(name, (0, {}))
+        self._each[name] = said["rows"], said["counts"]
+        self.rows += said["rows"] - before
+        self._counts.update(said["counts"])
+        self._counts.subtract(counts_before)
+        self._watch.progress(Progress(self._doing, self.rows, self._total, dict(self._counts)))
+
+
+def _placed(error: KmslabError, task: Task, campaign_id: str) -> KmslabError:
+    """What is wrong with a task, as it is raised: with the task and the file, or table."""
+    said = f"{error} (task {task.name} of campaign {campaign_id}: {task.part})"
+    if isinstance(error, CampaignInterrupted):
+        return CampaignInterrupted(said, campaign_id=campaign_id)
+    placed = type(error)(said)
+    if isinstance(error, KmsError) and isinstance(placed, KmsError):
+        placed.request_id = error.request_id
+    return placed

@@ -1,0 +1,216 @@
+"""Workers of a Dask cluster."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaign_data import World
+from distributed import Client, LocalCluster
+from keystore_labs import leaks
+from scale_sources import SOURCES, contents
+
+from kmslab import Lab
+from kmslab.campaign.cluster import Cluster, Scheduler, check_address
+from kmslab.campaign.ground import Ground
+from kmslab.campaign.run import resume, run
+from kmslab.campaign.watching import Watch
+from kmslab.errors import CampaignError, CampaignInterrupted
+from kmslab.records.spec import SourceSpec
+
+
+def two_workers(*, processes: bool) -> LocalCluster:
+    """A scheduler with two workers, which speak with each other over TCP."""
+    return LocalCluster(
+        n_workers=2,
+        threads_per_worker=1,
+        processes=processes,
+        protocol="tcp://",
+        host="127.0.0.1",
+        dashboard_address=None,
+    )
+
+
+@pytest.fixture
+def cluster(soak: bool) -> Iterator[LocalCluster]:
+    """Two workers: processes of their own in long runs, else threads."""
+    with two_workers(processes=soak) as made:
+        yield made
+
+
+@pytest.fixture
+def spec(world: World, tmp_path: Path) -> SourceSpec:
+    return SOURCES["csv"](tmp_path / "records", world.rows)
+
+
+class Between:
+    """Passes on what goes between a client and a scheduler, and remembers it."""
+
+    def __init__(self, to: str) -> None:
+        host, _, port = to.removeprefix("tcp://").rpartition(":")
+        self._to = host, int(port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"tcp://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.heard = bytearray()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self._listener.close()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                near, _ = self._listener.accept()
+                far = socket.create_connection(self._to)
+                for one, other in ((near, far), (far, near)):
+                    threading.Thread(target=self._pass, args=(one, other), daemon=True).start()
+
+    def _pass(self, one: socket.socket, other: socket.socket) -> None:
+        with suppress(OSError):
+            while data := one.recv(1 << 16):
+                self.heard += data
+                other.sendall(data)
+        for end in (one, other):
+            end.close()
+
+
+def test_a_cluster_does_it_and_the_scheduler_sees_nothing_secret(
+    cluster: LocalCluster, spec: SourceSpec, ground: Ground, lab: Lab, world: World
+) -> None:
+    before = contents(lab, spec)
+    root = (world.path / "root.key").read_text("ascii").split()[-1].encode()
+    with closing(Between(cluster.scheduler_address)) as between:
+        report = run(ground, spec, workers=Scheduler(between.address))
+    assert report.state == "finished"
+    assert report.results.re_encrypted > 0
+    assert contents(lab, spec) == before
+    heard = bytes(between.heard)
+    assert report.campaign.encode() in heard
+    assert not [found for secret in (root, b"secret 00000") for found in leaks(secret, heard)]
+    assert not [r for r in world.rows if (r["ciphertext_blob"] or "").encode()[-60:] in heard]
+
+
+@pytest.mark.soak
+def test_a_worker_that_is_killed_is_replaced(
+    cluster: LocalCluster, spec: SourceSpec, ground: Ground, lab: Lab
+) -> None:
+    before = contents(lab, spec)
+    killed: list[int] = []
+
+    def progress(found: Any) -> None:
+        if found.doing == "re-encrypting" and not killed:
+            with Client(cluster, set_as_default=False) as client:
+                killed.extend(list(client.run(os.getpid).values())[:1])
+            os.kill(killed[0], signal.SIGKILL)
+
+    with Client(cluster, set_as_default=False) as client:
+        report = run(ground, spec, workers=Cluster(client), watch=Watch(progress))
+    assert killed
+    assert report.state == "finished"
+    assert (report.pending, report.results.lost) == (0, 0)
+    assert contents(lab, spec) == before
+
+
+def test_a_scheduler_that_ends_interrupts(spec: SourceSpec, ground: Ground, lab: Lab) -> None:
+    before = contents(lab, spec)
+    ended: list[bool] = []
+    cluster = two_workers(processes=False)
+
+    def progress(found: Any) -> None:
+        if found.doing == "re-encrypting" and not ended:
+            ended.append(True)
+            cluster.close()
+
+    with Client(cluster, set_as_default=False) as client:
+        workers = Cluster(client)
+        with pytest.raises(CampaignInterrupted, match="the scheduler has gone") as interrupted:
+            run(ground, spec, workers=workers, watch=Watch(progress))
+    report = resume(ground, interrupted.value.campaign_id)
+    assert report.state == "finished"
+    assert (report.pending, report.results.lost) == (0, 0)
+    assert contents(lab, spec) == before
+
+
+@pytest.mark.soak
+def test_a_scheduler_that_is_killed_interrupts(spec: SourceSpec, ground: Ground, lab: Lab) -> None:
+    before = contents(lab, spec)
+    with closing(Scheduling()) as scheduling:
+
+        def progress(found: Any) -> None:
+            if found.doing == "re-encrypting":
+                scheduling.kill()
+
+        workers = Scheduler(scheduling.address)
+        with pytest.raises(CampaignInterrupted, match="the scheduler has gone") as interrupted:
+            run(ground, spec, workers=workers, watch=Watch(progress))
+        report = resume(ground, interrupted.value.campaign_id)
+    assert report.state == "finished"
+    assert (report.pending, report.results.lost) == (0, 0)
+    assert contents(lab, spec) == before
+
+
+class Scheduling:
+    """A scheduler and a worker as they are started on a machine: processes of their own."""
+
+    def __init__(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        programs = (
+            ["scheduler", "--host", self.address, "--no-dashboard"],
+            ["worker", self.address, "--nthreads", "1", "--no-dashboard", "--no-nanny"],
+        )
+        self._processes = [
+            subprocess.Popen(
+                [sys.executable, "-m", "distributed.cli.dask_" + name, *options],
+                env=environment,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+            for name, *options in programs
+        ]
+
+    def kill(self) -> None:
+        self._processes[0].kill()
+
+    def close(self) -> None:
+        for process in self._processes:
+            process.kill()
+        for process in self._processes:
+            process.wait()
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["tcp://192.0.2.7:8786", "dask.example:8786", "tcp://0.0.0.0:8786", "ws://dask.example:80"],
+)
+def test_plain_tcp_is_for_this_machine(address: str) -> None:
+    with pytest.raises(CampaignError, match="--insecure-scheduler"):
+        check_address(address, insecure=False)
+    check_address(address, insecure=True)
+
+
+@pytest.mark.parametrize(
+    "address", ["127.0.0.1:8786", "localhost:8786", "tcp://[::1]:8786", "tls://dask.example:8786"]
+)
+def test_tls_is_for_others(address: str) -> None:
+    check_address(address, insecure=False)
+
+
+def test_a_scheduler_that_is_not_there_is_refused(spec: SourceSpec, ground: Ground) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmslab.campaign.cluster.CONNECT_SECONDS", 0.2)
+        with pytest.raises(CampaignError, match="cannot be reached"):
+            run(ground, spec, workers=Scheduler(address))
+    assert not ground.state.journals()

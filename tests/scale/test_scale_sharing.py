@@ -1,0 +1,66 @@
+"""Several workers do what one process does: the same plan, journal, census and undo."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from campaign_data import World
+from scale_crews import Here
+from scale_sources import SOURCES, Write, contents
+
+from kmslab import Lab
+from kmslab.campaign.ground import Ground
+from kmslab.campaign.plan import Options
+from kmslab.campaign.proof import verify
+from kmslab.campaign.run import run
+from kmslab.campaign.undo import undo
+
+OWN = ("campaign", "source", "started_at", "finished_at", "calls", "forecast")
+"""What a report says of its own campaign; calls are more where equal records are in two tasks."""
+
+
+def said(report: Any) -> dict[str, Any]:
+    """What two reports of the same work have in common."""
+    found = {name: value for name, value in report.as_dict().items() if name not in OWN}
+    for each in [*found["failures"], *found["failure_groups"]]:
+        each["request_id"] = ""
+    return found
+
+
+@pytest.mark.usefixtures("small_ranges")
+def test_the_same_report_and_source(
+    write: Write, world: World, ground: Ground, lab: Lab, tmp_path: Path
+) -> None:
+    alone, shared = write(tmp_path / "alone", world.rows), write(tmp_path / "shared", world.rows)
+    before = contents(lab, shared)
+    expected = run(ground, alone)
+    report = run(ground, shared, workers=Here())
+    assert said(report) == said(expected)
+    assert contents(lab, shared) == before
+    assert verify(ground, report.campaign).complete
+    undone = undo(ground, report.campaign)
+    assert (undone.undone, undone.undo_left) == (report.results.re_encrypted, 0)
+
+
+@pytest.mark.parametrize(("one_machine", "rate"), [(True, 20.0), (False, 600.0)])
+def test_a_rate_is_for_all_workers_together(
+    one_machine: bool, rate: float, world: World, ground: Ground, tmp_path: Path
+) -> None:
+    """Shared by leases in the state folder; without a clock in common each has an equal part."""
+    spec = SOURCES["csv"](tmp_path / "files", world.rows)
+    options = Options(rates={"tencent": rate, "ctyun": rate})
+    crew = Here(3, one_machine=one_machine)
+    begun = time.monotonic()
+    report = run(ground, spec, options=options, workers=crew)
+    took = time.monotonic() - begun
+    (leases,) = {
+        json.loads(text)["reopening"]["leases"] for text in crew.said if "reopening" in text
+    }
+    assert leases == (str(ground.state.path) if one_machine else None)
+    assert report.plan is not None
+    assert report.plan.options.rates == options.rates
+    assert took > (max(report.calls.values()) - rate) / rate
