@@ -24,6 +24,8 @@ bench: .venv/.stamp
 	    --benchmark-columns=min,median,max,ops,rounds
 soak: .venv/.stamp
 	@KMSLAB_SOAK=1 $(PYTEST) -n $(WORKERS) --dist worksteal -m ""
+	@KMSLAB_SOAK=1 $(PYTEST) -n $(WORKERS) --store postgresql -m "" \
+	    tests/keystore/test_keystore_storm.py tests/keystore/test_keystore_postgres_errors.py
 	@$(MAKE) --no-print-directory test-postgres
 # Run all notebooks and write them as they come out; or only see that they still come out so.
 notebooks notebooks-check: .venv/.stamp

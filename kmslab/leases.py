@@ -1,7 +1,7 @@
 """A rate that several processes share: none of them makes a call that another has left no room for.
 
 Each call is written down where all of them see it: in a small file of the state folder, or in the
-table `leases` of a lab's database, by its clock.
+table `leases` of a lab in PostgreSQL, by the server's clock.
 """
 
 from __future__ import annotations
@@ -15,25 +15,18 @@ import threading
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final
 
 from kmslab.clock import Clock
-from kmslab.database_url import EXTRAS, POSTGRESQL, is_url, storable, with_driver, without_password
-from kmslab.errors import StateError
+from kmslab.database_url import EXTRAS, POSTGRESQL
+from kmslab.errors import LabError, StateError
+from kmslab.keystore.lab_url import LabUrl, in_database
 from kmslab.rate import Window, calls_and_window
 
 FOLDER: Final = "leases"
-
-TABLE: Final = """
-CREATE TABLE IF NOT EXISTS leases (
-    name VARCHAR(200) PRIMARY KEY,
-    calls BYTEA NOT NULL
-)
-"""
-"""The table in a PostgreSQL lab. It is made on first use where it is not there."""
 
 _MAGIC: Final = b"KLW1"
 _HEAD: Final = struct.Struct("<4sd")
@@ -41,23 +34,34 @@ _ENTRY: Final = struct.Struct("<ddI")
 _SUM: Final = struct.Struct("<I")
 # Calls that are so near to each other, in parts of a window, are written down as one.
 _GRAIN: Final = 1_000
+
+_MAKE: Final = """
+CREATE TABLE IF NOT EXISTS {table} (name VARCHAR(200) PRIMARY KEY, calls BYTEA NOT NULL)
+"""
 # One at a time makes the table: "kmsl" and "leas".
 _MAKING: Final = int.from_bytes(b"kmslleas", "big")
-_SECONDS: Final = 10
+_ADD: Final = "INSERT INTO {table} VALUES (%s, '') ON CONFLICT DO NOTHING"
+# The time is told once the row is ours, and not before it is waited for.
+_READ: Final = """
+SELECT calls, extract(epoch FROM clock_timestamp())::float8
+FROM (SELECT calls FROM {table} WHERE name = %s FOR UPDATE) AS mine
+"""
+_WRITE: Final = "UPDATE {table} SET calls = %s WHERE name = %s"
+# In each transaction, since there may be a pooler between. What a crash of the server takes back is
+# older than a window when it is there again.
+_BEGIN: Final = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '10s'"
 
 
 @dataclass(frozen=True, slots=True)
 class Leases:
     """The rates that all processes with the same leases share; made from a text, and sent as one.
 
-    `location` is a state folder, or the URL of a PostgreSQL lab. `scope` parts those who do not
-    share: every window is of its own scope. A password is not sent along: the other process finds
-    its own, as by PGPASSWORD.
-
-    StateError for a URL of another database, or with a password in it.
+    `location` is a state folder, or the URL of a lab in PostgreSQL without its password, as `of`
+    takes it apart. `scope` parts those who do not share. The password is not sent along: another
+    process finds its own, as by PGPASSWORD.
 
     >>> from kmslab.clock import SystemClock
-    >>> one, other = (Leases(str(getfixture("tmp_path"))) for _ in range(2))
+    >>> one, other = (Leases.of(str(getfixture("tmp_path"))) for _ in range(2))
     >>> one.window("ctyun", 2, clock=SystemClock()).take(2)
     0.0
     >>> 0 < other.window("ctyun", 2, clock=SystemClock()).take() <= 1
@@ -68,9 +72,16 @@ class Leases:
     scope: str = ""
     password: str | None = field(default=None, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        if is_url(self.location):
-            _server(self.location)
+    @classmethod
+    def of(cls, location: str, scope: str = "") -> Leases:
+        """The leases in a state folder, or in the lab of a URL, which may hold its password.
+
+        DatabaseUrlError for a URL that is of no lab.
+        """
+        if not in_database(location):
+            return cls(str(Path(location).absolute()), scope)
+        found = LabUrl.of(location)
+        return cls(found.location, scope, found.password)
 
     def __reduce__(self) -> tuple[type[Leases], tuple[str, str]]:
         return Leases, (self.location, self.scope)
@@ -82,8 +93,10 @@ class Leases:
     def window(self, name: str, rate: float, *, clock: Clock) -> Window:
         """The window of all that is called by a name: see `kmslab.rate.Windows.window`."""
         whole = f"{self.scope}/{name}"
-        if is_url(self.location):
-            return TableWindow(self.location, self.password, whole, rate)
+        if in_database(self.location):
+            return TableWindow(
+                replace(LabUrl.of(self.location), password=self.password), whole, rate
+            )
         digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
         return FileWindow(Path(self.location) / FOLDER / f"{digest}.calls", rate, clock=clock)
 
@@ -123,44 +136,45 @@ class FileWindow:
 
 
 class TableWindow:
-    """A window that is kept in a PostgreSQL database: see `kmslab.rate.Window`.
+    """A window that is kept in a PostgreSQL lab: see `kmslab.rate.Window`.
 
-    Time is the server's. StateError where it cannot be reached; the next call tries anew.
+    LabError where it cannot be reached; the next call tries anew.
     """
 
     __slots__ = (
         "_connection",
         "_inherited",
-        "_location",
         "_lock",
         "_name",
         "_owner",
-        "_password",
+        "_table",
+        "_url",
         "_window",
         "calls",
     )
 
-    def __init__(self, location: str, password: str | None, name: str, rate: float) -> None:
+    def __init__(self, url: LabUrl, name: str, rate: float) -> None:
         self._connection: Any = None
         self._inherited: Any = None
-        self.calls, self._window = calls_and_window(rate)
-        self._location = location
-        self._password = password
-        self._name = name[:200]
         self._owner = 0
+        self.calls, self._window = calls_and_window(rate)
+        self._url = url
+        self._table = f'"{url.schema}".leases'
+        self._name = name[:200]
         self._lock = threading.Lock()
 
     def take(self, count: int = 1) -> float:
         """Make so many calls now: see `kmslab.rate.Window.take`."""
-        with self._lock:
+        with self._lock, _lab_errors(self._url.location):
             connection = self._connected()
             try:
-                return self._taken(connection, count)
-            except Exception as error:
-                self.close()
-                if _of_driver(error):
-                    raise _unreachable(self._location, error) from None
+                connection.execute(_BEGIN)
+                seconds = self._taken(connection, count)
+                connection.execute("COMMIT")
+            except BaseException:
+                self.close()  # which ends the transaction too
                 raise
+            return seconds
 
     def close(self) -> None:
         """Let go of the connection; what is asked afterwards opens another."""
@@ -172,26 +186,15 @@ class TableWindow:
         self.close()
 
     def _taken(self, connection: Any, count: int) -> float:
-        with connection.transaction():
-            row = connection.execute(
-                "SELECT calls FROM leases WHERE name = %s FOR UPDATE", (self._name,)
-            ).fetchone()
-            if row is None:
-                connection.execute(
-                    "INSERT INTO leases VALUES (%s, '') ON CONFLICT DO NOTHING", (self._name,)
-                )
-                row = connection.execute(
-                    "SELECT calls FROM leases WHERE name = %s FOR UPDATE", (self._name,)
-                ).fetchone()
-            # By itself: in the same statement it would be the time before the row was waited for.
-            (now,) = connection.execute(
-                "SELECT extract(epoch FROM clock_timestamp())::float8"
-            ).fetchone()
-            seconds, after = taken(bytes(row[0]), now, count, self.calls, self._window)
-            if after is not None:
-                connection.execute(
-                    "UPDATE leases SET calls = %s WHERE name = %s", (after, self._name)
-                )
+        read = _READ.format(table=self._table)
+        row = connection.execute(read, (self._name,)).fetchone()
+        if row is None:
+            connection.execute(_ADD.format(table=self._table), (self._name,))
+            row = connection.execute(read, (self._name,)).fetchone()
+        stored, now = row
+        seconds, after = taken(bytes(stored), now, count, self.calls, self._window)
+        if after is not None:
+            connection.execute(_WRITE.format(table=self._table), (after, self._name))
         return seconds
 
     def _connected(self) -> Any:
@@ -199,9 +202,13 @@ class TableWindow:
             if self._owner == os.getpid():
                 return self._connection
             self._inherited = self._connection  # that of the process we were forked from
-        self._connection = _connect(self._location, self._password)
-        self._owner = os.getpid()
-        return self._connection
+        connection = _connect(self._url)
+        self._connection, self._owner = connection, os.getpid()
+        if connection.execute("SELECT to_regclass(%s)", (self._table,)).fetchone()[0] is None:
+            with connection.transaction():
+                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
+                connection.execute(_MAKE.format(table=self._table))
+        return connection
 
 
 def taken(
@@ -269,53 +276,22 @@ def _file_errors(path: Path) -> Iterator[None]:
         raise StateError(f"{path} cannot be used: {error.strerror}") from None
 
 
-def _server(location: str) -> Any:
-    url = storable(location)
-    if url.get_backend_name() != POSTGRESQL:
-        name = without_password(location)
-        raise StateError(f"{name}: leases are in a state folder, or in a PostgreSQL lab")
-    return url
+def _connect(url: LabUrl) -> Any:
+    try:
+        from kmslab.keystore.postgres_connecting import Connections
+    except ImportError as error:
+        hint = EXTRAS[POSTGRESQL]
+        raise LabError(f"{url.location}: no driver for this database ({error}){hint}") from None
+    return Connections(url).connect()
 
 
-def _connect(location: str, password: str | None) -> Any:
+@contextmanager
+def _lab_errors(location: str) -> Iterator[None]:
     try:
-        import psycopg
-    except ImportError:
-        raise StateError(f"{location}: no driver for it{EXTRAS[POSTGRESQL]}") from None
-    url = with_driver(_server(location), password).set(drivername=POSTGRESQL)
-    if "connect_timeout" not in url.query:
-        url = url.update_query_dict({"connect_timeout": str(_SECONDS)})
-    try:
-        connection = psycopg.connect(
-            url.render_as_string(hide_password=False), autocommit=True, prepare_threshold=None
-        )
-        try:
-            # What a crash of the server takes back is older than a window when it is there again.
-            connection.execute("SET synchronous_commit = off")
-            connection.execute(f"SET lock_timeout = '{_SECONDS}s'")
-            _make_table(connection)
-        except BaseException:
-            connection.close()
+        yield
+    except Exception as error:
+        if type(error).__module__.partition(".")[0] != "psycopg":
             raise
-    except psycopg.Error as error:
-        raise _unreachable(location, error) from None
-    return connection
+        from kmslab.keystore.postgres_errors import lab_error
 
-
-def _make_table(connection: Any) -> None:
-    if connection.execute("SELECT to_regclass('leases')").fetchone()[0] is None:
-        with connection.transaction():
-            connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
-            connection.execute(TABLE)
-
-
-def _of_driver(error: Exception) -> bool:
-    return type(error).__module__.partition(".")[0] == "psycopg"
-
-
-def _unreachable(location: str, error: Exception) -> StateError:
-    said = " ".join(str(error).split())[:300]
-    return StateError(
-        f"{without_password(location)}: the rates that workers share cannot be kept there"
-        f" ({said}); see that it runs and that this user may write to its table leases, then go on"
-    )
+        raise lab_error(location, error) from None

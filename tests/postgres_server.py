@@ -56,7 +56,7 @@ class Server:
     def __init__(self, place: Path, binaries: Path, *, durable: bool = False) -> None:
         self.place = place
         self.data = place / "data"
-        self.port = _free_port()
+        self.port = free_port()
         self._binaries = binaries
         self._durable = durable
         self._user = _unprivileged()
@@ -124,9 +124,9 @@ class Server:
         finally:
             self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    def execute(self, statement: str) -> None:
+    def execute(self, statement: str, database: str = "postgres") -> None:
         """Run a statement, as the owner of all."""
-        with closing(psycopg.connect(self.url(), autocommit=True)) as connection:
+        with closing(psycopg.connect(self.url(database), autocommit=True)) as connection:
             connection.execute(statement)  # type: ignore[arg-type]
 
     def _run(self, program: str, *arguments: str) -> None:
@@ -155,7 +155,8 @@ def _unprivileged() -> tuple[str, str]:
     raise RuntimeError("no user to run PostgreSQL as: neither postgres nor nobody is known")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with closing(socket.socket()) as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

@@ -21,6 +21,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
 
+from kmslab.database_url import with_driver
 from kmslab.errors import LabError, LabExists, LabUncertain
 from kmslab.keystore.database import BUSY_SECONDS
 from kmslab.keystore.lab_url import SCHEMA_OPTION, LabUrl
@@ -45,7 +46,7 @@ class PostgresDatabase:
         self.location = self.where = found.location
         self._schema = found.schema
         self._connections = Connections(found)
-        self._engine = _engine(self._connections, found.schema)
+        self._engine = _engine(found, self._connections)
         self._asking: Asking | None = None
 
     def listen(self) -> Asking:
@@ -169,10 +170,10 @@ def _first_number(text: str) -> int | None:
     return int(digits[0]) if digits else None
 
 
-def _engine(connections: Connections, schema: str) -> Engine:
+def _engine(url: LabUrl, connections: Connections) -> Engine:
     """An engine whose transactions are set up by their first round trip."""
     engine = create_engine(
-        "postgresql+psycopg://",
+        with_driver(url.database, None),
         creator=connections.connect,
         poolclass=QueuePool,
         pool_size=1,
@@ -180,7 +181,7 @@ def _engine(connections: Connections, schema: str) -> Engine:
         use_native_hstore=False,
     )
     # Temporary tables come last: they would go before the lab's own.
-    path = f'SET LOCAL search_path = "{schema}", pg_temp'
+    path = f'SET LOCAL search_path = "{url.schema}", pg_temp'
     read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}"
     write = (
         f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}; SET LOCAL synchronous_commit = on; "

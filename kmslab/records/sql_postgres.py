@@ -3,6 +3,7 @@ that holds on every machine."""
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,7 +57,9 @@ def engine_of(name: str, url: URL) -> Engine:
     """The engine of a URL. SourceError where psycopg is not there, or another driver is named."""
     if url.get_driver_name() != "psycopg":
         raise SourceError(f"{name}: tables are read through psycopg 3: say postgresql://")
-    given = {option for option in url.query if option in _USUAL}
+    given = set(url.query)
+    if "PGCONNECT_TIMEOUT" in os.environ:
+        given.add("connect_timeout")
     options = {option: value for option, value in _USUAL.items() if option not in given}
     engine = create_engine(
         url,
@@ -73,9 +76,9 @@ def engine_of(name: str, url: URL) -> Engine:
 def _set_up(connection: Any, _: object) -> None:
     settings = {**_SETTINGS, "lock_timeout": f"{round(sql_errors.BUSY_SECONDS * 1000)}ms"}
     connection.execute(
-        "SELECT set_config(s.name, v.value, false)"
+        "SELECT set_config(name, value, false)"
         " FROM unnest(%s::text[], %s::text[]) AS v(name, value)"
-        " JOIN pg_settings AS s ON lower(s.name) = lower(v.name)",
+        " WHERE current_setting(name, true) IS NOT NULL",
         (list(settings), list(settings.values())),
     )
     connection.commit()

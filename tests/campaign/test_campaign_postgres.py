@@ -39,6 +39,8 @@ from kmslab.records import sql_postgres
 from kmslab.records.opening import open_source
 from kmslab.records.source import alone
 from kmslab.records.spec import SourceSpec
+from kmslab.records.sql_database import Database
+from kmslab.records.sql_errors import CommitUnknown
 
 TABLE = "secrets"
 
@@ -75,12 +77,20 @@ class Ends:
     plaintexts: dict[str, bytes | None]
 
 
+@pytest.fixture(scope="module")
+def seen() -> list[Ends]:
+    """What was seen of an uninterrupted campaign, once one was run: every test has its records."""
+    return []
+
+
 @pytest.fixture
-def ends(postgres_url: str, world: World, lab: Lab, ground: Ground) -> Ends:
-    spec = write(postgres_url, world.rows)
-    before = plaintexts(lab, rows_in(postgres_url))
-    whole = run(ground, spec)
-    return Ends(whole.census_after, whole.results, before)
+def ends(seen: list[Ends], postgres_url: str, world: World, lab: Lab, ground: Ground) -> Ends:
+    if not seen:
+        spec = write(postgres_url, world.rows)
+        before = plaintexts(lab, rows_in(postgres_url))
+        whole = run(ground, spec)
+        seen.append(Ends(whole.census_after, whole.results, before))
+    return seen[0]
 
 
 def own(ground: Ground, folder: Path) -> Ground:
@@ -235,8 +245,9 @@ def durable(postgres: Server) -> Iterator[Server]:
         yield server
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["shut down", "crash"])
-@pytest.mark.parametrize("chunk", [0, 1])
+@pytest.mark.parametrize(
+    ("how", "chunk"), [(signal.SIGINT, 0), (signal.SIGQUIT, 1)], ids=["shut down", "crash"]
+)
 def test_a_server_that_ends_in_the_middle(
     durable: Server,
     how: signal.Signals,
@@ -268,6 +279,40 @@ def test_a_server_that_ends_in_the_middle(
     assert (report.census_after, report.results) == (ends.census, ends.results)
     assert undo(there, report.campaign).undone == report.results.re_encrypted
     assert rows_in(url) == sorted(world.rows, key=lambda row: row["record_id"] or "")
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["done", "not done"])
+def test_a_commit_of_which_nobody_knows(
+    postgres_url: str,
+    world: World,
+    lab: Lab,
+    ground: Ground,
+    ends: Ends,
+    tmp_path: Path,
+    done: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The connection is lost in the commit of a chunk: what is stored says whether it was done."""
+    spec = write(postgres_url, world.rows)
+    there = own(ground, tmp_path / "there")
+    chunks = iter(range(10))
+    commit = Database.commit
+
+    def lost(database: Database, connection: Any) -> None:
+        if next(chunks) != 1:
+            return commit(database, connection)
+        if done:
+            commit(database, connection)
+        raise CommitUnknown from psycopg.OperationalError("server closed the connection")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Database, "commit", lost)
+        with pytest.raises(SourceError, match="stored shows when the campaign is resumed"):
+            run(there, spec)
+    (left,) = campaigns(there.state)
+    report = resume(there, left.campaign)
+    assert plaintexts(lab, rows_in(postgres_url)) == ends.plaintexts
+    assert (report.census_after, report.results) == (ends.census, ends.results)
 
 
 @pytest.mark.soak

@@ -6,11 +6,14 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from command_line import Warm
+from postgres_server import Server, free_port
 from typer.testing import CliRunner
 
 from kmslab import Lab
@@ -53,10 +56,18 @@ _VARIABLE = re.compile(
 class Session:
     """The commands of a page, run one after the other; knows which word of it is which one here."""
 
-    def __init__(self, directory: Path, warm: Warm) -> None:
+    def __init__(self, directory: Path, warm: Warm, words: dict[str, str] | None = None) -> None:
         self._kmslab = warm.shell_function
-        self._words = {"/srv/shop": str(directory)}
+        self._words = {"/srv/shop": str(directory), **(words or {})}
         self._environment: dict[str, str] = {}
+        self._going_on: list[subprocess.Popen[bytes]] = []
+
+    def end(self) -> None:
+        """End what was begun with `&`."""
+        for process in self._going_on:
+            os.killpg(process.pid, signal.SIGTERM)
+        for process in self._going_on:
+            process.wait(timeout=30)
 
     def run(self, command: str) -> list[list[str]]:
         """What is on stdout and on stderr. It must succeed, unless it says its exit code."""
@@ -73,9 +84,16 @@ class Session:
         return [result.stdout.splitlines(), result.stderr.splitlines(), code]
 
     def _in_shell(self, command: str) -> tuple[str, str]:
+        shell = [shutil.which("bash") or "sh", "-euc"]
+        environment = os.environ | self._environment
+        if command.endswith(" &"):
+            line = [*shell, f"exec {command[:-2]}"]
+            process = subprocess.Popen(line, env=environment, start_new_session=True)
+            self._going_on.append(process)
+            return "", ""
         done = subprocess.run(
-            [shutil.which("bash") or "sh", "-euc", f"{self._kmslab}\n{command}"],
-            env=os.environ | self._environment,
+            [*shell, f"{self._kmslab}\n{command}"],
+            env=environment,
             capture_output=True,
             text=True,
             timeout=60,
@@ -115,10 +133,19 @@ class Session:
         return wanted == found
 
 
-def run_the_session(page: Path, warm: Warm, directory: Path) -> str:
-    """Run the commands of a page, which print what it shows; all that they printed."""
-    blocks = [text for kind, text in _FENCE.findall(page.read_text("utf-8")) if kind == "console"]
-    session = Session(directory, warm)
+def run_the_session(
+    page: Path, warm: Warm, directory: Path, words: dict[str, str] | None = None
+) -> str:
+    """Run the commands of a page, which print what it shows; all that they printed.
+
+    `words` are what stands for what in it.
+    """
+    return run_commands(page.read_text("utf-8"), Session(directory, warm, words))
+
+
+def run_commands(text: str, session: Session) -> str:
+    """Run the commands of a text, which print what it shows; all that they printed."""
+    blocks = [block for kind, block in _FENCE.findall(text) if kind == "console"]
     steps = re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", "".join(blocks), re.MULTILINE)
     assert len(steps) >= 10
     everything = []
@@ -139,8 +166,41 @@ def test_the_session_of_the_readme_runs(
 
 def test_the_runbook_runs(warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    run_the_session(ROOT / "docs" / "operations.md", warm, tmp_path)
+    run_commands("".join(runbook()[::2]), Session(tmp_path, warm))
     assert (tmp_path / "report.html").read_text("utf-8").startswith("<!DOCTYPE html>")
+
+
+def runbook() -> tuple[str, str, str]:
+    """The page on operations: what is before the section on teams, that section, and what is
+    behind it."""
+    page = (ROOT / "docs" / "operations.md").read_text("utf-8")
+    before, rest = page.split("## A team of several machines\n")
+    section, heading, after = rest.partition("\n## ")
+    return before, section, heading + after
+
+
+def test_the_page_for_a_team_runs(
+    warm: Warm, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    words = {
+        "/etc/kmslab": str(tmp_path),
+        "dba@": "kmslab@",
+        "db.example": f"127.0.0.1:{postgres.port}",
+        "dask.example": "127.0.0.1",
+        "8786": str(free_port()),
+    }
+    session = Session(tmp_path, warm, words)
+    try:
+        run_commands(runbook()[1], session)
+    finally:
+        session.end()
+        for name in ("kmslab", "shop", "again"):
+            postgres.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+        for name in ("kms", "app"):
+            postgres.execute(f"DROP ROLE IF EXISTS {name}")
 
 
 def test_the_seed_file_of_the_page_is_planted(tmp_path: Path) -> None:
@@ -151,6 +211,27 @@ def test_the_seed_file_of_the_page_is_planted(tmp_path: Path) -> None:
     with Lab.create(tmp_path / "lab") as lab:
         (key_id,) = lab.seed(tmp_path / "keys.yaml")
         assert lab.key("orders-fixed").key_id == key_id
+
+
+def test_the_page_on_postgresql_runs(
+    warm: Warm, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its rights are enough, and its commands print what it says."""
+    monkeypatch.chdir(tmp_path)
+    page = ROOT / "docs" / "postgresql.md"
+    (text,) = (text for kind, text in _FENCE.findall(page.read_text("utf-8")) if kind == "sql")
+    for place, statements in zip(
+        ("postgres", "kmslab"), text.split("-- in that database:\n"), strict=True
+    ):
+        for statement in statements.split(";\n")[:-1]:
+            postgres.execute(statement, place)
+    try:
+        url = postgres.url("kmslab").replace("kmslab@", "kms@")
+        words = {"postgresql://kms@db.example/kmslab": url}
+        run_the_session(page, warm, tmp_path, words)
+    finally:
+        postgres.execute("DROP DATABASE kmslab WITH (FORCE)")
+        postgres.execute("DROP ROLE kms")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

@@ -1,4 +1,4 @@
-"""Eight processes that rotate, disable, enable and encrypt at random, each on all keys.
+"""Processes that rotate, disable, enable and encrypt at random, each on all keys.
 
 What one of them has been answered binds the next call of every other one. Their clocks are one:
 that of the machine, which no process can set.
@@ -19,8 +19,6 @@ import pytest
 from keystore_labs import python
 
 from kmslab import Lab
-
-PROCESSES = 8
 
 WORK = """
 import json, random, sys, time
@@ -49,8 +47,8 @@ with Lab.open(path) as lab:
     }
     done = []
     until = time.monotonic() + float(seconds)
-    while time.monotonic() < until:
-        name = chance.choices(list(ACTIONS), weights=[60, 10, 6, 2, 4])[0]
+    while time.monotonic() < until or len(done) < 25:  # on a busy machine, too
+        name = chance.choices(list(ACTIONS), weights=[50, 8, 8, 5, 8])[0]
         key = chance.choice(keys)
         began = time.monotonic_ns()
         try:
@@ -62,7 +60,7 @@ print(*map(json.dumps, done), sep="\\n")
 """
 
 
-def run(path: Path, seconds: float, keys: list[str]) -> list[list[Any]]:
+def run(path: Path, processes: int, seconds: float, keys: list[str]) -> list[list[Any]]:
     """What the processes did: name, key, beginning, end, versions."""
     said: list[str] = []
 
@@ -71,7 +69,7 @@ def run(path: Path, seconds: float, keys: list[str]) -> list[list[Any]]:
         assert done.returncode == 0, done.stderr
         said.extend(done.stdout.splitlines())
 
-    threads = [threading.Thread(target=work, args=[number]) for number in range(PROCESSES)]
+    threads = [threading.Thread(target=work, args=[number]) for number in range(processes)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -146,9 +144,10 @@ def test_a_storm_of_processes(tmp_path: Path, soak: bool) -> None:
     with Lab.create(path) as lab:
         made = [lab.ctyun().create_key(alias=f"key-{n}") for n in range(4)]
     first = [key.primary_version_id or "" for key in made]
-    done = run(path, 60 if soak else 1, [key.key_id for key in made])
+    processes, seconds = (8, 60) if soak else (4, 1)
+    done = run(path, processes, seconds, [key.key_id for key in made])
     names = Counter(call[0] for call in done)
-    assert names["encrypt"] > 50, names
+    assert names["encrypt"] > 20, names
     assert min(names["rotate"], names["disable"], names["enable"]) > 0, names
     assert list(misuses(done, first)) == []
     with Lab.open(path) as lab:
