@@ -229,15 +229,3 @@ def test_what_no_worker_could_open_is_refused(
         run(Ground(lab, ground.state, ground.clock), spec, workers=Pool(2))
     assert not ground.state.journals()
     assert all_rows(spec) == rows
-
-
-def test_workers_of_another_version_are_refused(
-    spec: SourceSpec, ground: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from kmslab import __version__
-
-    monkeypatch.setattr("kmslab.campaign.sharing.own_version", lambda: "9.9.9")
-    said = rf"worker \d+ cannot take part: kmslab {__version__} is installed there, .* kmslab 9.9.9"
-    with pytest.raises(CampaignError, match=said):
-        run(ground, spec, workers=Pool(1))
-    assert not ground.state.journals()
