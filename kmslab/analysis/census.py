@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 
 from kmslab.analysis.classify import Classifier, Verdict
 from kmslab.columns import column_of
@@ -61,8 +61,14 @@ class Census:
     def add_rows(self, rows: Iterable[CensusRow]) -> None:
         """Count what another census has counted."""
         for row in rows:
-            *version, records, inferred = astuple(row)
-            self._counts[*version, inferred] += records
+            self._counts[
+                row.provider,
+                row.key_id,
+                row.key_version_id,
+                row.version_number,
+                row.is_primary,
+                row.inferred,
+            ] += row.records
 
     def rows(self) -> list[CensusRow]:
         """The rows so far, by provider, key id, version number; in each, unknown ones last."""

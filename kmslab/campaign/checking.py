@@ -44,12 +44,12 @@ def check(ground: Ground, order: Order) -> Mapping[str, Any]:
         there = False
     if not there:
         raise CampaignError(
-            f"the state folder {ground.state.path} is another one here: have it on a file system "
+            f"the state folder {ground.state.path} is another one there: have it on a file system "
             "that all machines share, under the same path, and name it with --state"
         )
     if _seen(ground.open_source(order.spec)) != seen:
         raise CampaignError(
-            f"{order.spec.location} is not here what it is for the campaign: have all machines "
+            f"{order.spec.location} is not there what it is for the campaign: have all machines "
             "read the same files or database"
         )
     return {}

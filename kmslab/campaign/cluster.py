@@ -11,6 +11,7 @@ This is the only module that loads Dask: the extra `dask`.
 from __future__ import annotations
 
 import ipaddress
+import logging
 import queue
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
@@ -73,7 +74,7 @@ class Scheduler:
             raise CampaignError(
                 f"the scheduler at {self.address} cannot be reached: {error}"
             ) from error
-        with client, Cluster(client, insecure=self.insecure).ready() as hired:
+        with _quiet(), client, Cluster(client, insecure=self.insecure).ready() as hired:
             yield hired
 
     def _security(self) -> Security | None:
@@ -86,6 +87,24 @@ class Scheduler:
         if not files and not self.address.startswith("tls://"):
             return None
         return Security(**files, require_encryption=True)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Have Dask say nothing of its own: what is wrong is raised."""
+    loggers = [
+        logger
+        for name, logger in logging.root.manager.loggerDict.items()
+        if name.split(".")[0] == "distributed" and isinstance(logger, logging.Logger)
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @dataclass(frozen=True, slots=True)

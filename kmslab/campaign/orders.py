@@ -80,7 +80,7 @@ class Order:
         here = own_version()
         if values["version"] != here:
             raise CampaignError(
-                f"kmslab {here} is installed here, and the campaign is run by kmslab "
+                f"kmslab {here} is installed there, and the campaign is run by kmslab "
                 f"{values['version']}: install the same version on all machines"
             )
         task, spec = values["task"], values["spec"]

@@ -106,7 +106,7 @@ class Reopening:
         lab = Lab.open(self.lab, **self._protection(environment))
         if lab.info().lab_id != self.lab_id:
             lab.close()
-            raise CampaignError(f"{self.lab} is another lab here")
+            raise CampaignError(f"{self.lab} is another lab there")
         return lab
 
     def _protection(self, environment: Mapping[str, str]) -> dict[str, Any]:

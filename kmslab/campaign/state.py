@@ -175,9 +175,10 @@ class State:
         _private(self.path)
         if self.path.is_dir():
             return True
-        if self.path.exists():
+        # Another process may make it at any moment, so what is there is looked at once more.
+        if self.path.exists() and not self.path.is_dir():
             raise StateError(f"{self.path} is no folder; name another one with --state DIR")
-        return False
+        return self.path.is_dir()
 
     def _folder(self, name: str | None = None) -> Path:
         """The folder, or one in it; made where it is not there."""

@@ -246,6 +246,22 @@ def test_updates_wait_for_each_other(state: State) -> None:
     assert state.read_json("x.json") == 40
 
 
+def test_a_folder_that_another_makes_meanwhile_is_taken(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    is_dir = Path.is_dir
+
+    def late(path: Path) -> bool:
+        found = is_dir(path)
+        if path == state.path and not found:
+            path.mkdir(mode=0o700)  # by another process, right after the look
+        return found
+
+    monkeypatch.setattr(Path, "is_dir", late)
+    state.write_json("x.json", 1)
+    assert state.read_json("x.json") == 1
+
+
 def test_an_update_does_not_wait_for_ever(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state_module, "UPDATE_SECONDS", 0.01)
     with (

@@ -20,13 +20,14 @@ class Killed(BaseException):
 class Here:
     """Workers that are played by this process, one after the other.
 
-    Each opens the lab by itself. `said` is every text that went to them or came back; `before` and
-    `after` may do harm around an order.
+    Each opens the lab by itself. `said` is every text that went to them or came back; `asked`,
+    `before` and `after` may do harm around an order.
     """
 
     size: int = 2
     one_machine: bool = True
     said: list[str] = field(default_factory=list)
+    asked: Callable[[dict[str, Any]], None] = lambda order: None
     before: Callable[[dict[str, Any]], None] = lambda order: None
     after: Callable[[dict[str, Any]], None] = lambda order: None
     chunks: Callable[[dict[str, Any], Mapping[str, Any]], None] = lambda order, how_far: None
@@ -45,8 +46,10 @@ class Here:
 
     def everyone(self, order: str) -> Iterator[tuple[str, str]]:
         for number, worker in enumerate(self.workers):
+            changed = json.loads(order)
+            self.asked(changed)
             self.said.append(order)
-            outcome = worker.do(order, lambda _: None, lambda: False)
+            outcome = worker.do(json.dumps(changed), lambda _: None, lambda: False)
             self.said.append(outcome)
             yield f"worker {number}", outcome
 

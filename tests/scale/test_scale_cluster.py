@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from campaign_data import World
 from distributed import Client, LocalCluster
+from distributed.security import Security
 from keystore_labs import leaks
 from scale_sources import SOURCES, contents
 
@@ -28,13 +29,14 @@ from kmslab.errors import CampaignError, CampaignInterrupted
 from kmslab.records.spec import SourceSpec
 
 
-def two_workers(*, processes: bool) -> LocalCluster:
+def two_workers(*, processes: bool, security: Security | None = None) -> LocalCluster:
     """A scheduler with two workers, which speak with each other over TCP."""
     return LocalCluster(
         n_workers=2,
         threads_per_worker=1,
         processes=processes,
-        protocol="tcp://",
+        protocol="tls://" if security else "tcp://",
+        security=security,
         host="127.0.0.1",
         dashboard_address=None,
     )
@@ -187,6 +189,19 @@ class Scheduling:
             process.kill()
         for process in self._processes:
             process.wait()
+
+
+def test_it_is_spoken_to_over_tls(spec: SourceSpec, ground: Ground, tmp_path: Path) -> None:
+    security = Security.temporary()
+    files = {}
+    for name in ("tls_ca_file", "tls_client_cert", "tls_client_key"):
+        files[name] = tmp_path / name
+        files[name].write_text(getattr(security, name), "ascii")
+    ca, cert, key = map(str, files.values())
+    with two_workers(processes=False, security=security) as cluster:
+        assert cluster.scheduler_address.startswith("tls://")
+        workers = Scheduler(cluster.scheduler_address, ca, cert, key)
+        assert run(ground, spec, workers=workers).state == "finished"
 
 
 @pytest.mark.parametrize(

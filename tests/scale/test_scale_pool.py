@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from kmslab.campaign import pool
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.pool import Pool
 from kmslab.campaign.run import resume, run
+from kmslab.campaign.state import State
 from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignError, CampaignInterrupted
 from kmslab.records.spec import SourceSpec
@@ -134,16 +136,27 @@ from kmslab.campaign.ground import Ground
 from kmslab.campaign.pool import Pool
 from kmslab.campaign.run import run
 from kmslab.campaign.state import State
+from kmslab.campaign.state import State
 from kmslab.campaign.watching import Watch
 from kmslab.clock import SystemClock
 from kmslab.records.spec import SourceSpec
 
-lab, state, location = sys.argv[1:]
+lab, state, location, table = sys.argv[1:]
 with Lab.open(lab) as opened:
     ground = Ground(opened, State.of(None, state), SystemClock())
     watch = Watch(lambda found: print(found.doing, flush=True))
-    run(ground, SourceSpec(location), workers=Pool(2), watch=watch)
+    run(ground, SourceSpec(location, table or None), workers=Pool(2), watch=watch)
 """
+
+
+def coordinator(arguments: list[str]) -> subprocess.Popen[bytes]:
+    """A process that runs a campaign with two workers, and says what it is at."""
+    return subprocess.Popen(
+        [sys.executable, "-c", COORDINATOR, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
 
 
 @pytest.mark.soak
@@ -151,13 +164,8 @@ def test_workers_end_when_nobody_is_there_any_more(
     spec: SourceSpec, ground: Ground, lab: Lab, world: World
 ) -> None:
     before = contents(lab, spec)
-    arguments = [str(world.path), str(ground.state.path), spec.location]
-    process = subprocess.Popen(
-        [sys.executable, "-c", COORDINATOR, *arguments],
-        stdout=subprocess.PIPE,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
-    )
-    with process:
+    arguments = [str(world.path), str(ground.state.path), spec.location, ""]
+    with coordinator(arguments) as process:
         assert process.stdout is not None
         for line in process.stdout:
             if line == b"re-encrypting\n":
@@ -176,6 +184,36 @@ def test_workers_end_when_nobody_is_there_any_more(
     assert contents(lab, spec) == before
 
 
+@pytest.mark.soak
+def test_killed_at_any_moment_it_ends_the_same(
+    ground: Ground, lab: Lab, world: World, tmp_path: Path
+) -> None:
+    """The command or one of its workers, and then whoever takes it up."""
+    rng = random.Random(20260101)
+    write = SOURCES["table"]
+    expected = run(ground, write(tmp_path / "whole", world.rows))
+    for number in range(20):
+        folder = tmp_path / f"kill-{number}"
+        folder.mkdir()
+        spec, own = write(folder / "records", world.rows), State.of(None, str(folder / "state"))
+        before = contents(lab, spec)
+        arguments = [str(world.path), str(own.path), spec.location, spec.table or ""]
+        with coordinator(arguments) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(rng.random() * 0.4)
+            victims = [process.pid, *workers_of(process.pid)]
+            with suppress(ProcessLookupError):
+                os.kill(rng.choice(victims), signal.SIGKILL)
+            process.stdout.read()
+        again = Ground(lab, own, ground.clock)
+        (path,) = own.journals()
+        report = resume(again, path.stem, workers=rng.choice([None, Pool(2)]))
+        assert report.results == expected.results, number
+        assert report.census_after == expected.census_after, number
+        assert contents(lab, spec) == before, number
+
+
 @pytest.mark.parametrize("what", ["memory", "passphrase"])
 def test_what_no_worker_could_open_is_refused(
     what: str, spec: SourceSpec, tmp_path: Path, ground: Ground, monkeypatch: pytest.MonkeyPatch
@@ -191,15 +229,3 @@ def test_what_no_worker_could_open_is_refused(
         run(Ground(lab, ground.state, ground.clock), spec, workers=Pool(2))
     assert not ground.state.journals()
     assert all_rows(spec) == rows
-
-
-def test_workers_of_another_version_are_refused(
-    spec: SourceSpec, ground: Ground, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from kmslab import __version__
-
-    monkeypatch.setattr("kmslab.campaign.sharing.own_version", lambda: "9.9.9")
-    said = rf"worker \d+ cannot take part: kmslab {__version__} is installed here, .* kmslab 9.9.9"
-    with pytest.raises(CampaignError, match=said):
-        run(ground, spec, workers=Pool(1))
-    assert not ground.state.journals()

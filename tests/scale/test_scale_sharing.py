@@ -10,14 +10,15 @@ from typing import Any
 import pytest
 from campaign_data import World
 from scale_crews import Here
-from scale_sources import SOURCES, Write, contents
+from scale_sources import SOURCES, Write, all_rows, contents
 
-from kmslab import Lab
+from kmslab import Lab, __version__
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.plan import Options
 from kmslab.campaign.proof import verify
 from kmslab.campaign.run import run
 from kmslab.campaign.undo import undo
+from kmslab.errors import CampaignError
 
 OWN = ("campaign", "source", "started_at", "finished_at", "calls", "forecast")
 """What a report says of its own campaign; calls are more where equal records are in two tasks."""
@@ -64,3 +65,42 @@ def test_a_rate_is_for_all_workers_together(
     assert report.plan is not None
     assert report.plan.options.rates == options.rates
     assert took > (max(report.calls.values()) - rate) / rate
+
+
+def test_workers_of_another_version_are_refused(
+    world: World, ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = SOURCES["csv"](tmp_path / "files", world.rows)
+    monkeypatch.setattr("kmslab.campaign.sharing.own_version", lambda: "9.9.9")
+    said = f"worker 0 cannot take part: kmslab {__version__} is installed there, .* kmslab 9.9.9"
+    with pytest.raises(CampaignError, match=said):
+        run(ground, spec, workers=Here())
+    assert not ground.state.journals()
+
+
+@pytest.mark.parametrize("what", ["state", "source", "lab"])
+def test_who_sees_something_else_cannot_take_part(
+    what: str, world: World, ground: Ground, lab: Lab, tmp_path: Path
+) -> None:
+    """As a worker on another machine does, where the same path leads elsewhere."""
+    spec = SOURCES["csv"](tmp_path / "files", world.rows)
+    rows = all_rows(spec)
+    first = Path(spec.location) / "part-0.csv"
+
+    def elsewhere(order: dict[str, Any]) -> None:
+        if what == "state":
+            order["seen"]["file"] = "seen-by-others"
+        elif what == "source":
+            order["spec"]["location"] = str(first)
+        else:
+            order["reopening"]["lab_id"] = "another"
+
+    said = {
+        "state": "the state folder .* is another one there",
+        "source": "is not there what it is for the campaign",
+        "lab": "is another lab there",
+    }[what]
+    with pytest.raises(CampaignError, match=f"worker 0 cannot take part: .*{said}"):
+        run(ground, spec, workers=Here(asked=elsewhere))
+    assert not ground.state.journals()
+    assert all_rows(spec) == rows
