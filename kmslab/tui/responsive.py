@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 SWITCH_SECONDS: Final = 0.001
 """How long another thread goes on while the event loop waits for its turn.
@@ -14,10 +14,12 @@ SWITCH_SECONDS: Final = 0.001
 A key takes several turns, and with Python's own 5 ms each they add up to more than can be felt.
 """
 
-SELDOM: Final = 100
-"""How many collections of young objects there are to one of all; Python has 10."""
+SELDOM: Final = 10_000
+"""How many collections of young objects there are to one of all; Python has 10.
 
-_STEP: Final = 4_096
+Not even a million new objects bring one about, which would take half a second then.
+"""
+
 _MUCH: Final = 10  # collections of young objects: what a few dialogs leave
 
 
@@ -61,14 +63,6 @@ def tidy() -> None:
 
 def _is_on() -> bool:
     return gc.get_threshold()[2] == SELDOM
-
-
-def let_go(many: set[Any]) -> None:
-    """Empty a set that may hold a million, bit by bit: all at once takes 0.1 s, and every thread
-    waits meanwhile."""
-    while many:
-        for _ in range(min(_STEP, len(many))):
-            many.pop()
 
 
 @contextmanager
