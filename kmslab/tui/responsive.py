@@ -20,7 +20,7 @@ SELDOM: Final = 10_000
 Not even a million new objects bring one about, which would take half a second then.
 """
 
-_MUCH: Final = 10  # collections of young objects: what a few dialogs leave
+_MUCH: Final = 2  # collections of young objects: what a dialog leaves
 
 
 @contextmanager
@@ -50,18 +50,19 @@ def responsive() -> Iterator[None]:
 
 def keep() -> None:
     """What is there stays, where all is `responsive`; it is not looked through again."""
-    if _is_on():
+    if is_responsive():
         gc.collect()
         gc.freeze()
 
 
 def tidy() -> None:
     """Collect what is garbage, where all is `responsive` and there may be much of it."""
-    if _is_on() and gc.isenabled() and gc.get_count()[2] >= _MUCH:
+    if is_responsive() and gc.isenabled() and gc.get_count()[2] >= _MUCH:
         gc.collect()
 
 
-def _is_on() -> bool:
+def is_responsive() -> bool:
+    """Whether all is `responsive` now."""
     return gc.get_threshold()[2] == SELDOM
 
 
