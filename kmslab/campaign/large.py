@@ -1,4 +1,4 @@
-"""A million record ids, sorted, collected, written and read in small steps.
+"""A million record ids, looked up, sorted, collected, written and read in small steps.
 
 One call of C for all of them takes up to half a second, and every other thread waits meanwhile:
 the terminal could answer no key.
@@ -7,9 +7,11 @@ the terminal could answer no key.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator
-from heapq import merge
-from itertools import islice
+import re
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator, Set
+from itertools import chain, islice, pairwise
+from json.decoder import JSONArray  # type: ignore[attr-defined]
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]
 from typing import Any, Final
 
@@ -17,6 +19,90 @@ STEP: Final = 4_096
 """How many are dealt with at once: a millisecond or two."""
 
 _LONG: Final = 1_000_000  # letters of JSON, read at once in some 10 ms
+_WINDOW: Final = 65_536  # letters of a long array that are read at once, in a millisecond
+_BETWEEN: Final = re.compile(r'",\s*"')  # two texts
+_SHARDS: Final = 256
+
+
+class Ids(Set[str]):
+    """Record ids. Those that nobody looks for are kept packed, in order, as texts of JSON.
+
+    Looking for one takes as long as in a set. But a set of a million is gone through by each
+    collection of garbage, and let go of at once, and both hold up every other thread for 0.1 s.
+
+    >>> ids = Ids(["b", "a", "b"])
+    >>> "a" in ids, len(ids), ids == {"a", "b"}
+    (True, 2, True)
+    >>> ids.pack()
+    >>> list(ids), "b" in ids
+    (['a', 'b'], True)
+    """
+
+    __slots__ = ("_count", "_shards", "_texts")
+
+    def __init__(self, ids: Iterable[str] = ()) -> None:
+        self._texts: tuple[str, ...] | None = None
+        self._shards: tuple[dict[str, None], ...] | None = _sharded(ids)
+        self._count = sum(map(len, self._shards))
+
+    @classmethod
+    def packed(cls, ids: Collection[str]) -> Ids:
+        """Those of a list. One that is in order, with none twice, is not looked through now."""
+        if any(one >= other for one, other in pairwise(ids)):
+            return cls(ids)
+        found = cls()
+        found._texts, found._shards, found._count = _texts(ids), None, len(ids)
+        return found
+
+    @property
+    def is_packed(self) -> bool:
+        """Whether they are there in order."""
+        return self._texts is not None
+
+    def pack(self) -> None:
+        """Nobody looks for one just now; whoever does so later waits for a second."""
+        if self._texts is None:
+            self._texts = _texts(in_order(self))
+        self._let_go()
+
+    def __contains__(self, record_id: object) -> bool:
+        shards = self._shards
+        if shards is None:
+            shards = self._shards = _sharded(self)
+        return record_id in shards[hash(record_id) % _SHARDS]
+
+    def __iter__(self) -> Iterator[str]:
+        if self._texts is not None:
+            return chain.from_iterable(map(json.loads, self._texts))
+        return chain.from_iterable(self._shards or ())
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __repr__(self) -> str:
+        return f"Ids({self._count:,})"
+
+    def __del__(self) -> None:
+        self._let_go()
+
+    def _let_go(self) -> None:
+        # One shard at a time. A thread that is looking for an id holds the tuple.
+        shards, self._shards = list(self._shards or ()), None
+        while shards:
+            shards.pop()
+
+
+def _sharded(ids: Iterable[str]) -> tuple[dict[str, None], ...]:
+    """Ids by their hash. A dict of texts and None is nothing to the garbage collector."""
+    shards: tuple[dict[str, None], ...] = tuple({} for _ in range(_SHARDS))
+    for each in ids:
+        shards[hash(each) % _SHARDS][each] = None
+    return shards
+
+
+def _texts(ids: Iterable[str]) -> tuple[str, ...]:
+    left = iter(ids)
+    return tuple(json.dumps(some) for some in iter(lambda: list(islice(left, STEP)), []))
 
 
 def in_order(ids: Collection[str]) -> list[str]:
@@ -25,18 +111,27 @@ def in_order(ids: Collection[str]) -> list[str]:
     >>> in_order({"b", "c", "a"})
     ['a', 'b', 'c']
     """
-    left = iter(ids)
-    runs = iter(lambda: sorted(islice(left, STEP)), [])
-    return list(merge(*runs))
+    if isinstance(ids, Ids) and ids.is_packed:
+        return list(ids)
+    some = islice((each for each in ids), None, None, STEP // 64)
+    edges = sorted(some)[64::64]  # those between runs of some STEP
+    runs: list[list[str]] = [[] for _ in range(len(edges) + 1)]
+    for each in ids:
+        runs[bisect_right(edges, each)].append(each)
+    found: list[str] = []
+    for run in runs:
+        run.sort()
+        found += run
+    return found
 
 
-def collected(ids: Iterable[str]) -> frozenset[str]:
+def collected(ids: Collection[str]) -> Set[str]:
     """Ids as a set.
 
     >>> sorted(collected(["b", "a", "b"]))
     ['a', 'b']
     """
-    return frozenset(each for each in ids)  # a generator: other threads go on in between
+    return frozenset(ids) if len(ids) < STEP else Ids.packed(ids)
 
 
 def written(value: Any, *, indent: int | None = None) -> Iterator[str]:
@@ -59,5 +154,23 @@ def read(text: str) -> Any:
     if len(text) < _LONG:
         return json.loads(text)
     decoder = json.JSONDecoder()
+    decoder.parse_array = _array  # type: ignore[attr-defined]
     decoder.scan_once = py_make_scanner(decoder)  # type: ignore[attr-defined]
     return decoder.decode(text)
+
+
+def _array(text_and_start: tuple[str, int], scan_once: Any) -> tuple[list[Any], int]:
+    """An array and where it ends: window by window as long as it holds texts, then one by one.
+
+    A window that does not end between two of them has something left open, and cannot be read.
+    """
+    text, start = text_and_start
+    found: list[Any] = []
+    while between := _BETWEEN.search(text, start + _WINDOW):
+        try:
+            found += json.loads(f"[{text[start : between.start() + 1]}]")
+        except ValueError:
+            break
+        start = between.end() - 1
+    rest, end = JSONArray((text, start), scan_once)
+    return found + rest if found else rest, end

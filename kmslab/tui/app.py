@@ -29,11 +29,12 @@ from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
 from kmslab.tui.host import in_worker
 from kmslab.tui.jobs import Job
-from kmslab.tui.responsive import keep, responsive, tidy
+from kmslab.tui.responsive import is_responsive, keep, responsive, tidy
 from kmslab.tui.session import Session
 from kmslab.tui.stopping import Stopped
+from kmslab.tui.styles import Styles, variables_of
 from kmslab.tui.texts import told, visible
-from kmslab.tui.theme import first_theme, next_theme
+from kmslab.tui.theme import first_theme, next_theme, themes
 
 if TYPE_CHECKING:
     from kmslab.tui.screens.records import Records
@@ -72,6 +73,7 @@ class Explorer(App[None]):
 
     def __init__(self, session: Session, log_folder: Path) -> None:
         super().__init__()
+        self.stylesheet: Styles = Styles(variables=self.get_css_variables())
         self.session = session
         self.activity = Activity()
         self._held: list[Notice] = []
@@ -102,8 +104,29 @@ class Explorer(App[None]):
     def on_ready(self) -> None:
         """The first screen is there, with its styles, and stays."""
         self.screen_change_signal.subscribe(self, self._left, immediate=True)
-        self.call_after_refresh(keep)
+        self.call_after_refresh(self._prepare)
         self.set_interval(IDLE_SECONDS, self._tidy)
+
+    def _prepare(self) -> None:
+        """Have ready what the first press of a key needs, and the next theme."""
+        keep()
+        if is_responsive():
+            in_worker(self, partial(self.guarded, self._parse_styles), name="styles")
+
+    async def _parse_styles(self) -> None:
+        there = themes(coloured=not self.no_color)
+        variables = [variables_of(self, theme) for theme in sorted(there, key=self._is_other)]
+
+        def work() -> None:
+            from kmslab.tui.screens import activity, help  # noqa: A004, F401
+
+            for each in variables:
+                self.stylesheet.prepare(each)
+
+        await self.away(work)
+
+    def _is_other(self, theme: str) -> bool:
+        return theme != self.theme
 
     async def on_event(self, event: Event) -> None:
         """Know when something was pressed."""

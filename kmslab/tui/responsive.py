@@ -6,7 +6,7 @@ import gc
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Final
 
 SWITCH_SECONDS: Final = 0.001
 """How long another thread goes on while the event loop waits for its turn.
@@ -14,11 +14,13 @@ SWITCH_SECONDS: Final = 0.001
 A key takes several turns, and with Python's own 5 ms each they add up to more than can be felt.
 """
 
-SELDOM: Final = 100
-"""How many collections of young objects there are to one of all; Python has 10."""
+SELDOM: Final = 10_000
+"""How many collections of young objects there are to one of all; Python has 10.
 
-_STEP: Final = 4_096
-_MUCH: Final = 10  # collections of young objects: what a few dialogs leave
+Not even a million new objects bring one about, which would take half a second then.
+"""
+
+_MUCH: Final = 2  # collections of young objects: what a dialog leaves
 
 
 @contextmanager
@@ -48,27 +50,20 @@ def responsive() -> Iterator[None]:
 
 def keep() -> None:
     """What is there stays, where all is `responsive`; it is not looked through again."""
-    if _is_on():
+    if is_responsive():
         gc.collect()
         gc.freeze()
 
 
 def tidy() -> None:
     """Collect what is garbage, where all is `responsive` and there may be much of it."""
-    if _is_on() and gc.isenabled() and gc.get_count()[2] >= _MUCH:
+    if is_responsive() and gc.isenabled() and gc.get_count()[2] >= _MUCH:
         gc.collect()
 
 
-def _is_on() -> bool:
+def is_responsive() -> bool:
+    """Whether all is `responsive` now."""
     return gc.get_threshold()[2] == SELDOM
-
-
-def let_go(many: set[Any]) -> None:
-    """Empty a set that may hold a million, bit by bit: all at once takes 0.1 s, and every thread
-    waits meanwhile."""
-    while many:
-        for _ in range(min(_STEP, len(many))):
-            many.pop()
 
 
 @contextmanager

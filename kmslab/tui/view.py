@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
 from typing import Final
 
+from kmslab.campaign.large import Ids
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
 from kmslab.tui.masks import Mask, Meant, both, either, turned
 from kmslab.tui.matching import Matcher, by_marks
-from kmslab.tui.responsive import let_go
 from kmslab.tui.sorting import Sort, ordered
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import Table
 
 _STEP = 65_536
+_SHARDS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,20 +112,20 @@ def carried(marked: Mask, old: Table, new: Table) -> bytearray:
     if [block.ids for block in old.blocks] == [block.ids for block in new.blocks]:
         return bytearray(marked)
     ids = marked_ids(old, marked)
-    names = {name for row, name in _named(old, ids) if marked[row]}
+    names = Ids(name for row, name in _named(old, ids) if marked[row])
     found = bytearray(len(new))
     for row, name in _named(new, ids):
         found[row] = name in names
     return found
 
 
-def marked_ids(table: Table, marked: Mask) -> frozenset[str]:
+def marked_ids(table: Table, marked: Mask) -> Ids:
     """The ids of the records that a mask has a 1 for."""
-    return frozenset(_each_id(table, marked))
+    return Ids(_each_id(table, marked))
 
 
 def _each_id(table: Table, marked: Mask) -> Iterator[str]:
-    """A generator, so that other threads go on while a set is made of a million."""
+    """A generator, so that other threads go on while a million are collected."""
     start = 0
     for block in table.blocks:
         mask = marked[start : start + len(block)]
@@ -134,16 +134,20 @@ def _each_id(table: Table, marked: Mask) -> Iterator[str]:
         start += len(block)
 
 
-def _named(table: Table, ids: Collection[str]) -> Iterable[tuple[int, tuple[str, int]]]:
-    """The rows of records with these ids, with the id and how many rows before have it too."""
-    times: Counter[str] = Counter()
+def _named(table: Table, ids: Collection[str]) -> Iterator[tuple[int, str]]:
+    """The rows of records with these ids, with how many rows before have the id too, and the id."""
+    times: list[dict[str, int]] = [{} for _ in range(_SHARDS)]  # of one, all would go at once
     start = 0
     for block in table.blocks:
         for at, record_id in enumerate(block.ids.all()):
             if record_id in ids:
-                yield start + at, (record_id, times[record_id])
-                times[record_id] += 1
+                counted = times[hash(record_id) % _SHARDS]
+                before = counted.get(record_id, 0)
+                counted[record_id] = before + 1
+                yield start + at, f"{before} {record_id}"
         start += len(block)
+    while times:
+        times.pop()
 
 
 class View:
@@ -303,11 +307,11 @@ class View:
         marks = bytes(self._marks)
         return compress(range(len(marks)), marks)
 
-    def marked_ids(self) -> frozenset[str]:
+    def marked_ids(self) -> Set[str]:
         """The ids of the marked records, as a campaign selects by them."""
         return self.asked_ids()()
 
-    def asked_ids(self) -> Callable[[], frozenset[str]]:
+    def asked_ids(self) -> Callable[[], Ids]:
         """What gives the ids of the records that are marked now; a thread may ask it later."""
         table, marks = self.table, bytes(self._marks)
         return lambda: marked_ids(table, marks)
@@ -323,14 +327,13 @@ class View:
         def count() -> int:
             if 1 not in marks or 0 not in marks:
                 return 0
-            ids, found, start = set(_each_id(table, marks)), 0, 0
+            ids, found, start = marked_ids(table, marks), 0, 0
             for block in table.blocks:
                 mask = marks[start : start + len(block)].ljust(len(block), b"\0")
                 if 0 in mask:
                     others = compress(block.ids.all(), turned(mask))
                     found += sum(map(ids.__contains__, others))
                 start += len(block)
-            let_go(ids)
             return found
 
         return count

@@ -249,8 +249,12 @@ async def export(app: Host, view: View) -> None:
 
 async def write_report(app: Host, campaign_id: str) -> None:
     """Write the report of a campaign to a file."""
-    report = await app.away(lambda: report_of(app, campaign_id))
-    await ask_place(app, "Write the report", f"report-{campaign_id}.md", lambda: [markdown(report)])
+    name = f"report-{campaign_id}.md"
+
+    def text() -> list[str]:
+        return [markdown(report_of(app, campaign_id))]
+
+    await ask_place(app, "Write the report", name, text)
 
 
 def report_of(app: Host, campaign_id: str, *, listed: int | None = 1_000) -> Report:

@@ -89,6 +89,7 @@ class Journals(Screen[None]):
 
     def action_reload(self) -> None:
         """Read them again."""
+        self._tell("looking")
         # A worker of the screen, so that it ends with the screen.
         work = partial(self.explorer.guarded, self._load)
         in_worker(self, work, exclusive=True)
@@ -119,8 +120,11 @@ class Journals(Screen[None]):
                 about = f"! {found.error}"
             case _:
                 about = f"{found.campaign} on {found.source}"
-        self.query_one("#about", Static).update(visible(about))
+        self._tell(about)
         self.refresh_bindings()
+
+    def _tell(self, about: str) -> None:
+        self.query_one("#about", Static).update(visible(about))
 
     @on(DataTable.RowSelected)
     def action_show(self) -> None:

@@ -194,16 +194,19 @@ class PlanScreen(Screen[Plan | None]):
         session, spec = self._session, self._session.spec
         if spec is None:
             raise CampaignInterrupted("there is no source", campaign_id="")
-        return make_plan(
-            session.ground.open_source(spec),
-            spec,
-            session.ground.providers,
-            self._target,
-            clock=session.ground.clock,
-            options=self._options,
-            deep=self._deep,
-            watch=job.watch,
-        )
+        try:
+            return make_plan(
+                session.ground.open_source(spec),
+                spec,
+                session.ground.providers,
+                self._target,
+                clock=session.ground.clock,
+                options=self._options,
+                deep=self._deep,
+                watch=job.watch,
+            )
+        finally:
+            self._options.selection.put_away()
 
     def _show_progress(self) -> None:
         if self._job is not None:
