@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
+from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_a_cluster_does_it_and_the_scheduler_sees_nothing_secret(
     cluster: LocalCluster, spec: SourceSpec, ground: Ground, lab: Lab, world: World
 ) -> None:
     before = contents(lab, spec)
-    root = (world.path / "root.key").read_text("ascii").split()[-1].encode()
+    root = b64decode((world.path / "root.key").read_text("ascii").split()[-1])
     with closing(Between(cluster.scheduler_address)) as between:
         report = run(ground, spec, workers=Scheduler(between.address))
     assert report.state == "finished"
