@@ -42,7 +42,8 @@ class Ids(Set[str]):
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self._texts: tuple[str, ...] | None = None
-        self._shards: tuple[dict[str, None], ...] | None = _sharded(ids)
+        self._shards: tuple[dict[str, None], ...] | None = None
+        self._shards = _sharded(ids)
         self._count = sum(map(len, self._shards))
 
     @classmethod
@@ -72,9 +73,10 @@ class Ids(Set[str]):
         return record_id in shards[hash(record_id) % _SHARDS]
 
     def __iter__(self) -> Iterator[str]:
+        shards = self._shards  # before the texts: a thread that packs makes them first
         if self._texts is not None:
             return chain.from_iterable(map(json.loads, self._texts))
-        return chain.from_iterable(self._shards or ())
+        return chain.from_iterable(shards or ())
 
     def __len__(self) -> int:
         return self._count

@@ -47,8 +47,14 @@ BUG: Final = 70
 BRIEF: Final = 3.0
 """The seconds for which it is told that something was done; what was refused stays for longer."""
 
-IDLE_SECONDS: Final = 0.5
-"""How long nothing was pressed when what is no more needed is thrown away."""
+IDLE_SECONDS: Final = 0.15
+"""How long nothing was pressed when what is no more needed is thrown away: soon, while it is little
+and goes in 30 ms."""
+
+_LOOKS: Final = 0.05
+
+GONE_SECONDS: Final = 30.0
+"""How long nothing was pressed when all that there is is looked through for it: nobody is there."""
 
 END_SECONDS: Final = 30.0
 """How long whatever is at work may take to end once the terminal is gone."""
@@ -80,6 +86,7 @@ class Explorer(App[None]):
         self._told_on: Screen[Any] | None = None
         self._away = 0
         self._pressed, self._pressed_at = False, 0.0
+        self._to_keep = False
         self._log_folder = log_folder
         self._flows: dict[object, str] = {}
         self.set_reactive(Explorer.read_only, session.read_only)
@@ -105,11 +112,10 @@ class Explorer(App[None]):
         """The first screen is there, with its styles, and stays."""
         self.screen_change_signal.subscribe(self, self._left, immediate=True)
         self.call_after_refresh(self._prepare)
-        self.set_interval(IDLE_SECONDS, self._tidy)
+        self.set_interval(_LOOKS, self._tidy)
 
     def _prepare(self) -> None:
         """Have ready what the first press of a key needs, and the next theme."""
-        keep()
         if is_responsive():
             in_worker(self, partial(self.guarded, self._parse_styles), name="styles")
 
@@ -124,6 +130,7 @@ class Explorer(App[None]):
                 self.stylesheet.prepare(each)
 
         await self.away(work)
+        keep()
 
     def _is_other(self, theme: str) -> bool:
         return theme != self.theme
@@ -135,10 +142,16 @@ class Explorer(App[None]):
         await super().on_event(event)
 
     def _tidy(self) -> None:
-        busy = self._away or any(screen.reader.busy for screen in self._records())
-        if not busy and self._pressed and monotonic() - self._pressed_at >= IDLE_SECONDS:
-            self._pressed = False
-            tidy()
+        idle = monotonic() - self._pressed_at
+        alone = len(self.screen_stack) == 1
+        if self._away or any(screen.reader.busy for screen in self._records()):
+            return
+        if self._pressed and idle >= IDLE_SECONDS:
+            self._pressed, self._to_keep = False, True
+            tidy(stays=alone)
+        elif self._to_keep and alone and idle >= GONE_SECONDS:
+            self._to_keep = False
+            keep()
 
     def _terminal_gone(self) -> None:
         """End as ever, so that what is temporary goes too; nobody reads what is written."""

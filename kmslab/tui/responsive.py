@@ -49,16 +49,23 @@ def responsive() -> Iterator[None]:
 
 
 def keep() -> None:
-    """What is there stays, where all is `responsive`; it is not looked through again."""
+    """What is there stays, where all is `responsive`; it is not looked through again until then."""
     if is_responsive():
+        gc.unfreeze()
         gc.collect()
         gc.freeze()
 
 
-def tidy() -> None:
-    """Collect what is garbage, where all is `responsive` and there may be much of it."""
+def tidy(*, stays: bool = False) -> None:
+    """Collect what is garbage, where all is `responsive` and there may be much of it.
+
+    `stays` says that most of the rest will not be garbage soon: it is looked through by the next
+    `keep` only.
+    """
     if is_responsive() and gc.isenabled() and gc.get_count()[2] >= _MUCH:
         gc.collect()
+        if stays:
+            gc.freeze()
 
 
 def is_responsive() -> bool:

@@ -628,3 +628,10 @@ def test_what_is_left_behind_is_collected_when_nobody_presses_a_key() -> None:
         frozen, stays = gc.get_freeze_count(), [Cycle() for _ in range(1_000)]
         keep()
         assert gc.get_freeze_count() >= frozen + len(stays)
+        left = weakref.ref(stays.pop())
+        for _ in range(10):
+            gc.collect(1)
+        tidy(stays=True)
+        assert left() is not None
+        keep()
+        assert left() is None
