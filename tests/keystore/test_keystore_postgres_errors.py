@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from postgres_server import Server, programs, running
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import (
+    KmslabError,
     LabBusy,
     LabError,
     LabUncertain,
@@ -26,8 +28,9 @@ from kmslab.errors import (
     TamperedLab,
 )
 from kmslab.keystore import postgres as postgres_lab
-from kmslab.keystore import postgres_errors
+from kmslab.keystore import postgres_errors, root
 from kmslab.model import KeyState
+from kmslab.secret import Secret
 
 # A server that does not do as it is asked
 
@@ -81,13 +84,26 @@ def answer_lost(connection: psycopg.Connection) -> None:
     raise psycopg.OperationalError("server closed the connection unexpectedly")
 
 
+def interrupted(connection: psycopg.Connection) -> None:
+    """A commit during which somebody has pressed Ctrl-C."""
+    connection.execute("COMMIT")
+    raise KeyboardInterrupt
+
+
 @pytest.mark.postgresql
+@pytest.mark.parametrize(
+    ("commit", "kind"), [(answer_lost, LabUncertain), (interrupted, KeyboardInterrupt)]
+)
 def test_a_lab_that_may_have_been_made_keeps_its_root_key(
-    url: str, root_key: Path, monkeypatch: pytest.MonkeyPatch
+    url: str,
+    root_key: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    commit: Callable[[psycopg.Connection], None],
+    kind: type[BaseException],
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(psycopg.Connection, "commit", answer_lost)
-        with pytest.raises(LabUncertain):
+        patch.setattr(psycopg.Connection, "commit", commit)
+        with pytest.raises(kind):
             Lab.create(url, root_key=root_key)
     Lab.open(url, root_key=root_key).close()
 
@@ -272,6 +288,111 @@ def test_a_wrong_password(
     Lab.open(mine.replace("@", ":sesame@"), root_key=pg_lab.root_key).close()
     monkeypatch.setenv("PGPASSWORD", "sesame")
     Lab.open(mine, root_key=pg_lab.root_key).close()
+
+
+SESAME = "sesame"
+
+
+def no_root_key_at_hand(url: str, place: Path, _: str) -> None:
+    Lab.open(url, root_key=place / "none")
+
+
+def another_root_key(url: str, place: Path, _: str) -> None:
+    root.write_root_key(place / "other", Secret(bytes(32)))
+    Lab.open(url, root_key=place / "other")
+
+
+def a_passphrase(url: str, _: Path, __: str) -> None:
+    Lab.open(url, passphrase="one")
+
+
+def a_later_generation(url: str, place: Path, _: str) -> None:
+    Lab.open(url, root_key=place / "root.key", expect_generation=10**6)
+
+
+def made_twice(url: str, place: Path, _: str) -> None:
+    Lab.create(url, root_key=place / "new")
+
+
+def no_lab(url: str, place: Path, _: str) -> None:
+    Lab.open(f"{url}x", root_key=place / "root.key")
+
+
+def no_place_for_the_root_key(url: str, _: Path, __: str) -> None:
+    Lab.open(url)
+
+
+def no_database(url: str, place: Path, _: str) -> None:
+    Lab.open(url.replace("/test_", "/text_"), root_key=place / "root.key")
+
+
+def no_server(url: str, place: Path, port: str) -> None:
+    Lab.open(url.replace(f":{port}/", ":1/"), root_key=place / "root.key")
+
+
+def an_edited_row(url: str, place: Path, _: str) -> None:
+    with sql(url) as connection:
+        connection.execute("UPDATE lab SET unsafe = true")
+    Lab.open(url, root_key=place / "root.key")
+
+
+def a_newer_schema(url: str, place: Path, _: str) -> None:
+    with sql(url) as connection:
+        connection.execute("UPDATE lab SET schema_version = 99")
+    Lab.open(url, root_key=place / "root.key")
+
+
+def a_schema_of_no_name(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}A", root_key=place / "new")
+
+
+def two_schemas(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}&schema=b", root_key=place / "new")
+
+
+def two_passwords(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}&password={SESAME}2", root_key=place / "new")
+
+
+def a_secret_option(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}&sslpassword={SESAME}", root_key=place / "new")
+
+
+def an_option_that_is_none(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}&connect_timeout=soon", root_key=place / "new")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        no_root_key_at_hand,
+        another_root_key,
+        a_passphrase,
+        a_later_generation,
+        made_twice,
+        no_lab,
+        no_place_for_the_root_key,
+        no_database,
+        no_server,
+        an_edited_row,
+        a_newer_schema,
+        a_schema_of_no_name,
+        two_schemas,
+        two_passwords,
+        a_secret_option,
+        an_option_that_is_none,
+    ],
+)
+def test_no_error_of_making_or_opening_shows_the_password(
+    url: str,
+    root_key: Path,
+    postgres: Server,
+    call: Callable[[str, Path, str], None],
+) -> None:
+    Lab.create(url, root_key=root_key).close()
+    with pytest.raises(KmslabError) as caught:
+        call(url.replace("kmslab@", f"kmslab:{SESAME}@"), root_key.parent, str(postgres.port))
+    assert SESAME not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_database_or_a_server_that_is_not_there(url: str, root_key: Path) -> None:
