@@ -31,6 +31,10 @@ from kmslab.keystore.postgres_errors import lab_errors, said
 ERASE_SECONDS: Final = 0.1
 """How long an erasure waits for a table; whoever asks for the table after it waits as long."""
 
+_OWNED: Final = (
+    "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace "
+    "WHERE nspname = %s::name"
+)
 _SEALED: Final = {"versions": "sealed", "credentials": "sealed"}
 # A schema, a table or a role of this name is there already, or has just been made by another.
 _TAKEN: Final = ("42P06", "42P07", "23505", "42710")
@@ -90,11 +94,17 @@ class PostgresDatabase:
         special: dict[str, LabError] = {"42501": LabError(rights)}
         special |= {state: LabExists(taken) for state in _TAKEN}
         with lab_errors(self.where, special), self._transaction() as connection:
-            found = connection.exec_driver_sql(
-                "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (schema,)
-            )
-            if found.first() is None:
+            found = connection.exec_driver_sql(_OWNED, (schema,)).first()
+            if found is None:
                 connection.exec_driver_sql(f'CREATE SCHEMA "{schema}"')
+            elif not found[0]:
+                raise LabError(
+                    f"{self.where}: the schema {schema} belongs to somebody else, who could remove "
+                    "the lab or have its role run anything; have the database's owner run: "
+                    f'ALTER SCHEMA "{schema}" OWNER TO the_role'
+                )
+            # It is ours: tables are made in it.
+            connection.exec_driver_sql(f'SET LOCAL search_path = "{schema}", pg_temp')
             yield connection
             # ANALYZE would copy what is sealed into the statistics, where no erasure finds it.
             for table, column in _SEALED.items():
@@ -179,9 +189,11 @@ def _engine(url: LabUrl, connections: Connections) -> Engine:
         pool_size=1,
         hide_parameters=True,
         use_native_hstore=False,
+        execution_options={"schema_translate_map": {None: url.schema}},
     )
-    # Temporary tables come last: they would go before the lab's own.
-    path = f'SET LOCAL search_path = "{url.schema}", pg_temp'
+    # Tables are named with their schema. Operators and functions are PostgreSQL's own: one that
+    # somebody has made for just these types would go before them, and be run as the lab's role.
+    path = "SET LOCAL search_path = pg_catalog, pg_temp"
     read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}"
     write = (
         f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}; SET LOCAL synchronous_commit = on; "

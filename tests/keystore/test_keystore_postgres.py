@@ -121,6 +121,8 @@ def test_without_a_place_for_the_root_key_nothing_is_made(url: str, root_key: Pa
         ("postgresql+psycopg2://h/d", "postgresql://user@host/database"),
         ("postgresql://h/d?schema=pg_catalog", "not pg_"),
         ("postgresql://h/d?schema=a%22b", "small letters"),
+        ("postgresql://h/d?schema=public", "neither public"),
+        ("postgresql://h/d?schema=information_schema", "neither public"),
         ("postgresql://h/d?schema=a&schema=b", "one schema"),
         ("postgresql://h/d?sslpassword=sesame", "may hold a secret"),
         ("postgresql://a:sesame@h/d?password=other", "several passwords"),
@@ -346,6 +348,30 @@ def test_tables_of_somebody_else_are_not_taken_for_the_labs(
                 Lab.open(url, root_key=pg_lab.root_key)
         finally:
             connection.execute("DROP TABLE public.keys")
+
+
+HOSTILE = [
+    "CREATE TABLE {schema}.loot (who text)",
+    "GRANT ALL ON {schema}.loot TO PUBLIC",
+    """CREATE FUNCTION {schema}.eq(varchar, varchar) RETURNS bool LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO {schema}.loot VALUES (current_user); RETURN $1::text = $2::text; END $$""",
+    "CREATE OPERATOR {schema}.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = {schema}.eq)",
+]
+
+
+def test_operators_of_somebody_else_are_not_run(pg_lab: Lab, url: str) -> None:
+    """One for just the types of a column would go before PostgreSQL's own."""
+    schema = url.rpartition("=")[2]
+    with sql(url) as connection:
+        for statement in HOSTILE:
+            connection.execute(statement.format(schema=schema).encode())
+        key = pg_lab.tencent().create_key("orders").key_id
+        pg_lab.rotate(key)
+        pg_lab.tencent().encrypt(key, b"plain")
+        with Lab.open(url, root_key=pg_lab.root_key) as other:
+            other.rotate(key)
+        assert len(pg_lab.key(key).versions) == 3
+        assert connection.execute("SELECT * FROM loot").fetchall() == []
 
 
 # What is erased

@@ -248,6 +248,17 @@ def test_a_role_needs_a_schema_of_its_own_and_nothing_else(
         assert lab.audit.verify().intact
 
 
+def test_a_schema_of_somebody_else_is_not_taken(url: str, role: str, root_key: Path) -> None:
+    """Who owns it could remove the lab, or put something in the place of its tables."""
+    schema = url.rpartition("=")[2]
+    with sql(url) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+        connection.execute(f"GRANT ALL ON SCHEMA {schema} TO {role}".encode())
+    with pytest.raises(LabError, match=f'ALTER SCHEMA "{schema}" OWNER TO'):
+        Lab.create(as_role(url, role), root_key=root_key)
+    assert not root_key.exists()
+
+
 @pytest.mark.postgresql
 def test_a_role_that_may_write_and_not_rewrite_is_told(pg_lab: Lab, url: str, role: str) -> None:
     schema = url.rpartition("=")[2]
