@@ -10,12 +10,15 @@ from typing import Any, Final
 import psycopg
 
 from kmslab.database_url import with_driver
-from kmslab.errors import LabClosed, LabError
+from kmslab.errors import DatabaseUrlError, LabClosed, LabError
 from kmslab.keystore.lab_url import LabUrl
 from kmslab.keystore.postgres_errors import lab_error, no_lab
 
 # libpq has no limits of its own: whoever asks a machine that is not there would wait for ever.
 _LIMITS: Final = {"connect_timeout": 10, "tcp_user_timeout": 20_000, "keepalives_idle": 20}
+# A standby is behind: who asks it goes on under versions that are no longer the newest.
+_SESSION: Final = "target_session_attrs"
+_WRITABLE: Final = ("read-write", "primary")
 
 Session = psycopg.Connection[tuple[Any, ...]]
 
@@ -36,8 +39,14 @@ class Connections:
         limits = dict(_LIMITS)
         if "PGCONNECT_TIMEOUT" in os.environ:
             del limits["connect_timeout"]
+        wanted = options.get(_SESSION, _WRITABLE[0])
+        if wanted not in _WRITABLE:
+            raise DatabaseUrlError(
+                f"{url.location}: a lab is on the server that takes changes: {_SESSION} is "
+                f"{' or '.join(_WRITABLE)}; leave it out"
+            )
         settings = {"client_encoding": "utf8", "fallback_application_name": "kmslab"}
-        self._options: dict[str, Any] = {**limits, **options, **settings}
+        self._options: dict[str, Any] = {**limits, _SESSION: wanted, **options, **settings}
         self._open: weakref.WeakSet[Session] = weakref.WeakSet()
         self.losses = 0
 

@@ -20,6 +20,7 @@ from postgres_server import Server, programs, running
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import (
+    DatabaseUrlError,
     KmslabError,
     LabBusy,
     LabError,
@@ -108,12 +109,13 @@ def test_a_lab_that_may_have_been_made_keeps_its_root_key(
     Lab.open(url, root_key=root_key).close()
 
 
-def end_sessions(url: str) -> None:
-    """End every session in the lab's database but the one that says so."""
+def end_sessions(url: str, of: str = "kmslab") -> None:
+    """End every session of a role in the lab's database but the one that says so."""
     with sql(url) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename = %s",
+            (of,),
         )
 
 
@@ -431,6 +433,28 @@ def test_a_database_that_is_read_only(pg_lab: Lab, url: str, role: str) -> None:
         Lab.open(as_role(url, role), root_key=pg_lab.root_key)
 
 
+def test_an_open_lab_takes_no_server_that_only_reads_for_its_own(
+    pg_lab: Lab, url: str, role: str
+) -> None:
+    """A standby is behind, and would have a call go on under an older version."""
+    with sql(url) as connection:
+        connection.execute(f"ALTER ROLE {role} SUPERUSER".encode())
+        with Lab.open(as_role(url, role), root_key=pg_lab.root_key) as lab:
+            read_only = f"ALTER ROLE {role} SET default_transaction_read_only"
+            connection.execute(f"{read_only} = on".encode())
+            end_sessions(url, of=role)
+            with pytest.raises(LabUnreachable, match="not a replica"):
+                lab.keys()
+            connection.execute(f"{read_only} = off".encode())
+            assert lab.keys() == ()
+
+
+@pytest.mark.parametrize("wanted", ["any", "read-only", "standby", "prefer-standby"])
+def test_a_url_that_asks_for_a_server_that_only_reads(wanted: str, root_key: Path) -> None:
+    with pytest.raises(DatabaseUrlError, match="is read-write or primary"):
+        Lab.open(f"postgresql://h/d?target_session_attrs={wanted}", root_key=root_key)
+
+
 @pytest.mark.postgresql
 def test_a_commit_is_durable_whatever_the_default_is(pg_lab: Lab, url: str, role: str) -> None:
     with sql(url) as connection:
@@ -463,6 +487,7 @@ def test_a_text_that_postgresql_cannot_keep_is_refused(pg_lab: Lab) -> None:
         ("42P01", TamperedLab, "damaged"),
         ("57P01", LabUnreachable, "try again"),
         ("57P03", LabUnreachable, "try again"),
+        ("25P03", LabUnreachable, "try again"),
         ("08006", LabUnreachable, "try again"),
         ("57014", LabError, "57014"),
         ("22001", LabError, "cannot store this"),
