@@ -221,7 +221,7 @@ def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: A
             raise RootKeyError("a lab under a passphrase is rekeyed to another passphrase")
         kdf = new_kdf()
         subkeys = Subkeys(derive_root(new, kdf), lab_id)
-        with keystore.change(entry) as change:
+        with keystore.change(entry, unhurried=True) as change:
             writing.rekey(change, subkeys, kdf, keystore.units)
         keystore.subkeys_for = _subkeys_by(keystore.database, new)
         _erase_old(keystore)
@@ -230,7 +230,7 @@ def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: A
         raise RootKeyError("this lab is under a root key file, not under a passphrase")
     root = Secret(os.urandom(ROOT_BYTES))
     subkeys = Subkeys(root, lab_id)
-    with keystore.change(entry) as change:
+    with keystore.change(entry, unhurried=True) as change:
         # The key that the lab is on may still be waiting: it is no unused one.
         switch_root_key(source, change.lab.root_id)
         remove_unused_keys(source)

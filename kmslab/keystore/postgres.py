@@ -31,6 +31,19 @@ from kmslab.keystore.postgres_errors import lab_errors, said
 ERASE_SECONDS: Final = 0.1
 """How long an erasure waits for a table; whoever asks for the table after it waits as long."""
 
+GONE_SECONDS: Final = 60
+"""How long whoever has the lab may do nothing, before the server takes it for gone."""
+
+UNHURRIED_SECONDS: Final = 900
+"""The same for a change that works for long between its statements."""
+
+# A server has no limits of its own either: a lock of a machine without power is held for hours.
+_KEEPALIVES: Final = {
+    "tcp_keepalives_idle": 20,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 _OWNED: Final = (
     "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace "
     "WHERE nspname = %s::name"
@@ -111,6 +124,12 @@ class PostgresDatabase:
                 connection.exec_driver_sql(
                     f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0"
                 )
+
+    def unhurried(self, connection: Connection) -> None:
+        """Have the server wait longer for this transaction."""
+        connection.exec_driver_sql(
+            f"SET LOCAL idle_in_transaction_session_timeout = '{UNHURRIED_SECONDS}s'"
+        )
 
     def committed(self, generation: int, *, audit_only: bool) -> int:
         """Nobody need be told: all ask for the generation."""
@@ -195,9 +214,13 @@ def _engine(url: LabUrl, connections: Connections) -> Engine:
     # somebody has made for just these types would go before them, and be run as the lab's role.
     path = "SET LOCAL search_path = pg_catalog, pg_temp"
     read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}"
-    write = (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}; SET LOCAL synchronous_commit = on; "
-        f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}"
+    write = "; ".join(
+        (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}; SET LOCAL synchronous_commit = on",
+            f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}",
+            f"SET LOCAL idle_in_transaction_session_timeout = '{GONE_SECONDS}s'",
+            *(f"SET LOCAL {name} = {value}" for name, value in _KEEPALIVES.items()),
+        )
     )
 
     @event.listens_for(engine, "connect")

@@ -171,13 +171,18 @@ class Keystore:
     # Changing
 
     @contextmanager
-    def change(self, *entries: AuditEntry) -> Iterator[Change]:
-        """One transaction on the lab, audited as `entries`, durable when the block ends."""
+    def change(self, *entries: AuditEntry, unhurried: bool = False) -> Iterator[Change]:
+        """One transaction on the lab, audited as `entries`, durable when the block ends.
+
+        Over a whole lab it is `unhurried`: long between its statements.
+        """
         with self._lock:
             self._check_open()
             pending = self._buffer.take()
             try:
                 with self.database.writing() as connection:
+                    if unhurried:
+                        self.database.unhurried(connection)
                     self._catch_up(connection)
                     change = Change(
                         connection, self.subkeys, self._lab, self._credentials, [*pending]

@@ -134,6 +134,41 @@ def test_a_lab_that_is_held_is_busy(
         assert len(lab.rotate(key).versions) == 2
 
 
+HOLD = """
+import sys, time
+from kmslab import Lab
+lab = Lab.open(sys.argv[1], root_key=sys.argv[2])
+with lab._keystore.change() as change:
+    change.setting("balance", 7)
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_machine_that_is_gone_in_the_middle_of_a_change_is_not_waited_for_long(
+    pg_lab: Lab, url: str
+) -> None:
+    """The server's side ends it; this process stands for one without power, or cut off."""
+    key = pg_lab.tencent().create_key("orders").key_id
+    with pg_lab._keystore.change() as change:
+        execute = change.connection.exec_driver_sql
+        assert execute("SHOW idle_in_transaction_session_timeout").scalar_one() == "1min"
+        assert execute("SHOW tcp_keepalives_idle").scalar_one() == "20"
+        assert execute("SHOW tcp_user_timeout").scalar_one() == "60000"
+        pg_lab._keystore.database.unhurried(change.connection)
+        assert execute("SHOW idle_in_transaction_session_timeout").scalar_one() == "15min"
+    script = HOLD.replace("import Lab", "import Lab\nfrom kmslab.keystore import postgres", 1)
+    script = script.replace("lab = ", "postgres.GONE_SECONDS = 1\nlab = ", 1)
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as lines, os.fdopen(writing, "wb") as output:
+        program = Program(script, url, pg_lab.root_key, stdout=output, stderr=output)
+        assert lines.readline() == "in\n"
+        assert len(pg_lab.rotate(key).versions) == 2
+        program.kill()
+        program.wait()
+    assert pg_lab.settings.all()["balance"] == 100
+
+
 CHANGE = """
 import sys
 from kmslab import Lab
