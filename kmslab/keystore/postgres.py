@@ -13,19 +13,19 @@ the same 2-core virtual machine, and one round trip more over a network. Batches
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Final
 
 from psycopg.errors import Diagnostic
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy import Connection, Engine, Transaction, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
 
 from kmslab.database_url import with_driver
 from kmslab.errors import LabError, LabExists, LabUncertain
 from kmslab.keystore.database import BUSY_SECONDS
 from kmslab.keystore.lab_url import SCHEMA_OPTION, LabUrl
-from kmslab.keystore.postgres_connecting import Asking, Connections
+from kmslab.keystore.postgres_connecting import Asking, Connections, Silence
 from kmslab.keystore.postgres_errors import lab_errors, said
 
 ERASE_SECONDS: Final = 0.1
@@ -77,8 +77,8 @@ class PostgresDatabase:
         """A transaction that sees one state of the lab."""
         with (
             lab_errors(self.where),
-            self._engine.connect().execution_options(read_only=True) as connection,
-            connection.begin(),
+            self._begun(read_only=True) as (connection, transaction),
+            transaction,
         ):
             yield connection
 
@@ -150,6 +150,7 @@ class PostgresDatabase:
                 told.append(notice.message_detail)
 
         with lab_errors(self.where), closing(self._connections.connect()) as connection:
+            connection.patience = None  # it takes as long as there is to rewrite
             connection.add_notice_handler(hear)
             connection.execute(f"SET lock_timeout = {int(ERASE_SECONDS * 1000)}".encode())
             connection.execute(f"VACUUM (FULL, VERBOSE) {', '.join(tables)}".encode())
@@ -174,9 +175,25 @@ class PostgresDatabase:
         self._engine.dispose()
 
     @contextmanager
+    def _begun(self, *, read_only: bool) -> Iterator[tuple[Connection, Transaction]]:
+        """A transaction; where the connection is found to be gone when it is begun, and nothing
+        has been done, on another one."""
+        with ExitStack() as stack:
+            for again in (True, False):
+                connection = stack.enter_context(self._engine.connect())
+                connection = connection.execution_options(read_only=read_only)
+                try:
+                    transaction = connection.begin()
+                    break
+                except DBAPIError as error:
+                    silent = isinstance(error.orig, Silence)
+                    if not again or silent or not error.connection_invalidated:
+                        raise
+            yield connection, transaction
+
+    @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
-            transaction = connection.begin()
+        with self._begun(read_only=False) as (connection, transaction):
             try:
                 yield connection
             except BaseException:
@@ -213,24 +230,16 @@ def _engine(url: LabUrl, connections: Connections) -> Engine:
     # Tables are named with their schema. Operators and functions are PostgreSQL's own: one that
     # somebody has made for just these types would go before them, and be run as the lab's role.
     path = "SET LOCAL search_path = pg_catalog, pg_temp"
-    read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}"
+    busy = f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}"
+    read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}; {busy}"
     write = "; ".join(
         (
             f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}; SET LOCAL synchronous_commit = on",
-            f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}",
+            f"{busy}; SET LOCAL statement_timeout = 0",
             f"SET LOCAL idle_in_transaction_session_timeout = '{GONE_SECONDS}s'",
             *(f"SET LOCAL {name} = {value}" for name, value in _KEEPALIVES.items()),
         )
     )
-
-    @event.listens_for(engine, "connect")
-    def on_connect(_connection: object, record: ConnectionPoolEntry) -> None:
-        record.info["losses"] = connections.losses
-
-    @event.listens_for(engine, "checkout")
-    def on_checkout(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-        if record.info["losses"] != connections.losses:
-            raise DisconnectionError  # which has the pool make another one
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:

@@ -30,6 +30,7 @@ from kmslab.errors import (
 )
 from kmslab.keystore import postgres as postgres_lab
 from kmslab.keystore import postgres_errors, root
+from kmslab.keystore.postgres_connecting import Session
 from kmslab.model import KeyState
 from kmslab.secret import Secret
 
@@ -51,6 +52,82 @@ def test_a_server_that_was_started_again_is_connected_to_again(
         postgres.start()
     assert len(pg_lab.rotate(key).versions) == 3
     assert pg_lab.audit.verify().intact
+
+
+def test_what_waits_is_written_on_closing_after_the_server_was_started_again(
+    pg_lab: Lab, url: str, root_key: Path, postgres: Server
+) -> None:
+    """Closing begins no call that would find out: its change is the first to meet the server."""
+    kms = pg_lab.tencent()
+    key = kms.create_key("orders").key_id
+    for _ in range(20):
+        kms.encrypt(key, b"plain")
+    postgres.restart()
+    pg_lab.close()
+    with Lab.open(url, root_key=root_key) as lab:
+        assert lab.key(key).versions[0].encryptions == 20
+        made = [entry for entry in lab.audit.entries() if entry.action == "Encrypt"]
+        assert sum(entry.count for entry in made) == 20
+        check = lab.audit.verify()
+        assert (check.intact, check.open_ends) == (True, 0)
+
+
+def test_a_single_connection_that_was_ended_costs_no_call(pg_lab: Lab, url: str) -> None:
+    """As by a proxy that forgets those that are idle."""
+    end_sessions(url)
+    pg_lab.settings.set("balance", 7)
+    end_sessions(url)
+    assert pg_lab.audit.verify().intact
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that say nothing are waited for a moment only."""
+    monkeypatch.setattr(Session, "patience", 0.3)
+
+
+@pytest.mark.parametrize("held", ["lab", "keys"])
+def test_a_server_that_does_not_answer_is_not_waited_for_without_end(
+    impatient: None, pg_lab: Lab, url: str, held: str
+) -> None:
+    """A lock on a table stands for a disk that hangs: nothing is lost, and nothing is said."""
+    kms = pg_lab.tencent()
+    key = kms.create_key("orders").key_id
+    with sql(url) as holder, holder.transaction():
+        holder.execute(f"LOCK TABLE {held} IN ACCESS EXCLUSIVE MODE".encode())
+        with pytest.raises(LabUnreachable, match=r"no answer for 0\.3 s; try again"):
+            pg_lab.rotate(key)
+    assert len(pg_lab.rotate(key).versions) == 2
+
+
+def test_threads_that_wait_for_a_server_that_is_gone_share_the_answer(
+    pg_lab: Lab, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+
+    def connect(**_: object) -> Session:
+        tried.append(time.monotonic())
+        time.sleep(0.2)
+        raise psycopg.OperationalError("timeout")
+
+    pg_lab.keys()
+    postgres.restart()
+    monkeypatch.setattr(Session, "connect", connect)
+    failed: list[LabUnreachable] = []
+
+    def call() -> None:
+        with pytest.raises(LabUnreachable) as caught:
+            pg_lab._keystore._ear.heard()  # type: ignore[union-attr]
+        failed.append(caught.value)
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.undo()
+    assert len(failed) == 8
+    assert len(tried) <= 3
 
 
 def test_a_connection_that_ends_within_a_change_changes_nothing(pg_lab: Lab, url: str) -> None:
