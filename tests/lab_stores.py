@@ -106,7 +106,7 @@ class _Memory:
         if used:
             with database.writing() as connection, pytest.MonkeyPatch.context() as patch:
                 for table in TABLES:
-                    connection.exec_driver_sql(f"DELETE FROM {table}")
+                    connection.exec_driver_sql(f'DELETE FROM "{schema}".{table}')
                 patch.setattr(opening, "metadata", _Made())
                 opening._write_tables(connection, root, surroundings.clock)
         else:

@@ -82,7 +82,7 @@ def take_in(keystore: Keystore, act: Act, path: Path, passphrase: Passphrase) ->
     content = _opened(path, passphrase)
     now = now_of(keystore)
     imported, kept, refused = [], [], []
-    with keystore.change(act.entry(now)) as change:
+    with keystore.change(act.entry(now), unhurried=True) as change:
         for row, versions in _keys(path, content):
             found = keystore.units.get(row.key_id)
             if _is_gone(found.row if found else row, now):

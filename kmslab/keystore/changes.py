@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from kmslab.keystore.audit import AuditEntry
 from kmslab.keystore.sealing import Subkeys
-from kmslab.keystore.state import CredentialRow, LabRow
+from kmslab.keystore.state import CredentialRow, LabRow, Mark
 from kmslab.keystore.units import Handle, KeyRow, VersionRow
 
 
@@ -24,6 +24,7 @@ class Change:
     credentials: tuple[CredentialRow, ...]
     entries: list[AuditEntry] = field(default_factory=list)
     units: dict[str, tuple[KeyRow, tuple[VersionRow, ...]]] = field(default_factory=dict)
+    marks: dict[str, Mark] = field(default_factory=dict)
 
     def put(self, row: KeyRow, versions: tuple[VersionRow, ...]) -> None:
         """Write this state of a key."""

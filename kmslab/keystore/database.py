@@ -63,6 +63,11 @@ class Database(Protocol):
         has read the lab row, is what it is written over. Committed and durable in the end."""
         ...
 
+    def unhurried(self, connection: Connection) -> None:
+        """Say that what `writing` has begun works for long between its statements: whoever does it
+        is not to be taken for gone."""
+        ...
+
     def committed(self, generation: int, *, audit_only: bool) -> object:
         """Let the others hear of what `writing` has committed; what this process has heard now.
 

@@ -15,6 +15,7 @@ from kmslab.errors import DatabaseUrlError
 DEFAULT_SCHEMA: Final = "kmslab"
 SCHEMA_OPTION: Final = "schema"
 _SCHEMA_NAME: Final = re.compile("(?!pg_)[a-z_][a-z0-9_]{0,62}")
+_NO_SCHEMAS: Final = ("public", "information_schema")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +50,19 @@ class LabUrl:
                 "PostgreSQL as postgresql://user@host/database"
             )
         schema = found.query.get(SCHEMA_OPTION, DEFAULT_SCHEMA)
-        if not isinstance(schema, str) or not _SCHEMA_NAME.fullmatch(schema):
+        named = isinstance(schema, str) and _SCHEMA_NAME.fullmatch(schema)
+        if not isinstance(schema, str) or not named or schema in _NO_SCHEMAS:
             raise DatabaseUrlError(
-                f"?{SCHEMA_OPTION}= names one schema: small letters, digits and underscores, "
-                "63 at most, and not pg_ at the beginning"
+                f"?{SCHEMA_OPTION}= names one schema, which is the lab's own: small letters, "
+                "digits and underscores, 63 at most, and not pg_ at the beginning; it is neither "
+                f"{' nor '.join(_NO_SCHEMAS)}"
             )
         plain = found.set(drivername=POSTGRESQL).difference_update_query([SCHEMA_OPTION])
         text, password = split_password(plain.render_as_string(hide_password=False))
-        database = named = parsed(text)
+        database = whole = parsed(text)
         if schema != DEFAULT_SCHEMA:
-            named = database.update_query_dict({SCHEMA_OPTION: schema})
-        return cls(named.render_as_string(hide_password=False), schema, database, password)
+            whole = database.update_query_dict({SCHEMA_OPTION: schema})
+        return cls(whole.render_as_string(hide_password=False), schema, database, password)
 
 
 def in_database(location: str | Path) -> bool:

@@ -122,12 +122,16 @@ def _create_in_database(database: PostgresDatabase, source: RootSource, clock: C
         undo.callback(database.close)
         with ExitStack() as root_undo:
             root = _first_root(source, root_undo)
+            written = False
             try:
                 with database.making() as connection:
                     _write_tables(connection, root, clock)
-            except LabUncertain:
-                # The lab may be there, and then this is its root key.
-                root_undo.pop_all()
+                    written = True
+            except BaseException as error:
+                refused = isinstance(error, LabError) and not isinstance(error, LabUncertain)
+                if written and not refused:
+                    # The lab may be there, and then this is its root key.
+                    root_undo.pop_all()
                 raise
             root_undo.pop_all()
 
@@ -164,9 +168,9 @@ def open_lab(
         database.close()
         raise
     if expect is not None and keystore.lab.generation < expect:
-        found = keystore.lab.generation
+        found, where = keystore.lab.generation, keystore.where
         keystore.close()
-        raise LabRolledBack(f"{location} is at generation {found}, and {expect} was expected")
+        raise LabRolledBack(f"{where} is at generation {found}, and {expect} was expected")
     if isinstance(source, RootKeyFile):
         # A rekey may have been killed after the lab had changed and before the key was renamed.
         with suppress(RootKeyError):
@@ -217,7 +221,7 @@ def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: A
             raise RootKeyError("a lab under a passphrase is rekeyed to another passphrase")
         kdf = new_kdf()
         subkeys = Subkeys(derive_root(new, kdf), lab_id)
-        with keystore.change(entry) as change:
+        with keystore.change(entry, unhurried=True) as change:
             writing.rekey(change, subkeys, kdf, keystore.units)
         keystore.subkeys_for = _subkeys_by(keystore.database, new)
         _erase_old(keystore)
@@ -226,7 +230,7 @@ def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: A
         raise RootKeyError("this lab is under a root key file, not under a passphrase")
     root = Secret(os.urandom(ROOT_BYTES))
     subkeys = Subkeys(root, lab_id)
-    with keystore.change(entry) as change:
+    with keystore.change(entry, unhurried=True) as change:
         # The key that the lab is on may still be waiting: it is no unused one.
         switch_root_key(source, change.lab.root_id)
         remove_unused_keys(source)

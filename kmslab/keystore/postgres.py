@@ -13,24 +13,41 @@ the same 2-core virtual machine, and one round trip more over a network. Batches
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Final
 
 from psycopg.errors import Diagnostic
-from sqlalchemy import Connection, Engine, create_engine, event
-from sqlalchemy.exc import DBAPIError, DisconnectionError
-from sqlalchemy.pool import ConnectionPoolEntry, QueuePool
+from sqlalchemy import Connection, Engine, Transaction, create_engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import QueuePool
 
 from kmslab.database_url import with_driver
 from kmslab.errors import LabError, LabExists, LabUncertain
 from kmslab.keystore.database import BUSY_SECONDS
 from kmslab.keystore.lab_url import SCHEMA_OPTION, LabUrl
-from kmslab.keystore.postgres_connecting import Asking, Connections
+from kmslab.keystore.postgres_connecting import Asking, Connections, Silence
 from kmslab.keystore.postgres_errors import lab_errors, said
 
 ERASE_SECONDS: Final = 0.1
 """How long an erasure waits for a table; whoever asks for the table after it waits as long."""
 
+GONE_SECONDS: Final = 60
+"""How long whoever has the lab may do nothing, before the server takes it for gone."""
+
+UNHURRIED_SECONDS: Final = 900
+"""The same for a change that works for long between its statements."""
+
+# A server has no limits of its own either: a lock of a machine without power is held for hours.
+_KEEPALIVES: Final = {
+    "tcp_keepalives_idle": 20,
+    "tcp_keepalives_interval": 10,
+    "tcp_keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+_OWNED: Final = (
+    "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace "
+    "WHERE nspname = %s::name"
+)
 _SEALED: Final = {"versions": "sealed", "credentials": "sealed"}
 # A schema, a table or a role of this name is there already, or has just been made by another.
 _TAKEN: Final = ("42P06", "42P07", "23505", "42710")
@@ -60,8 +77,8 @@ class PostgresDatabase:
         """A transaction that sees one state of the lab."""
         with (
             lab_errors(self.where),
-            self._engine.connect().execution_options(read_only=True) as connection,
-            connection.begin(),
+            self._begun(read_only=True) as (connection, transaction),
+            transaction,
         ):
             yield connection
 
@@ -90,17 +107,29 @@ class PostgresDatabase:
         special: dict[str, LabError] = {"42501": LabError(rights)}
         special |= {state: LabExists(taken) for state in _TAKEN}
         with lab_errors(self.where, special), self._transaction() as connection:
-            found = connection.exec_driver_sql(
-                "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = %s", (schema,)
-            )
-            if found.first() is None:
+            found = connection.exec_driver_sql(_OWNED, (schema,)).first()
+            if found is None:
                 connection.exec_driver_sql(f'CREATE SCHEMA "{schema}"')
+            elif not found[0]:
+                raise LabError(
+                    f"{self.where}: the schema {schema} belongs to somebody else, who could remove "
+                    "the lab or have its role run anything; have the database's owner run: "
+                    f'ALTER SCHEMA "{schema}" OWNER TO the_role'
+                )
+            # It is ours: tables are made in it.
+            connection.exec_driver_sql(f'SET LOCAL search_path = "{schema}", pg_temp')
             yield connection
             # ANALYZE would copy what is sealed into the statistics, where no erasure finds it.
             for table, column in _SEALED.items():
                 connection.exec_driver_sql(
                     f"ALTER TABLE {table} ALTER COLUMN {column} SET STATISTICS 0"
                 )
+
+    def unhurried(self, connection: Connection) -> None:
+        """Have the server wait longer for this transaction."""
+        connection.exec_driver_sql(
+            f"SET LOCAL idle_in_transaction_session_timeout = '{UNHURRIED_SECONDS}s'"
+        )
 
     def committed(self, generation: int, *, audit_only: bool) -> int:
         """Nobody need be told: all ask for the generation."""
@@ -121,6 +150,7 @@ class PostgresDatabase:
                 told.append(notice.message_detail)
 
         with lab_errors(self.where), closing(self._connections.connect()) as connection:
+            connection.patience = None  # it takes as long as there is to rewrite
             connection.add_notice_handler(hear)
             connection.execute(f"SET lock_timeout = {int(ERASE_SECONDS * 1000)}".encode())
             connection.execute(f"VACUUM (FULL, VERBOSE) {', '.join(tables)}".encode())
@@ -145,9 +175,25 @@ class PostgresDatabase:
         self._engine.dispose()
 
     @contextmanager
+    def _begun(self, *, read_only: bool) -> Iterator[tuple[Connection, Transaction]]:
+        """A transaction; where the connection is found to be gone when it is begun, and nothing
+        has been done, on another one."""
+        with ExitStack() as stack:
+            for again in (True, False):
+                connection = stack.enter_context(self._engine.connect())
+                connection = connection.execution_options(read_only=read_only)
+                try:
+                    transaction = connection.begin()
+                    break
+                except DBAPIError as error:
+                    silent = isinstance(error.orig, Silence)
+                    if not again or silent or not error.connection_invalidated:
+                        raise
+            yield connection, transaction
+
+    @contextmanager
     def _transaction(self) -> Iterator[Connection]:
-        with self._engine.connect() as connection:
-            transaction = connection.begin()
+        with self._begun(read_only=False) as (connection, transaction):
             try:
                 yield connection
             except BaseException:
@@ -179,23 +225,21 @@ def _engine(url: LabUrl, connections: Connections) -> Engine:
         pool_size=1,
         hide_parameters=True,
         use_native_hstore=False,
+        execution_options={"schema_translate_map": {None: url.schema}},
     )
-    # Temporary tables come last: they would go before the lab's own.
-    path = f'SET LOCAL search_path = "{url.schema}", pg_temp'
-    read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}"
-    write = (
-        f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}; SET LOCAL synchronous_commit = on; "
-        f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}"
+    # Tables are named with their schema. Operators and functions are PostgreSQL's own: one that
+    # somebody has made for just these types would go before them, and be run as the lab's role.
+    path = "SET LOCAL search_path = pg_catalog, pg_temp"
+    busy = f"SET LOCAL lock_timeout = {int(BUSY_SECONDS * 1000)}"
+    read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}; {busy}"
+    write = "; ".join(
+        (
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}; SET LOCAL synchronous_commit = on",
+            f"{busy}; SET LOCAL statement_timeout = 0",
+            f"SET LOCAL idle_in_transaction_session_timeout = '{GONE_SECONDS}s'",
+            *(f"SET LOCAL {name} = {value}" for name, value in _KEEPALIVES.items()),
+        )
     )
-
-    @event.listens_for(engine, "connect")
-    def on_connect(_connection: object, record: ConnectionPoolEntry) -> None:
-        record.info["losses"] = connections.losses
-
-    @event.listens_for(engine, "checkout")
-    def on_checkout(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-        if record.info["losses"] != connections.losses:
-            raise DisconnectionError  # which has the pool make another one
 
     @event.listens_for(engine, "begin")
     def on_begin(connection: Connection) -> None:

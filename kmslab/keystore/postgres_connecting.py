@@ -4,30 +4,70 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 import weakref
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import psycopg
+from psycopg.abc import PQGen
 
 from kmslab.database_url import with_driver
-from kmslab.errors import LabClosed, LabError
+from kmslab.errors import DatabaseUrlError, LabClosed, LabError
 from kmslab.keystore.lab_url import LabUrl
 from kmslab.keystore.postgres_errors import lab_error, no_lab
 
+Got = TypeVar("Got")
+
 # libpq has no limits of its own: whoever asks a machine that is not there would wait for ever.
 _LIMITS: Final = {"connect_timeout": 10, "tcp_user_timeout": 20_000, "keepalives_idle": 20}
+# A standby is behind: who asks it goes on under versions that are no longer the newest.
+_SESSION: Final = "target_session_attrs"
+_WRITABLE: Final = ("read-write", "primary")
 
-Session = psycopg.Connection[tuple[Any, ...]]
+SILENT_SECONDS: Final = 30.0
+"""How long a server is waited for that says nothing: longer than for a lock."""
+
+
+class Silence(psycopg.OperationalError):
+    """The server has said nothing for too long; the connection is closed."""
+
+
+class Session(psycopg.Connection[tuple[Any, ...]]):
+    """A connection that waits for no answer without end.
+
+    The kernel of a machine whose disk hangs goes on to acknowledge what is sent to it, and so does
+    a pooler: only who waits can tell.
+    """
+
+    patience: float | None = SILENT_SECONDS
+
+    def wait(self, gen: PQGen[Got], *arguments: Any, **options: Any) -> Got:
+        """Wait as psycopg does; Silence where nothing is heard for `patience` seconds."""
+        if self.patience is None:
+            return super().wait(gen, *arguments, **options)
+        return super().wait(self._heard(gen, self.patience), *arguments, **options)
+
+    def _heard(self, gen: PQGen[Got], patience: float) -> PQGen[Got]:
+        last = time.monotonic()
+        try:
+            wanted = next(gen)
+            while True:
+                ready = yield wanted
+                if ready:
+                    last = time.monotonic()
+                elif time.monotonic() - last > patience:
+                    self.pgconn.finish()
+                    raise Silence(f"no answer for {patience:g} s")
+                wanted = gen.send(ready)
+        except StopIteration as ended:
+            found: Got = ended.value
+            return found
 
 
 class Connections:
-    """The connections of this process to one database. A forked child leaves them alone.
+    """The connections of this process to one database. A forked child leaves them alone."""
 
-    `losses` counts how often one was found to be gone: the server was started again, so that those
-    that were made before are gone as well.
-    """
-
-    __slots__ = ("_location", "_open", "_options", "losses")
+    __slots__ = ("_location", "_open", "_options")
 
     def __init__(self, url: LabUrl) -> None:
         self._location = url.location
@@ -36,14 +76,19 @@ class Connections:
         limits = dict(_LIMITS)
         if "PGCONNECT_TIMEOUT" in os.environ:
             del limits["connect_timeout"]
+        wanted = options.get(_SESSION, _WRITABLE[0])
+        if wanted not in _WRITABLE:
+            raise DatabaseUrlError(
+                f"{url.location}: a lab is on the server that takes changes: {_SESSION} is "
+                f"{' or '.join(_WRITABLE)}; leave it out"
+            )
         settings = {"client_encoding": "utf8", "fallback_application_name": "kmslab"}
-        self._options: dict[str, Any] = {**limits, **options, **settings}
+        self._options: dict[str, Any] = {**limits, _SESSION: wanted, **options, **settings}
         self._open: weakref.WeakSet[Session] = weakref.WeakSet()
-        self.losses = 0
 
     def connect(self) -> Session:
         """Another one, without a transaction. LabError for a database that cannot keep a lab."""
-        connection = psycopg.connect(**self._options, autocommit=True)
+        connection = Session.connect(**self._options, autocommit=True)
         encoding = connection.info.parameter_status("server_encoding")
         if encoding != "UTF8":
             connection.close()
@@ -74,7 +119,7 @@ class Asking:
     A connection that is gone is replaced, once a call.
     """
 
-    __slots__ = ("_closed", "_connection", "_connections", "_lock", "_query", "_where")
+    __slots__ = ("_closed", "_connection", "_connections", "_failure", "_lock", "_query", "_where")
 
     def __init__(self, query: str, where: str, connections: Connections) -> None:
         self._query = query.encode()
@@ -82,6 +127,7 @@ class Asking:
         self._connections = connections
         self._connection: Session | None = None
         self._closed = False
+        self._failure: tuple[psycopg.Error | None, float] = None, 0.0
         self._lock = threading.Lock()
 
     def heard(self) -> object:
@@ -90,6 +136,8 @@ class Asking:
             connection = self._connection or self._replaced(None)
             try:
                 return self._ask(connection)
+            except Silence:
+                raise
             except psycopg.Error:
                 if not connection.closed:
                     raise
@@ -102,13 +150,20 @@ class Asking:
         return None if row is None else row[0]
 
     def _replaced(self, gone: Session | None) -> Session:
+        since = time.monotonic()
         with self._lock:
             if self._closed:
                 raise LabClosed("the lab has been closed")
             if self._connection is None or self._connection is gone:
-                if gone is not None:
-                    self._connections.losses += 1
-                self._connection = self._connections.connect()
+                failure, at = self._failure
+                if failure is not None and at > since:
+                    # Another thread has tried while this one waited.
+                    raise failure
+                try:
+                    self._connection = self._connections.connect()
+                except psycopg.Error as error:
+                    self._failure = error, time.monotonic()
+                    raise
             return self._connection
 
     def begin_child(self) -> None:

@@ -18,8 +18,8 @@ from kmslab.errors import LabBusy, LabError, LabNotFound, LabUnreachable, Tamper
 from kmslab.keystore.database import BUSY_SECONDS
 
 _BUSY: Final = ("55P03", "40001", "40P01")  # a lock, a serialization, a deadlock
-# The server goes down, or is not up yet.
-_GONE: Final = ("57P01", "57P02", "57P03", "57P05")
+# The server goes down, or is not up yet; or has ended a session that did nothing for too long.
+_GONE: Final = ("57P01", "57P02", "57P03", "57P05", "25P03", "25P04")
 _RIGHTS: Final = "42501"
 _READ_ONLY: Final = "25006"
 _DISK_FULL: Final = "53100"
@@ -95,6 +95,8 @@ def _unreachable(where: str, error: BaseException | None, text: str) -> LabError
     advice = "try again"
     if "password" in text:
         advice = "give the password in PGPASSWORD or ~/.pgpass"
+    elif "read-only" in text or "standby" in text:
+        advice = "name the primary server, not a replica; during a failover try again"
     elif "does not exist" in text:
         advice = "the database and the role are made by the server's administrator"
     return LabUnreachable(f"{where}: the database does not answer: {text}; {advice}")

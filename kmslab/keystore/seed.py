@@ -67,7 +67,7 @@ def plant(keystore: Keystore, act: Act, path: Path, regions: Mapping[str, str]) 
     """
     items = _read(path)
     added: list[str] = []
-    with keystore.change(act.entry(now_of(keystore))) as change:
+    with keystore.change(act.entry(now_of(keystore)), unhurried=True) as change:
         for number, item in enumerate(items, start=1):
             try:
                 row, versions = _key(keystore, item, regions)

@@ -70,6 +70,9 @@ class SqliteDatabase:
                 self._heard = self._bell.heard()
             yield connection
 
+    def unhurried(self, connection: Connection) -> None:
+        """Nothing: a process that is gone holds no lock."""
+
     def committed(self, generation: int, *, audit_only: bool) -> bytes:
         """Ring the bell; what was heard before, since others may have rung it meanwhile."""
         if self._bell is not None and not audit_only:

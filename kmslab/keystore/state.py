@@ -7,10 +7,11 @@ from dataclasses import dataclass, fields, replace
 from operator import attrgetter
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Connection, Integer, func, select, type_coerce
+from sqlalchemy import Connection, Integer, bindparam, func, select, type_coerce
 
 from kmslab.encoding import pack
 from kmslab.errors import SchemaMismatch, TamperedLab
+from kmslab.keystore.audit import entry_mac, stored_entry
 from kmslab.keystore.rows import row_of
 from kmslab.keystore.schema import (
     SCHEMA_VERSION,
@@ -25,7 +26,15 @@ from kmslab.keystore.units import KeyRow, VersionRow, unit_mac
 
 Row = TypeVar("Row")
 
+Mark = tuple[int, bytes]
+"""A key's generation and MAC: what tells two states of it apart."""
+
 LAB_ROW = 1
+OTHER_HISTORY: Final = (
+    "the lab has another past than this process has seen: an older state was put back, as after a "
+    "failover to a server that lacked the last changes; what was done since is lost. Nothing was "
+    "changed; open the lab anew"
+)
 
 # Each statement is made once. A boolean is read as a number, since 2 is as true as 1.
 _LAB: Final = select(
@@ -34,9 +43,15 @@ _LAB: Final = select(
 )
 _LAB_LOCKED: Final = _LAB.with_for_update()
 _SCHEMA: Final = select(lab_table.c.schema_version)
-_AUDIT_END: Final = select(func.max(audit_table.c.seq))
+_KNOWN_HEAD: Final = (
+    select(audit_table.c.mac).where(audit_table.c.seq == bindparam("known")).scalar_subquery()
+)
+_AUDIT_END: Final = select(func.max(audit_table.c.seq), _KNOWN_HEAD)
+_AUDIT_UP_TO: Final = (
+    select(audit_table).where(audit_table.c.seq <= bindparam("known")).order_by(audit_table.c.seq)
+)
 _CREDENTIALS: Final = select(credentials_table)
-_GENERATIONS: Final = select(keys_table.c.key_id, keys_table.c.generation)
+_MARKS: Final = select(keys_table.c.key_id, keys_table.c.generation, keys_table.c.mac)
 _KEYS: Final = select(keys_table)
 _VERSIONS: Final = select(versions_table).order_by(versions_table.c.key_id, versions_table.c.number)
 
@@ -131,11 +146,34 @@ def check_schema(connection: Connection) -> None:
             )
 
 
-def check_audit_end(connection: Connection, row: LabRow) -> None:
-    """TamperedLab where the audit log goes on after the end that the lab row names."""
-    last = connection.execute(_AUDIT_END).scalar_one()
+def check_audit_end(
+    connection: Connection, row: LabRow, before: LabRow | None, subkeys: Subkeys | None
+) -> None:
+    """TamperedLab where the audit log goes on after the end that the lab row names, or is not the
+    continuation of the log as it was `before`, under these subkeys."""
+    known = 0 if before is None else before.audit_seq
+    last, head = connection.execute(_AUDIT_END, {"known": known}).one()
     if last is not None and (not isinstance(last, int) or last > row.audit_seq):
         raise TamperedLab("the lab's own row was replayed, or an audit row was added")
+    if not known or before is None or subkeys is None:
+        return
+    if before.root_id != row.root_id:
+        # A rekey has given each row another MAC: what they were hangs on what the rows say.
+        head = _head_under(connection, subkeys, known)
+    if not same_mac(head, before.audit_head):
+        raise TamperedLab(OTHER_HISTORY)
+
+
+def _head_under(connection: Connection, subkeys: Subkeys, seq: int) -> bytes:
+    head = b""
+    streamed = connection.execution_options(yield_per=1000)
+    with streamed.execute(_AUDIT_UP_TO, {"known": seq}) as rows:
+        try:
+            for number, entry, _ in map(stored_entry, rows.mappings()):
+                head = entry_mac(subkeys, head, number, entry)
+        except ValueError as error:
+            raise TamperedLab(f"the audit log was changed: {error}") from None
+    return head
 
 
 def check_lab(subkeys: Subkeys, row: LabRow, mac: object) -> None:
@@ -155,14 +193,15 @@ def read_credentials(connection: Connection, row: LabRow) -> tuple[CredentialRow
     return found
 
 
-def read_generations(connection: Connection, row: LabRow) -> dict[str, int]:
-    """Every key's generation; TamperedLab where the set is not what the lab row says."""
-    found = connection.execute(_GENERATIONS)
-    generations = {str(key_id): generation for key_id, generation in found}
+def read_marks(connection: Connection, row: LabRow) -> dict[str, Mark]:
+    """Every key's generation and MAC; TamperedLab where the set is not what the lab row says."""
+    found = connection.execute(_MARKS)
+    marks = {str(key_id): (generation, mac) for key_id, generation, mac in found}
+    generations = {key_id: generation for key_id, (generation, _) in marks.items()}
     typed = all(isinstance(generation, int) for generation in generations.values())
     if not typed or not same_mac(keys_digest(generations), row.keys_digest):
         raise TamperedLab("a key was replayed, added or deleted by something else than kmslab")
-    return generations
+    return marks
 
 
 def read_units(

@@ -43,9 +43,12 @@ from kmslab.keystore.changes import Change
 from kmslab.keystore.database import LOOK_SECONDS, Database
 from kmslab.keystore.schema import audit_table
 from kmslab.keystore.sealing import Subkeys
-from kmslab.keystore.state import CredentialRow, LabRow
+from kmslab.keystore.state import CredentialRow, LabRow, Mark
 from kmslab.keystore.units import Handle, KeyRow, Unit, VersionRow
 from kmslab.secret import Entropy, Secret
+
+# More keys than these are not read by name: a statement takes so many parameters and no more.
+_MOST_NAMED = 1000
 
 
 class Keystore:
@@ -68,6 +71,7 @@ class Keystore:
         self._lab: LabRow
         self._credentials: tuple[CredentialRow, ...]
         self.units: dict[str, Unit] = {}
+        self._marks: dict[str, Mark] = {}
         self.handles: dict[str, Handle] = {}
         # Counts what was taken in or changed: what was found in one epoch holds through it.
         self.epoch = 0
@@ -92,7 +96,7 @@ class Keystore:
             lab, mac = state.read_lab(connection)
             subkeys = subkeys_for(lab)
             state.check_lab(subkeys, lab, mac)
-            self._take_in(connection, lab, subkeys, everything=True)
+            self._take_in(connection, lab, subkeys, before=None)
         self._exit = _close_at_exit(self)
         forks.watch(self)
 
@@ -167,20 +171,25 @@ class Keystore:
     # Changing
 
     @contextmanager
-    def change(self, *entries: AuditEntry) -> Iterator[Change]:
-        """One transaction on the lab, audited as `entries`, durable when the block ends."""
+    def change(self, *entries: AuditEntry, unhurried: bool = False) -> Iterator[Change]:
+        """One transaction on the lab, audited as `entries`, durable when the block ends.
+
+        Over a whole lab it is `unhurried`: long between its statements.
+        """
         with self._lock:
             self._check_open()
             pending = self._buffer.take()
             try:
                 with self.database.writing() as connection:
+                    if unhurried:
+                        self.database.unhurried(connection)
                     self._catch_up(connection)
                     change = Change(
                         connection, self.subkeys, self._lab, self._credentials, [*pending]
                     )
                     yield change
                     change.entries.extend(entries)
-                    writing.write(change, self._lab, self._credentials, self.units)
+                    writing.write(change, self._lab, self._credentials, self.units, self._marks)
             except BaseException:
                 self._buffer.put_back(pending)
                 if pending:
@@ -191,6 +200,7 @@ class Keystore:
             self._looked_at = time.monotonic()
             self.subkeys = change.subkeys
             self._credentials = change.credentials
+            self._marks |= change.marks
             self._adopt(change.units.values())
             self._set_lab(change.lab)
 
@@ -298,37 +308,43 @@ class Keystore:
         if lab.generation <= self._lab.generation:
             raise TamperedLab(f"{self.where} went back to an older state while it was open")
         state.check_schema(connection)
-        self._take_in(connection, lab, subkeys, everything=False)
+        self._take_in(connection, lab, subkeys, before=self._lab)
 
     def _take_in(
-        self, connection: Connection, lab: LabRow, subkeys: Subkeys, *, everything: bool
+        self, connection: Connection, lab: LabRow, subkeys: Subkeys, *, before: LabRow | None
     ) -> None:
         # Everything is read and checked before any of it is believed.
-        state.check_audit_end(connection, lab)
-        if everything or lab.credentials_digest != self._lab.credentials_digest:
+        state.check_audit_end(connection, lab, before, None if before is None else self.subkeys)
+        if before is None or lab.credentials_digest != before.credentials_digest:
             credentials = state.read_credentials(connection, lab)
         else:
             credentials = self._credentials
         found: list[tuple[KeyRow, tuple[VersionRow, ...]]] = []
-        if everything or lab.keys_digest != self._lab.keys_digest:
-            found = self._changed_units(connection, lab, subkeys, everything=everything)
+        marks = self._marks
+        if before is None or lab.keys_digest != before.keys_digest:
+            marks = state.read_marks(connection, lab)
+            rekeyed = before is not None and before.root_id != lab.root_id
+            wanted = self._changed(marks, rekeyed=rekeyed)
+            few = before is not None and len(wanted) <= _MOST_NAMED
+            read = state.read_units(connection, subkeys, wanted if few else None)
+            found = [unit for unit in read if unit[0].key_id in wanted]
+            if {row.key_id: row.generation for row, _ in found} != {k: marks[k][0] for k in wanted}:
+                raise TamperedLab("a key was replayed, added or deleted by something else")
         self.subkeys = subkeys
         self._credentials = credentials
+        self._marks = marks
         self._adopt(found)
         self._set_lab(lab)
 
-    def _changed_units(
-        self, connection: Connection, lab: LabRow, subkeys: Subkeys, *, everything: bool
-    ) -> list[tuple[KeyRow, tuple[VersionRow, ...]]]:
-        generations = state.read_generations(connection, lab)
-        known = {key_id: unit.row.generation for key_id, unit in self.units.items()}
-        if any(generations.get(key_id, 0) < known[key_id] for key_id in known):
-            raise TamperedLab(f"{self.where} went back to an older state while it was open")
-        changed = {k: g for k, g in generations.items() if known.get(k) != g}
-        found = state.read_units(connection, subkeys, None if everything else changed)
-        if {row.key_id: row.generation for row, _ in found} != changed:
-            raise TamperedLab("a key was replayed, added or deleted by something else")
-        return found
+    def _changed(self, marks: Mapping[str, Mark], *, rekeyed: bool) -> set[str]:
+        """The keys that are other than this process knows them, and have gone on from there."""
+        for key_id, (generation, mac) in self._marks.items():
+            now, now_mac = marks.get(key_id, (0, b""))
+            if now < generation:
+                raise TamperedLab(f"{self.where} went back to an older state while it was open")
+            if now == generation and now_mac != mac and not rekeyed:
+                raise TamperedLab(f"{self.where}: {state.OTHER_HISTORY}")
+        return {key_id for key_id, mark in marks.items() if mark != self._marks.get(key_id)}
 
     # What is read without the lock is replaced whole, and the epoch counts up when all of it is.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
-from sqlalchemy import bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Update, bindparam, delete, insert, select, update
 
 from kmslab.errors import TamperedLab
 from kmslab.keystore import state
@@ -20,7 +20,7 @@ from kmslab.keystore.schema import (
     versions_table,
 )
 from kmslab.keystore.sealing import Subkeys
-from kmslab.keystore.state import CredentialRow, LabRow
+from kmslab.keystore.state import CredentialRow, LabRow, Mark
 from kmslab.keystore.units import (
     KeyRow,
     Unit,
@@ -34,7 +34,11 @@ from kmslab.keystore.units import (
 _UPDATE_LAB: Final = update(lab_table)
 _INSERT_AUDIT: Final = insert(audit_table)
 _INSERT_KEY: Final = insert(keys_table)
-_UPDATE_KEY: Final = update(keys_table).where(keys_table.c.key_id == bindparam("of_key"))
+_UPDATE_KEY: Final = (
+    update(keys_table)
+    .where(keys_table.c.key_id == bindparam("of_key"))
+    .where(keys_table.c.mac == bindparam("of_mac"))
+)
 _INSERT_VERSION: Final = insert(versions_table)
 _UPDATE_VERSION: Final = (
     update(versions_table)
@@ -48,19 +52,23 @@ def write(
     lab: LabRow,
     credentials: tuple[CredentialRow, ...],
     units: Mapping[str, Unit],
+    marks: Mapping[str, Mark],
 ) -> None:
-    """Write `change` over the state it was made from. What was written stands in `change`."""
+    """Write `change` over the state it was made from. What was written stands in `change`.
+
+    TamperedLab where that state is not there.
+    """
     same = change.lab == lab and change.credentials == credentials
     if same and not change.entries and not change.units:
         return
     if change.units:
-        _write_units(change, units)
+        _write_units(change, units, marks)
     if change.credentials != credentials:
         _write_credentials(change)
     _append_audit(change)
     change.lab = replace(change.lab, generation=change.lab.generation + 1)
     columns = {**state.lab_columns(change.lab), "mac": state.lab_mac(change.subkeys, change.lab)}
-    change.connection.execute(_UPDATE_LAB, columns)
+    _update_one(change.connection, _UPDATE_LAB, columns)
 
 
 def write_first(change: Change) -> None:
@@ -69,34 +77,47 @@ def write_first(change: Change) -> None:
     change.connection.execute(insert(lab_table), {"id": state.LAB_ROW, **columns})
 
 
-def _write_units(change: Change, units: Mapping[str, Unit]) -> None:
+def _update_one(connection: Connection, statement: Update, columns: Mapping[str, Any]) -> None:
+    # A row that is not there, or not as it was read, is never written over in part.
+    if connection.execute(statement, columns).rowcount != 1:
+        raise TamperedLab(state.OTHER_HISTORY)
+
+
+def _write_units(change: Change, units: Mapping[str, Unit], marks: Mapping[str, Mark]) -> None:
     generations = {key_id: unit.row.generation for key_id, unit in units.items()}
     for key_id, (row, versions) in list(change.units.items()):
         old = units.get(key_id)
         row = replace(row, generation=row.generation + 1)
-        _write_unit(change, row, versions, old)
+        _write_unit(change, row, versions, old, marks)
         change.units[key_id] = (row, versions)
         generations[key_id] = row.generation
     change.lab = replace(change.lab, keys_digest=state.keys_digest(generations))
 
 
 def _write_unit(
-    change: Change, row: KeyRow, versions: tuple[VersionRow, ...], old: Unit | None
+    change: Change,
+    row: KeyRow,
+    versions: tuple[VersionRow, ...],
+    old: Unit | None,
+    marks: Mapping[str, Mark],
 ) -> None:
-    execute = change.connection.execute
-    columns = {**key_columns(row), "mac": unit_mac(change.subkeys, row, versions)}
+    connection = change.connection
+    mac = unit_mac(change.subkeys, row, versions)
+    columns = {**key_columns(row), "mac": mac}
     if old is None:
-        execute(_INSERT_KEY, columns)
+        connection.execute(_INSERT_KEY, columns)
     else:
-        execute(_UPDATE_KEY, {"of_key": row.key_id, **columns})
+        of = {"of_key": row.key_id, "of_mac": marks[row.key_id][1]}
+        _update_one(connection, _UPDATE_KEY, {**of, **columns})
+    change.marks[row.key_id] = (row.generation, mac)
     before = {v.version_id: v for v in old.versions} if old else {}
     made = [version_columns(v) for v in versions if v.version_id not in before]
     if made:
-        execute(_INSERT_VERSION, made)
+        connection.execute(_INSERT_VERSION, made)
     for version in versions:
         if version.version_id in before and before[version.version_id] is not version:
             of = {"of_key": row.key_id, "of_version": version.version_id}
-            execute(_UPDATE_VERSION, {**of, **version_columns(version)})
+            _update_one(connection, _UPDATE_VERSION, {**of, **version_columns(version)})
 
 
 def _write_credentials(change: Change) -> None:

@@ -6,6 +6,8 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -13,7 +15,7 @@ from pathlib import Path
 import pytest
 from keystore_kinds import CHEAP
 from keystore_labs import python
-from lab_stores import sql
+from lab_stores import TABLES, sql
 from postgres_server import Server
 
 from kmslab import Lab, ManualClock
@@ -119,6 +121,8 @@ def test_without_a_place_for_the_root_key_nothing_is_made(url: str, root_key: Pa
         ("postgresql+psycopg2://h/d", "postgresql://user@host/database"),
         ("postgresql://h/d?schema=pg_catalog", "not pg_"),
         ("postgresql://h/d?schema=a%22b", "small letters"),
+        ("postgresql://h/d?schema=public", "neither public"),
+        ("postgresql://h/d?schema=information_schema", "neither public"),
         ("postgresql://h/d?schema=a&schema=b", "one schema"),
         ("postgresql://h/d?sslpassword=sesame", "may hold a secret"),
         ("postgresql://a:sesame@h/d?password=other", "several passwords"),
@@ -273,6 +277,64 @@ def test_an_older_state_that_was_put_back_is_seen_while_the_lab_is_open(
             pg_lab.settings.all()
 
 
+def end_as_another_lab(lab: Lab) -> None:
+    lab.settings.set("balance", 9)
+
+
+def go_on_under_another_root_key(lab: Lab) -> None:
+    lab.settings.set("balance", 9)
+    lab.rekey()
+
+
+def go_on_without_the_log(lab: Lab) -> None:
+    """Only counts, of which the log says nothing: as many as were lost."""
+    (key,) = lab.keys()
+    with lab._keystore.change() as change:
+        change.count(lab._keystore.unit(key.key_id).handles[key.versions[0].version_id], 3)
+
+
+@pytest.mark.parametrize("lost", ["rotated", "counted"])
+@pytest.mark.parametrize(
+    "go_on", [end_as_another_lab, go_on_under_another_root_key, go_on_without_the_log]
+)
+def test_a_lab_that_goes_on_from_an_older_state_is_another_one(
+    url: str, root_key: Path, go_on: Callable[[Lab], None], lost: str
+) -> None:
+    """After a failover to a server that lacked a change: whoever made it reads and writes nothing
+    more, and the others have their lab."""
+    lab = Lab.create(url, root_key=root_key)
+    key = lab.tencent().create_key("orders").key_id
+    lab.rotate(key)
+    lab.audit.verify()
+    with sql(url) as connection:
+        for table in TABLES:
+            connection.execute(f"CREATE TEMPORARY TABLE old_{table} AS SELECT * FROM {table}")
+        if lost == "rotated":
+            lab.rotate(key)
+        else:
+            with lab._keystore.change() as change:
+                change.count(
+                    lab._keystore.unit(key).handles[lab.key(key).versions[1].version_id], 5
+                )
+        for table in TABLES:
+            connection.execute(f"DELETE FROM {table}")
+            connection.execute(f"INSERT INTO {table} SELECT * FROM old_{table}")
+    with Lab.open(url, root_key=root_key) as other:
+        if lost == "rotated":
+            other.rotate(key)
+        go_on(other)
+    # Counts that were lost are no other past where nothing was built on them.
+    refused = suppress(TamperedLab) if lost == "counted" else pytest.raises(TamperedLab)
+    for call in (lambda: lab.tencent().encrypt(key, b"plain"), lambda: lab.rotate(key)):
+        with refused:
+            call()
+    with suppress(TamperedLab):
+        lab.close()
+    with Lab.open(url, root_key=root_key) as other:
+        other.tencent().encrypt(key, b"plain")
+        assert other.audit.verify().intact
+
+
 @pytest.mark.postgresql
 def test_tables_of_somebody_else_are_not_taken_for_the_labs(
     pg_lab: Lab, url: str, shared: str
@@ -286,6 +348,30 @@ def test_tables_of_somebody_else_are_not_taken_for_the_labs(
                 Lab.open(url, root_key=pg_lab.root_key)
         finally:
             connection.execute("DROP TABLE public.keys")
+
+
+HOSTILE = [
+    "CREATE TABLE {schema}.loot (who text)",
+    "GRANT ALL ON {schema}.loot TO PUBLIC",
+    """CREATE FUNCTION {schema}.eq(varchar, varchar) RETURNS bool LANGUAGE plpgsql AS $$
+    BEGIN INSERT INTO {schema}.loot VALUES (current_user); RETURN $1::text = $2::text; END $$""",
+    "CREATE OPERATOR {schema}.= (LEFTARG = varchar, RIGHTARG = varchar, FUNCTION = {schema}.eq)",
+]
+
+
+def test_operators_of_somebody_else_are_not_run(pg_lab: Lab, url: str) -> None:
+    """One for just the types of a column would go before PostgreSQL's own."""
+    schema = url.rpartition("=")[2]
+    with sql(url) as connection:
+        for statement in HOSTILE:
+            connection.execute(statement.format(schema=schema).encode())
+        key = pg_lab.tencent().create_key("orders").key_id
+        pg_lab.rotate(key)
+        pg_lab.tencent().encrypt(key, b"plain")
+        with Lab.open(url, root_key=pg_lab.root_key) as other:
+            other.rotate(key)
+        assert len(pg_lab.key(key).versions) == 3
+        assert connection.execute("SELECT * FROM loot").fetchall() == []
 
 
 # What is erased

@@ -7,6 +7,7 @@ import random
 import signal
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -19,6 +20,8 @@ from postgres_server import Server, programs, running
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import (
+    DatabaseUrlError,
+    KmslabError,
     LabBusy,
     LabError,
     LabUncertain,
@@ -26,8 +29,10 @@ from kmslab.errors import (
     TamperedLab,
 )
 from kmslab.keystore import postgres as postgres_lab
-from kmslab.keystore import postgres_errors
+from kmslab.keystore import postgres_errors, root
+from kmslab.keystore.postgres_connecting import Session
 from kmslab.model import KeyState
+from kmslab.secret import Secret
 
 # A server that does not do as it is asked
 
@@ -47,6 +52,82 @@ def test_a_server_that_was_started_again_is_connected_to_again(
         postgres.start()
     assert len(pg_lab.rotate(key).versions) == 3
     assert pg_lab.audit.verify().intact
+
+
+def test_what_waits_is_written_on_closing_after_the_server_was_started_again(
+    pg_lab: Lab, url: str, root_key: Path, postgres: Server
+) -> None:
+    """Closing begins no call that would find out: its change is the first to meet the server."""
+    kms = pg_lab.tencent()
+    key = kms.create_key("orders").key_id
+    for _ in range(20):
+        kms.encrypt(key, b"plain")
+    postgres.restart()
+    pg_lab.close()
+    with Lab.open(url, root_key=root_key) as lab:
+        assert lab.key(key).versions[0].encryptions == 20
+        made = [entry for entry in lab.audit.entries() if entry.action == "Encrypt"]
+        assert sum(entry.count for entry in made) == 20
+        check = lab.audit.verify()
+        assert (check.intact, check.open_ends) == (True, 0)
+
+
+def test_a_single_connection_that_was_ended_costs_no_call(pg_lab: Lab, url: str) -> None:
+    """As by a proxy that forgets those that are idle."""
+    end_sessions(url)
+    pg_lab.settings.set("balance", 7)
+    end_sessions(url)
+    assert pg_lab.audit.verify().intact
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Servers that say nothing are waited for a moment only."""
+    monkeypatch.setattr(Session, "patience", 0.3)
+
+
+@pytest.mark.parametrize("held", ["lab", "keys"])
+def test_a_server_that_does_not_answer_is_not_waited_for_without_end(
+    impatient: None, pg_lab: Lab, url: str, held: str
+) -> None:
+    """A lock on a table stands for a disk that hangs: nothing is lost, and nothing is said."""
+    kms = pg_lab.tencent()
+    key = kms.create_key("orders").key_id
+    with sql(url) as holder, holder.transaction():
+        holder.execute(f"LOCK TABLE {held} IN ACCESS EXCLUSIVE MODE".encode())
+        with pytest.raises(LabUnreachable, match=r"no answer for 0\.3 s; try again"):
+            pg_lab.rotate(key)
+    assert len(pg_lab.rotate(key).versions) == 2
+
+
+def test_threads_that_wait_for_a_server_that_is_gone_share_the_answer(
+    pg_lab: Lab, postgres: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried: list[float] = []
+
+    def connect(**_: object) -> Session:
+        tried.append(time.monotonic())
+        time.sleep(0.2)
+        raise psycopg.OperationalError("timeout")
+
+    pg_lab.keys()
+    postgres.restart()
+    monkeypatch.setattr(Session, "connect", connect)
+    failed: list[LabUnreachable] = []
+
+    def call() -> None:
+        with pytest.raises(LabUnreachable) as caught:
+            pg_lab._keystore._ear.heard()  # type: ignore[union-attr]
+        failed.append(caught.value)
+
+    threads = [threading.Thread(target=call) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    monkeypatch.undo()
+    assert len(failed) == 8
+    assert len(tried) <= 3
 
 
 def test_a_connection_that_ends_within_a_change_changes_nothing(pg_lab: Lab, url: str) -> None:
@@ -81,23 +162,37 @@ def answer_lost(connection: psycopg.Connection) -> None:
     raise psycopg.OperationalError("server closed the connection unexpectedly")
 
 
+def interrupted(connection: psycopg.Connection) -> None:
+    """A commit during which somebody has pressed Ctrl-C."""
+    connection.execute("COMMIT")
+    raise KeyboardInterrupt
+
+
 @pytest.mark.postgresql
+@pytest.mark.parametrize(
+    ("commit", "kind"), [(answer_lost, LabUncertain), (interrupted, KeyboardInterrupt)]
+)
 def test_a_lab_that_may_have_been_made_keeps_its_root_key(
-    url: str, root_key: Path, monkeypatch: pytest.MonkeyPatch
+    url: str,
+    root_key: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    commit: Callable[[psycopg.Connection], None],
+    kind: type[BaseException],
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(psycopg.Connection, "commit", answer_lost)
-        with pytest.raises(LabUncertain):
+        patch.setattr(psycopg.Connection, "commit", commit)
+        with pytest.raises(kind):
             Lab.create(url, root_key=root_key)
     Lab.open(url, root_key=root_key).close()
 
 
-def end_sessions(url: str) -> None:
-    """End every session in the lab's database but the one that says so."""
+def end_sessions(url: str, of: str = "kmslab") -> None:
+    """End every session of a role in the lab's database but the one that says so."""
     with sql(url) as connection:
         connection.execute(
             "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "WHERE datname = current_database() AND pid <> pg_backend_pid() AND usename = %s",
+            (of,),
         )
 
 
@@ -114,6 +209,41 @@ def test_a_lab_that_is_held_is_busy(
                 lab.rotate(key)
             assert len(lab.keys()) == 1  # reading goes on
         assert len(lab.rotate(key).versions) == 2
+
+
+HOLD = """
+import sys, time
+from kmslab import Lab
+lab = Lab.open(sys.argv[1], root_key=sys.argv[2])
+with lab._keystore.change() as change:
+    change.setting("balance", 7)
+    print("in", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_machine_that_is_gone_in_the_middle_of_a_change_is_not_waited_for_long(
+    pg_lab: Lab, url: str
+) -> None:
+    """The server's side ends it; this process stands for one without power, or cut off."""
+    key = pg_lab.tencent().create_key("orders").key_id
+    with pg_lab._keystore.change() as change:
+        execute = change.connection.exec_driver_sql
+        assert execute("SHOW idle_in_transaction_session_timeout").scalar_one() == "1min"
+        assert execute("SHOW tcp_keepalives_idle").scalar_one() == "20"
+        assert execute("SHOW tcp_user_timeout").scalar_one() == "60000"
+        pg_lab._keystore.database.unhurried(change.connection)
+        assert execute("SHOW idle_in_transaction_session_timeout").scalar_one() == "15min"
+    script = HOLD.replace("import Lab", "import Lab\nfrom kmslab.keystore import postgres", 1)
+    script = script.replace("lab = ", "postgres.GONE_SECONDS = 1\nlab = ", 1)
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as lines, os.fdopen(writing, "wb") as output:
+        program = Program(script, url, pg_lab.root_key, stdout=output, stderr=output)
+        assert lines.readline() == "in\n"
+        assert len(pg_lab.rotate(key).versions) == 2
+        program.kill()
+        program.wait()
+    assert pg_lab.settings.all()["balance"] == 100
 
 
 CHANGE = """
@@ -232,6 +362,17 @@ def test_a_role_needs_a_schema_of_its_own_and_nothing_else(
         assert lab.audit.verify().intact
 
 
+def test_a_schema_of_somebody_else_is_not_taken(url: str, role: str, root_key: Path) -> None:
+    """Who owns it could remove the lab, or put something in the place of its tables."""
+    schema = url.rpartition("=")[2]
+    with sql(url) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}".encode())
+        connection.execute(f"GRANT ALL ON SCHEMA {schema} TO {role}".encode())
+    with pytest.raises(LabError, match=f'ALTER SCHEMA "{schema}" OWNER TO'):
+        Lab.create(as_role(url, role), root_key=root_key)
+    assert not root_key.exists()
+
+
 @pytest.mark.postgresql
 def test_a_role_that_may_write_and_not_rewrite_is_told(pg_lab: Lab, url: str, role: str) -> None:
     schema = url.rpartition("=")[2]
@@ -274,6 +415,111 @@ def test_a_wrong_password(
     Lab.open(mine, root_key=pg_lab.root_key).close()
 
 
+SESAME = "sesame"
+
+
+def no_root_key_at_hand(url: str, place: Path, _: str) -> None:
+    Lab.open(url, root_key=place / "none")
+
+
+def another_root_key(url: str, place: Path, _: str) -> None:
+    root.write_root_key(place / "other", Secret(bytes(32)))
+    Lab.open(url, root_key=place / "other")
+
+
+def a_passphrase(url: str, _: Path, __: str) -> None:
+    Lab.open(url, passphrase="one")
+
+
+def a_later_generation(url: str, place: Path, _: str) -> None:
+    Lab.open(url, root_key=place / "root.key", expect_generation=10**6)
+
+
+def made_twice(url: str, place: Path, _: str) -> None:
+    Lab.create(url, root_key=place / "new")
+
+
+def no_lab(url: str, place: Path, _: str) -> None:
+    Lab.open(f"{url}x", root_key=place / "root.key")
+
+
+def no_place_for_the_root_key(url: str, _: Path, __: str) -> None:
+    Lab.open(url)
+
+
+def no_database(url: str, place: Path, _: str) -> None:
+    Lab.open(url.replace("/test_", "/text_"), root_key=place / "root.key")
+
+
+def no_server(url: str, place: Path, port: str) -> None:
+    Lab.open(url.replace(f":{port}/", ":1/"), root_key=place / "root.key")
+
+
+def an_edited_row(url: str, place: Path, _: str) -> None:
+    with sql(url) as connection:
+        connection.execute("UPDATE lab SET unsafe = true")
+    Lab.open(url, root_key=place / "root.key")
+
+
+def a_newer_schema(url: str, place: Path, _: str) -> None:
+    with sql(url) as connection:
+        connection.execute("UPDATE lab SET schema_version = 99")
+    Lab.open(url, root_key=place / "root.key")
+
+
+def a_schema_of_no_name(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}A", root_key=place / "new")
+
+
+def two_schemas(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}&schema=b", root_key=place / "new")
+
+
+def two_passwords(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}&password={SESAME}2", root_key=place / "new")
+
+
+def a_secret_option(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}&sslpassword={SESAME}", root_key=place / "new")
+
+
+def an_option_that_is_none(url: str, place: Path, _: str) -> None:
+    Lab.create(f"{url}&connect_timeout=soon", root_key=place / "new")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        no_root_key_at_hand,
+        another_root_key,
+        a_passphrase,
+        a_later_generation,
+        made_twice,
+        no_lab,
+        no_place_for_the_root_key,
+        no_database,
+        no_server,
+        an_edited_row,
+        a_newer_schema,
+        a_schema_of_no_name,
+        two_schemas,
+        two_passwords,
+        a_secret_option,
+        an_option_that_is_none,
+    ],
+)
+def test_no_error_of_making_or_opening_shows_the_password(
+    url: str,
+    root_key: Path,
+    postgres: Server,
+    call: Callable[[str, Path, str], None],
+) -> None:
+    Lab.create(url, root_key=root_key).close()
+    with pytest.raises(KmslabError) as caught:
+        call(url.replace("kmslab@", f"kmslab:{SESAME}@"), root_key.parent, str(postgres.port))
+    assert SESAME not in "".join(traceback.format_exception(caught.value))
+
+
 def test_a_database_or_a_server_that_is_not_there(url: str, root_key: Path) -> None:
     with pytest.raises(LabUnreachable, match="does not exist"):
         Lab.open(url.replace("/test_", "/text_"), root_key=root_key)
@@ -297,6 +543,28 @@ def test_a_database_that_is_read_only(pg_lab: Lab, url: str, role: str) -> None:
         connection.execute(f"ALTER ROLE {role} SET default_transaction_read_only = on")
     with pytest.raises(LabError, match=r"read-only.*not a replica"):
         Lab.open(as_role(url, role), root_key=pg_lab.root_key)
+
+
+def test_an_open_lab_takes_no_server_that_only_reads_for_its_own(
+    pg_lab: Lab, url: str, role: str
+) -> None:
+    """A standby is behind, and would have a call go on under an older version."""
+    with sql(url) as connection:
+        connection.execute(f"ALTER ROLE {role} SUPERUSER".encode())
+        with Lab.open(as_role(url, role), root_key=pg_lab.root_key) as lab:
+            read_only = f"ALTER ROLE {role} SET default_transaction_read_only"
+            connection.execute(f"{read_only} = on".encode())
+            end_sessions(url, of=role)
+            with pytest.raises(LabUnreachable, match="not a replica"):
+                lab.keys()
+            connection.execute(f"{read_only} = off".encode())
+            assert lab.keys() == ()
+
+
+@pytest.mark.parametrize("wanted", ["any", "read-only", "standby", "prefer-standby"])
+def test_a_url_that_asks_for_a_server_that_only_reads(wanted: str, root_key: Path) -> None:
+    with pytest.raises(DatabaseUrlError, match="is read-write or primary"):
+        Lab.open(f"postgresql://h/d?target_session_attrs={wanted}", root_key=root_key)
 
 
 @pytest.mark.postgresql
@@ -331,6 +599,7 @@ def test_a_text_that_postgresql_cannot_keep_is_refused(pg_lab: Lab) -> None:
         ("42P01", TamperedLab, "damaged"),
         ("57P01", LabUnreachable, "try again"),
         ("57P03", LabUnreachable, "try again"),
+        ("25P03", LabUnreachable, "try again"),
         ("08006", LabUnreachable, "try again"),
         ("57014", LabError, "57014"),
         ("22001", LabError, "cannot store this"),
