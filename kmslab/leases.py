@@ -22,7 +22,7 @@ from typing import Any, Final
 
 from kmslab.clock import Clock
 from kmslab.database_url import EXTRAS, POSTGRESQL
-from kmslab.errors import LabError, StateError
+from kmslab.errors import LabBusy, LabError, StateError
 from kmslab.keystore.lab_url import LabUrl, in_database
 from kmslab.rate import Window, calls_and_window
 
@@ -35,11 +35,12 @@ _SUM: Final = struct.Struct("<I")
 # Calls that are so near to each other, in parts of a window, are written down as one.
 _GRAIN: Final = 1_000
 
+_THERE: Final = "SELECT to_regclass(%s)"
 _MAKE: Final = """
 CREATE TABLE IF NOT EXISTS {table} (name VARCHAR(200) PRIMARY KEY, calls BYTEA NOT NULL)
 """
-# One at a time makes the table: "kmsl" and "leas".
-_MAKING: Final = int.from_bytes(b"kmslleas", "big")
+# One at a time makes the table: whoever has the lab's row, which is nobody but the lab's own role.
+_MAKING: Final = "SELECT 1 FROM {lab} FOR UPDATE"
 _ADD: Final = "INSERT INTO {table} VALUES (%s, '') ON CONFLICT DO NOTHING"
 # The time is told once the row is ours, and not before it is waited for.
 _READ: Final = """
@@ -47,9 +48,17 @@ SELECT calls, extract(epoch FROM clock_timestamp())::float8
 FROM (SELECT calls FROM {table} WHERE name = %s FOR UPDATE) AS mine
 """
 _WRITE: Final = "UPDATE {table} SET calls = %s WHERE name = %s"
-# In each transaction, since there may be a pooler between. What a crash of the server takes back is
-# older than a window when it is there again.
-_BEGIN: Final = "BEGIN; SET LOCAL synchronous_commit = off; SET LOCAL lock_timeout = '10s'"
+_BUSY_SECONDS: Final = 10
+_LOCK_TIMEOUT: Final = "55P03"
+# In each transaction, since there may be a pooler between. Functions and operators are PostgreSQL's
+# own: those of somebody else in the database would have the rights of the lab's role. A machine
+# that vanishes holds the others up for less than they wait. What a crash of the server takes back
+# is older than a window when it is there again.
+_BEGIN: Final = (
+    "BEGIN; SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL synchronous_commit = off; "
+    f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'; "
+    "SET LOCAL idle_in_transaction_session_timeout = '5s'"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,12 +147,14 @@ class FileWindow:
 class TableWindow:
     """A window that is kept in a PostgreSQL lab: see `kmslab.rate.Window`.
 
-    LabError where it cannot be reached; the next call tries anew.
+    LabError where it cannot be reached, LabBusy where another process holds it for 10 s; the next
+    call tries anew.
     """
 
     __slots__ = (
         "_connection",
         "_inherited",
+        "_lab",
         "_lock",
         "_name",
         "_owner",
@@ -159,15 +170,15 @@ class TableWindow:
         self._owner = 0
         self.calls, self._window = calls_and_window(rate)
         self._url = url
-        self._table = f'"{url.schema}".leases'
+        self._lab, self._table = f'"{url.schema}".lab', f'"{url.schema}".leases'
         self._name = name[:200]
         self._lock = threading.Lock()
 
     def take(self, count: int = 1) -> float:
         """Make so many calls now: see `kmslab.rate.Window.take`."""
         with self._lock, _lab_errors(self._url.location):
-            connection = self._connected()
             try:
+                connection = self._connected()
                 connection.execute(_BEGIN)
                 seconds = self._taken(connection, count)
                 connection.execute("COMMIT")
@@ -204,10 +215,11 @@ class TableWindow:
             self._inherited = self._connection  # that of the process we were forked from
         connection = _connect(self._url)
         self._connection, self._owner = connection, os.getpid()
-        if connection.execute("SELECT to_regclass(%s)", (self._table,)).fetchone()[0] is None:
-            with connection.transaction():
-                connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MAKING,))
-                connection.execute(_MAKE.format(table=self._table))
+        connection.execute(_BEGIN)
+        if connection.execute(_THERE, (self._table,)).fetchone()[0] is None:
+            connection.execute(_MAKING.format(lab=self._lab))
+            connection.execute(_MAKE.format(table=self._table))
+        connection.execute("COMMIT")
         return connection
 
 
@@ -292,6 +304,11 @@ def _lab_errors(location: str) -> Iterator[None]:
     except Exception as error:
         if type(error).__module__.partition(".")[0] != "psycopg":
             raise
-        from kmslab.keystore.postgres_errors import lab_error
+        from kmslab.keystore.postgres_errors import lab_error, no_lab
 
-        raise lab_error(location, error) from None
+        busy = (
+            f"{location}: another process has held the rate that is shared here for over "
+            f"{_BUSY_SECONDS} s; try again"
+        )
+        special = {**no_lab(location), _LOCK_TIMEOUT: LabBusy(busy)}
+        raise lab_error(location, error, special) from None

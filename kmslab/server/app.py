@@ -11,13 +11,12 @@ from typing import Any, Protocol
 
 from starlette.applications import Starlette
 from starlette.requests import Request as StarletteRequest
-from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from kmslab.clock import Clock, SystemClock
-from kmslab.errors import LabError
+from kmslab.keystore.lab_url import in_database
 from kmslab.lab import Lab
-from kmslab.server.answers import problem_of
 from kmslab.server.callers import Callers
 from kmslab.server.ctyun import CtyunDoor
 from kmslab.server.exchange import (
@@ -33,13 +32,15 @@ from kmslab.server.exchange import (
     read_body,
     send_answer,
 )
+from kmslab.server.health import HEALTH_SECONDS, Health
 from kmslab.server.logs import JsonLog
 from kmslab.server.metrics import Metrics
 from kmslab.server.tencent import TencentDoor
 from kmslab.server.window import Window
 
 THREADS = 4
-"""Calls at once that are not soon done: they wait for the disk, or make a pair of keys."""
+"""Calls at once that are not soon done: they wait for the disk, or make a pair of keys. Every call
+of a lab in a database is one, since it waits for the network."""
 
 
 class Door(Protocol):
@@ -64,15 +65,25 @@ class Door(Protocol):
 
 
 class Endpoint:
-    """Brings requests to a door and its answers back."""
+    """Brings requests to a door and its answers back.
+
+    Where the lab is `local`, what is soon done is done at once; all else waits in the threads.
+    """
 
     def __init__(
-        self, door: Door, metrics: Metrics, log: JsonLog | None, threads: ThreadPoolExecutor
+        self,
+        door: Door,
+        metrics: Metrics,
+        log: JsonLog | None,
+        threads: ThreadPoolExecutor,
+        *,
+        local: bool,
     ) -> None:
         self._door = door
         self._metrics = metrics
         self._log = log
         self._threads = threads
+        self._local = local
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -80,7 +91,7 @@ class Endpoint:
         self._metrics.in_flight += 1
         try:
             request = await self._read(scope, receive)
-            if self._door.quick(request):
+            if self._local and self._door.quick(request):
                 answer = self._door.answer(request)
             else:
                 loop = asyncio.get_running_loop()
@@ -127,25 +138,21 @@ def make_app(
     rate_limit: bool = True,
     clock: Clock | None = None,
     log: JsonLog | None = None,
+    health_seconds: float = HEALTH_SECONDS,
 ) -> Starlette:
     """The ASGI application over an open lab.
 
     `regions` are further regions by provider, `clock` is what the times of requests are compared
-    with, `log` takes a line for each request.
+    with, `log` takes a line for each request, `health_seconds` is how long /healthz waits for the
+    lab.
     """
     callers = Callers(lab, regions=regions or {}, rate_limit=rate_limit)
     window, metrics = Window(clock or SystemClock()), Metrics()
     threads = ThreadPoolExecutor(THREADS, thread_name_prefix="kmslab call")
+    health, local = Health(lab, health_seconds), not in_database(lab.location or "")
 
     def endpoint(door: Door) -> Endpoint:
-        return Endpoint(door, metrics, log, threads)
-
-    async def health(_request: StarletteRequest) -> Response:
-        try:
-            lab.credentials.list()
-        except LabError as error:
-            return JSONResponse({"status": "failing", "problem": problem_of(error)}, 503)
-        return JSONResponse({"status": "ok"})
+        return Endpoint(door, metrics, log, threads, local=local)
 
     async def show_metrics(_request: StarletteRequest) -> Response:
         text = metrics.text(0 if log is None else log.dropped)
@@ -154,13 +161,14 @@ def make_app(
     @asynccontextmanager
     async def lifespan(_app: Any) -> Any:
         yield
+        health.close()
         threads.shutdown(cancel_futures=True)
 
     app = Starlette(
         routes=[
             Route("/", endpoint(TencentDoor(callers, window))),
             Route("/v1/cmkManage/{name:path}", endpoint(CtyunDoor(callers, window))),
-            Route("/healthz", health),
+            Route("/healthz", health.answer),
             Route("/metrics", show_metrics),
         ],
         lifespan=lifespan,

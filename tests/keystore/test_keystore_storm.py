@@ -24,7 +24,7 @@ WORK = """
 import json, random, sys, time
 from kmslab import Lab, inspect
 from kmslab.errors import KmsError
-path, seconds, number, *keys = sys.argv[1:]
+path, round_of, seconds, number, *keys = sys.argv[1:]
 chance = random.Random(int(number))
 with Lab.open(path) as lab:
     kms = lab.ctyun()
@@ -47,25 +47,32 @@ with Lab.open(path) as lab:
     }
     done = []
     until = time.monotonic() + float(seconds)
-    while time.monotonic() < until or len(done) < 25:  # on a busy machine, too
-        name = chance.choices(list(ACTIONS), weights=[50, 8, 8, 5, 8])[0]
-        key = chance.choice(keys)
-        began = time.monotonic_ns()
-        try:
-            versions = ACTIONS[name](key)
-        except KmsError as error:
-            name, versions = "refused", []
-        done.append([name, key, began, time.monotonic_ns(), versions])
+    while not done or time.monotonic() < until:
+        asked = [name for name, times in json.loads(round_of).items() for _ in range(times)]
+        chance.shuffle(asked)
+        for name in asked:
+            key = chance.choice(keys)
+            began = time.monotonic_ns()
+            try:
+                versions = ACTIONS[name](key)
+            except KmsError:
+                name, versions = f"refused {name}", []
+            done.append([name, key, began, time.monotonic_ns(), versions])
 print(*map(json.dumps, done), sep="\\n")
 """
 
 
+# What each process does in a round, in an order of its own.
+ROUND = {"encrypt": 14, "encrypt_many": 3, "rotate": 3, "disable": 2, "enable": 3}
+
+
 def run(path: Path, processes: int, seconds: float, keys: list[str]) -> list[list[Any]]:
-    """What the processes did: name, key, beginning, end, versions."""
+    """What the processes did, in rounds for so many seconds, and in one at least: name, key,
+    beginning, end, versions."""
     said: list[str] = []
 
     def work(number: int) -> None:
-        done = python(WORK, path, seconds, number, *keys)
+        done = python(WORK, path, json.dumps(ROUND), seconds, number, *keys)
         assert done.returncode == 0, done.stderr
         said.extend(done.stdout.splitlines())
 
@@ -144,11 +151,15 @@ def test_a_storm_of_processes(tmp_path: Path, soak: bool) -> None:
     with Lab.create(path) as lab:
         made = [lab.ctyun().create_key(alias=f"key-{n}") for n in range(4)]
     first = [key.primary_version_id or "" for key in made]
-    processes, seconds = (8, 60) if soak else (4, 1)
+    processes, seconds = (8, 60) if soak else (4, 0)
     done = run(path, processes, seconds, [key.key_id for key in made])
     names = Counter(call[0] for call in done)
-    assert names["encrypt"] > 20, names
-    assert min(names["rotate"], names["disable"], names["enable"]) > 0, names
+    asked = Counter(call[0].removeprefix("refused ") for call in done)
+    rounds = len(done) // sum(ROUND.values())
+    assert asked == {name: times * rounds for name, times in ROUND.items()}
+    assert soak or rounds == processes
+    # A key is disabled and enabled whatever it is, and is used unless it is disabled.
+    assert set(names) - set(ROUND) <= {f"refused {name}" for name in list(ROUND)[:3]}, names
     assert list(misuses(done, first)) == []
     with Lab.open(path) as lab:
         counted = {v.version_id: v.encryptions for key in lab.keys() for v in key.versions}

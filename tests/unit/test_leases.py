@@ -11,19 +11,20 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmslab import Lab, ManualClock, Record
+from kmslab import Lab, ManualClock, Record, leases
 from kmslab.analysis import STAY
 from kmslab.analysis.classify import Classifier
 from kmslab.campaign.pacing import Pace
 from kmslab.campaign.sending import Sender, Verify
 from kmslab.clock import SystemClock
-from kmslab.errors import DatabaseUrlError, LabError, StateError
+from kmslab.errors import DatabaseUrlError, LabBusy, LabError, LabNotFound, StateError
 from kmslab.leases import FileWindow, Leases, taken
 from kmslab.providers.fields import Fields
 from kmslab.providers.remote import Access, Endpoint, Line, Reply
@@ -313,6 +314,68 @@ def test_a_forked_child_has_a_connection_of_its_own(lab_url: str) -> None:
     assert os.waitpid(child, 0)[1] == 0
     assert window.take() == 0.0
     assert window.take() > 0
+
+
+def test_nothing_of_somebody_else_is_run(lab_url: str) -> None:
+    """Whoever may make an operator in the schema `public` has none of the rights of the lab."""
+    with psycopg.connect(lab_url) as database:
+        database.execute("CREATE TABLE public.ran (who text)")
+        for kind in ("varchar", "text"):
+            database.execute(
+                f"CREATE FUNCTION public.same(a {kind}, b {kind}) RETURNS bool LANGUAGE plpgsql AS"
+                " $$ BEGIN INSERT INTO public.ran VALUES (current_user);"
+                " RETURN a::name OPERATOR(pg_catalog.=) b::name; END $$"
+            )
+            database.execute(
+                f"CREATE OPERATOR public.= (LEFTARG={kind}, RIGHTARG={kind}, FUNCTION=public.same)"
+            )
+    window = Leases(lab_url).window("x", 1, clock=SystemClock())
+    assert window.take() == 0.0
+    assert window.take() > 0
+    with psycopg.connect(lab_url) as database:
+        assert database.execute("SELECT who FROM public.ran").fetchall() == []
+
+
+@pytest.mark.parametrize("begun", [False, True], ids=["to make the table", "to take"])
+def test_a_wait_is_bounded_and_told(
+    lab_url: str, begun: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "_BEGIN", leases._BEGIN.replace("'10s'", "'100ms'", 1))
+    window = Leases(lab_url).window("x", 100, clock=SystemClock())
+    if begun:
+        window.take()
+    with psycopg.connect(lab_url) as database:
+        database.execute(f"SELECT 1 FROM kmslab.{'leases' if begun else 'lab'} FOR UPDATE")
+        with pytest.raises(LabBusy, match="held the rate that is shared here for over 10 s"):
+            window.take()
+    assert window.take() == 0.0
+
+
+def test_whoever_stands_still_holds_nobody_up(
+    lab_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, last, after = leases._BEGIN.partition("'5s'")
+    assert last
+    stopped, other = (Leases(lab_url).window("x", 100, clock=SystemClock()) for _ in range(2))
+    assert other.take() == 0.0
+    monkeypatch.setattr(leases, "_BEGIN", f"{before}'100ms'{after}")
+    real, seen = leases.taken, []
+
+    def stand_still(*asked: Any) -> tuple[float, bytes | None]:
+        monkeypatch.setattr(leases, "taken", real)
+        seen.append(other.take())  # which waits for the row, until the server ends our session
+        return real(*asked)
+
+    monkeypatch.setattr(leases, "taken", stand_still)
+    with pytest.raises(LabError):
+        stopped.take()
+    assert seen == [0.0]
+    assert stopped.take() == 0.0
+
+
+def test_without_a_lab_there_is_no_rate(postgres_url: str) -> None:
+    with pytest.raises(LabNotFound, match="kmslab lab init"):
+        Leases(postgres_url).window("x", 1, clock=SystemClock()).take()
 
 
 def test_it_takes_little(tmp_path: Path) -> None:
