@@ -179,8 +179,10 @@ class Journal:
             yield from map(entry_of, rows)
             after = rows[-1][0]
 
-    def has_entries(self, part: int) -> bool:
-        """Whether anything was ever intended for a part."""
+    def has_entries(self, part: int | None = None) -> bool:
+        """Whether anything was ever intended, for a part or for any."""
+        if part is None:
+            return bool(self._query("SELECT 1 FROM entry LIMIT 1"))
         return bool(self._query("SELECT 1 FROM entry WHERE part = ? LIMIT 1", part))
 
     # What has become of it

@@ -32,6 +32,9 @@ NO_ANSWER: Final = "a provider did not answer: undo again"
 FORBIDDEN: Final = "the right to decrypt it, or its old blob, is missing: grant it, and undo again"
 FILE_GONE: Final = "its file is not there any more"
 
+_UNSETTLED: Final = frozenset({"running", "aborted"})
+"""The states in which a source may hold what the journal was not told of."""
+
 _REASONS: Final = {
     Found.OTHER: UNPROVEN,
     Found.OLD_CLOSED: UNPROVEN,
@@ -72,7 +75,7 @@ def plan_undo(
         refuse_other_remotes(ground, campaign_id, facts)
         _refuse(journal, facts)
         source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
-        looked = _Looked(stored=facts["state"] != "running", listed=listed)
+        looked = _Looked(stored=facts["state"] not in _UNSETTLED, listed=listed)
         numbers, rows = journal.part_names(), 0
         for part in source.parts:
             if part.name not in numbers:
@@ -83,6 +86,7 @@ def plan_undo(
                     looked.take(match)
                 rows += len(chunk.records)
                 watch.told(Progress("looking", rows, None, {"to restore": looked.restorable}))
+        _refuse_unchanged(journal, facts["state"], journal.count(Step.APPLIED) + looked.restorable)
         return UndoPlan(
             campaign_id,
             source.name,
@@ -98,7 +102,7 @@ def plan_undo(
 class _Looked:
     """What a look at the source has found so far.
 
-    Of an interrupted campaign, what has its new blob counts too, whatever the journal has been
+    Of one that ended on the way, what has its new blob counts too, whatever the journal has been
     told; with `stored` there is nothing of this kind.
     """
 
@@ -150,8 +154,9 @@ def undo(
             refuse_second(ground.state, facts["source"], but=campaign_id)
             source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
             with alone(source):
-                if facts["state"] == "running":
+                if facts["state"] in _UNSETTLED:
                     _settle(journal, source)
+                    _refuse_unchanged(journal, facts["state"], journal.count(Step.APPLIED))
                 journal.note(state="undoing")
                 shards.remove()
                 journal.forget_lost(Step.UNDONE)
@@ -162,14 +167,23 @@ def undo(
 
 def _refuse(journal: Journal, facts: Mapping[str, Any]) -> None:
     refused = undo_refused(
-        facts["state"], output=facts["options"]["output"], applied=journal.count(Step.APPLIED)
+        facts["state"], output=facts["options"]["output"], intended=journal.count_intended()
     )
     if refused:
         raise CampaignState(f"campaign {journal.campaign_id} {refused}; there is nothing to undo")
 
 
+def _refuse_unchanged(journal: Journal, state: str, stored: int) -> None:
+    """CampaignState for one that was aborted, where what it intended is not in the source."""
+    if state == "aborted" and not stored:
+        raise CampaignState(
+            f"campaign {journal.campaign_id} is aborted, and its source is as it was; "
+            "there is nothing to undo"
+        )
+
+
 def _settle(journal: Journal, source: Source) -> None:
-    """Find out what an interrupted campaign has stored: what holds its new blob."""
+    """Find out what a campaign that ended on the way has stored: what holds its new blob."""
     for part in source.parts:
         matching = Matching(journal, journal.part(part.name))
         for chunk in part.read():
