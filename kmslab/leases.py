@@ -227,7 +227,7 @@ def taken(
     stored: bytes, now: float, count: int, calls: int, window: float
 ) -> tuple[float, bytes | None]:
     """Take so many calls of a window as it was stored: the seconds to wait, and what to store, or
-    None where nothing was taken. ValueError for more than `calls`.
+    None where that is what is stored. ValueError for more than `calls`.
 
     >>> first, stored = taken(b"", 10.0, 2, 2, 1.0)
     >>> first, taken(stored, 10.4, 1, 2, 1.0)
@@ -240,7 +240,9 @@ def taken(
     read = _read(stored)
     longest, made = (window, [(now, now, calls)]) if read is None else read
     longest = max(longest, window)
-    # What is ahead of us was written by a clock that was set: it counts from now on.
+    # What is ahead of us was written by a clock that was set: it counts from now on, and is stored
+    # so, or it would count from now on whenever somebody asks.
+    unlike = read is None or any(b > now for _, b, _ in made)
     made = [(min(a, now), min(b, now), n) for a, b, n in made if b + longest > now]
     within = [each for each in made if each[1] + window > now]
     over = sum(n for _, _, n in within) + count - calls
@@ -249,7 +251,7 @@ def taken(
         late = next(b for (_, b, _), free in zip(within, freed, strict=True) if free >= over)
         # In whole microseconds, which is as little as a clock moves, and never too few.
         wait = math.ceil((late + window - now) * 1_000_000) / 1_000_000
-        return wait, None if read is not None else _written(longest, made)
+        return wait, _written(longest, made) if unlike else None
     if made and now - made[-1][0] <= window / _GRAIN:
         made[-1] = (made[-1][0], now, made[-1][2] + count)
     else:

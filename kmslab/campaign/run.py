@@ -201,7 +201,7 @@ def _go_on(
             error=error,
         ) from None
     except SourceError:
-        if run.sent_nothing:
+        if run.done_nothing:
             _abort(ground, journal)  # so that it does not stand in the way of the next
         raise
     return read_report(journal)
@@ -270,11 +270,16 @@ class _Run:
         )
 
     @property
-    def sent_nothing(self) -> bool:
-        """Whether nothing was asked of a provider, in this run or one before."""
+    def done_nothing(self) -> bool:
+        """Whether nothing was asked of a provider, and nothing intended, in this run or one before.
+
+        A run that was killed has not told of its calls; what it may have stored is intended.
+        """
         self.note_calls()
         asked = any(self._journal.facts()["calls"].values())
-        return not asked and (self._sharing is None or self._sharing.settled)
+        if asked or self._journal.has_entries():
+            return False
+        return self._sharing is None or self._sharing.settled
 
     def over_all_parts(self) -> None:
         """All parts that are not finished, then the census of what is there."""

@@ -24,16 +24,17 @@ _SAID: Final = {
 _UNDOABLE: Final = frozenset({"running", "finished", "undoing", "undone"})
 
 
-def undo_refused(state: str, *, output: str | None, applied: int) -> str:
-    """Why a campaign cannot be undone, "" where it can; `applied` records have their new blob.
+def undo_refused(state: str, *, output: str | None, intended: int) -> str:
+    """Why a campaign cannot be undone, "" where it can; `intended` records have, or may have, their
+    new blob.
 
-    >>> undo_refused("closed", output=None, applied=3)
+    >>> undo_refused("closed", output=None, intended=3)
     'is closed'
     """
     if output is not None:
         return f"wrote a copy to {output} and left its source as it was"
     # An atomic one over several files may have stored some of them before it was aborted.
-    if state not in _UNDOABLE and not (state == "aborted" and applied):
+    if state not in _UNDOABLE and not (state == "aborted" and intended):
         return f"is {state}"
     return ""
 
@@ -46,9 +47,9 @@ def why_no_undo(report: Report) -> str:
     """
     output = None if report.plan is None else report.plan.options.output
     done = report.results.re_encrypted
-    if refused := undo_refused(report.state, output=output, applied=done):
+    if refused := undo_refused(report.state, output=output, intended=done + report.pending):
         return f"it {refused}"
-    if not done and report.state not in UNFINISHED:
+    if not done and not report.pending and report.state not in UNFINISHED:
         return "nothing was re-encrypted"
     if report.state == "undone" and not report.undo_left:
         return "it is undone already"

@@ -13,11 +13,13 @@ from campaign_data import COLUMNS, WRITERS, Row, World, read_rows, write_csv, wr
 
 from kmslab import Lab
 from kmslab.analysis.classify import Target
-from kmslab.campaign.closing import close
+from kmslab.campaign.closing import campaigns, close
 from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.passes import Pass
 from kmslab.campaign.proof import verify
+from kmslab.campaign.report import Report
 from kmslab.campaign.run import Ground, resume, run
+from kmslab.campaign.standing import why_no_undo
 from kmslab.campaign.undo import FORBIDDEN, plan_undo, undo
 from kmslab.campaign.watching import Progress, Watch
 from kmslab.errors import (
@@ -379,6 +381,32 @@ class TestSeveralFiles:
             journal.note(state="aborted")
         assert verify(ground, report.campaign).complete
         assert undo(ground, report.campaign).undone == 2
+
+    def test_what_an_aborted_journal_was_not_told_of_is_undone(
+        self, ground: Ground, spec: SourceSpec
+    ) -> None:
+        """Killed after the source was written, and before that was told."""
+        report = run(ground, spec)
+        with Journal.open(ground.state.journal_path(report.campaign)) as journal:
+            journal.note(state="aborted")
+            journal.database.run("DELETE FROM span")
+        (aborted,) = campaigns(ground.state)
+        assert isinstance(aborted, Report)
+        assert why_no_undo(aborted) == ""
+        assert plan_undo(ground, report.campaign).restorable == 2
+        assert undo(ground, report.campaign).undone == 2
+
+    def test_an_abort_whose_intents_are_not_stored_cannot(
+        self, ground: Ground, spec: SourceSpec
+    ) -> None:
+        report = run(ground, spec)
+        undo(ground, report.campaign)
+        with Journal.open(ground.state.journal_path(report.campaign)) as journal:
+            journal.note(state="aborted")
+            journal.database.run("DELETE FROM span")
+        for attempt in (plan_undo, undo):
+            with pytest.raises(CampaignState, match="aborted, and its source is as it was"):
+                attempt(ground, report.campaign)
 
     def test_an_abort_that_has_stored_nothing_cannot(
         self, ground: Ground, spec: SourceSpec, lab: Lab, key: str

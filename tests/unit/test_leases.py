@@ -156,6 +156,10 @@ def test_a_machine_that_has_started_again(tmp_path: Path) -> None:
     assert Leases(str(tmp_path)).window("x", 2, clock=later).take(2) == 0.0
     window = Leases(str(tmp_path)).window("x", 2, clock=now)
     assert window.take() == 1.0
+    now.sleep(0.4)
+    assert window.take() == 0.6
+    now.sleep(0.6)
+    assert window.take(2) == 0.0
     assert taken(b"", 0.0, 2, 2, 1.0)[0] == 0.0
 
 
