@@ -157,7 +157,10 @@ class Cluster:
                 "install the same version everywhere"
             ) from error
         try:
-            yield Hired.of(client, name)
+            hired = Hired.of(client, name)
+            for address in hired.threads:
+                check_address(address, insecure=self.insecure, what="worker")
+            yield hired
         finally:
             if client.status == "running":  # where the scheduler has gone, so has it
                 client.unregister_worker_plugin(name)
@@ -364,8 +367,8 @@ class _Way:
         return orders
 
 
-def check_address(address: str, *, insecure: bool) -> None:
-    """CampaignError for a scheduler of another machine that is not spoken to over TLS.
+def check_address(address: str, *, insecure: bool, what: str = "scheduler") -> None:
+    """CampaignError for a scheduler, or worker, of another machine that is not spoken to over TLS.
 
     >>> check_address("tcp://127.0.0.1:8786", insecure=False)
     >>> check_address("tls://dask.example:8786", insecure=False)
@@ -373,7 +376,7 @@ def check_address(address: str, *, insecure: bool) -> None:
     if insecure or address.startswith("tls://") or _is_near(address):
         return
     raise CampaignError(
-        f"the scheduler {address} is on another machine, and who controls it, or the network "
+        f"the {what} {address} is on another machine, and who controls it, or the network "
         "between, can run any code on the workers and here: use tls:// with certificates, or say "
         "that it may be, by name (--insecure-scheduler)"
     )

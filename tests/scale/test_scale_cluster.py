@@ -13,6 +13,7 @@ from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -267,6 +268,26 @@ def test_plain_tcp_is_for_this_machine(address: str) -> None:
 )
 def test_tls_is_for_others(address: str) -> None:
     check_address(address, insecure=False)
+
+
+def test_workers_on_another_machine_are_spoken_to_over_tls(
+    spec: SourceSpec, ground: Ground
+) -> None:
+    """Though their scheduler is beside us, as it is where it was started here."""
+    client = SimpleNamespace(
+        scheduler=SimpleNamespace(address="tcp://127.0.0.1:8786"),
+        status="running",
+        wait_for_workers=lambda n, timeout: None,
+        register_plugin=lambda plugin, name: None,
+        unregister_worker_plugin=lambda name: None,
+        nthreads=lambda: {"tcp://127.0.0.1:1": 1, "tcp://192.0.2.2:1": 1},
+        run=lambda function, workers, on_error: dict.fromkeys(workers, "a worker"),
+    )
+    with pytest.raises(CampaignError, match=r"the worker tcp://192\.0\.2\.2:1 .*--insecure-sched"):
+        run(ground, spec, workers=Cluster(client))
+    assert not ground.state.journals()
+    with Cluster(client, insecure=True).ready() as hired:
+        assert hired.size == 2
 
 
 def test_a_scheduler_that_is_not_there_is_refused(spec: SourceSpec, ground: Ground) -> None:
