@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 from distributed import Client, Future, WorkerPlugin, as_completed, get_worker
 from distributed.security import Security
 
-from kmslab.campaign.crew import Told
+from kmslab.campaign.crew import Told, this_machine
 from kmslab.campaign.orders import Outcome
 from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.working import Worker
@@ -213,8 +213,8 @@ class Hired:
 
     @property
     def one_machine(self) -> bool:
-        """Whether all workers are reached without a network."""
-        return all(_is_near(address) for address in self.threads)
+        """Whether all workers are on this machine, by whatever address."""
+        return self._members.machines == {this_machine()}
 
     def everyone(self, order: str) -> Iterator[tuple[str, str]]:
         """Have each worker carry out an order."""
@@ -292,12 +292,14 @@ class Hired:
 
 
 class _Members:
-    """Which workers of a cluster were hired, wherever their nannies start them anew."""
+    """Which workers of a cluster were hired, wherever their nannies start them anew, and the
+    `machines` of all that were asked."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._hired: frozenset[str] = frozenset()
         self._names: dict[str, str] = {}
+        self.machines: set[str] = set()
         self._there: list[str] = []
         self._looked = 0.0
 
@@ -321,14 +323,16 @@ class _Members:
         asked = list(addresses)
         if not asked:
             return []
-        found: Mapping[str, str] = self._client.run(_own_name, workers=asked, on_error="ignore")
-        self._names.update(found)
+        found = self._client.run(_where, workers=asked, on_error="ignore")
+        for address, (name, machine) in found.items():
+            self._names[address] = name
+            self.machines.add(machine)
         return list(found)
 
 
-def _own_name(dask_worker: Any) -> str:
-    """What a worker is called, however often its nanny starts it anew."""
-    return str(dask_worker.nanny or dask_worker.address)
+def _where(dask_worker: Any) -> tuple[str, str]:
+    """What a worker is called, however often its nanny starts it anew, and its machine."""
+    return str(dask_worker.nanny or dask_worker.address), this_machine()
 
 
 class _Way:
