@@ -14,7 +14,16 @@ import ipaddress
 import logging
 import queue
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections import Counter, deque
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -25,7 +34,7 @@ from urllib.parse import urlsplit
 from distributed import Client, Future, WorkerPlugin, as_completed, get_worker
 from distributed.security import Security
 
-from kmslab.campaign.crew import Told
+from kmslab.campaign.crew import Told, this_machine
 from kmslab.campaign.orders import Outcome
 from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.working import Worker
@@ -39,7 +48,17 @@ _TOLD_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 10.0
 _RETRIES: Final = 2
 _ANSWER_SECONDS: Final = 60.0
+_AT_ONCE: Final = 2
+"""The orders that a thread has: the one that it is at, and the next."""
+_MEMBERS_SECONDS: Final = 0.5
+_BACK_SECONDS: Final = 15.0
+"""How long is waited where all workers have gone: a nanny starts one anew."""
 _GONE: Final = "the scheduler has gone, or has dropped what was to be done"
+_ALL_LEFT: Final = (
+    "all workers that were there at the beginning have gone, and those that came later were not "
+    "looked at"
+)
+_ENDS: Final = "the worker that was at it has ended, again and again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +157,10 @@ class Cluster:
                 "install the same version everywhere"
             ) from error
         try:
-            yield Hired(client, name)
+            hired = Hired.of(client, name)
+            for address in hired.threads:
+                check_address(address, insecure=self.insecure, what="worker")
+            yield hired
         finally:
             if client.status == "running":  # where the scheduler has gone, so has it
                 client.unregister_worker_plugin(name)
@@ -163,40 +185,40 @@ class Bench(WorkerPlugin):
 
 @dataclass(frozen=True, slots=True)
 class Hired:
-    """The workers of a cluster, at work; `bench` is the name of what they work on."""
+    """The workers that a cluster had when they were hired, at work; `bench` is the name of what
+    they work on, and `threads` how many orders each carries out at once, by its address.
+
+    A worker that comes later takes no part, since nobody knows what it sees. One that is started
+    anew by its nanny is the same one, at another address.
+    """
 
     client: Client
     bench: str
+    threads: Mapping[str, int]
+    _members: _Members
     _said: queue.SimpleQueue[Mapping[str, Any]] = field(default_factory=queue.SimpleQueue)
+
+    @classmethod
+    def of(cls, client: Client, bench: str) -> Hired:
+        """Those that are there now."""
+        threads: Mapping[str, int] = client.nthreads()
+        members = _Members(client)
+        there = members.hire(threads)
+        return cls(client, bench, {at: threads[at] for at in there}, members)
 
     @property
     def size(self) -> int:
         """How many orders are carried out at once: the threads of all workers."""
-        return max(1, sum(self._threads().values()))
+        return max(1, sum(self.threads.values()))
 
     @property
     def one_machine(self) -> bool:
-        """Whether all workers are reached without a network."""
-        return all(_is_near(address) for address in self._threads())
-
-    def _threads(self) -> Mapping[str, int]:
-        found: Mapping[str, int] = self.client.nthreads()
-        return found
+        """Whether all workers are on this machine, by whatever address."""
+        return self._members.machines == {this_machine()}
 
     def everyone(self, order: str) -> Iterator[tuple[str, str]]:
         """Have each worker carry out an order."""
-        asked = {
-            address: self.client.submit(
-                _do,
-                order,
-                "",
-                self.bench,
-                workers=[address],
-                key=f"kmslab-check-{token_hex(8)}",
-                pure=False,
-            )
-            for address in self._threads()
-        }
+        asked = {address: self._submit("check", "", order, [address]) for address in self.threads}
         for address, future in asked.items():
             with suppress(CancelledError, OSError, TimeoutError):
                 future.exception(timeout=_ANSWER_SECONDS)
@@ -207,53 +229,150 @@ class Hired:
     ) -> Generator[tuple[str, str]]:
         """Have the orders carried out, each by one worker.
 
-        One whose worker ends before it is carried out by another.
+        One whose worker ends before it is carried out by another. Those under way are left where
+        they do not end soon after `stop`.
         """
         if not orders:
             return
-        once = token_hex(4)  # an answer to an earlier run is none to this one
-        names: dict[Future[Any], str] = {
-            self.client.submit(
-                _do, order, name, self.bench, key=f"kmslab-{name}-{once}", pure=False,
-                retries=_RETRIES,
-            ): name
-            for name, order in orders
-        }  # fmt: skip
+        left, until, gone_at = deque(orders), None, None
+        way = _Way(self.client)
         self.client.subscribe_topic(self.bench, self._hear)
         try:
-            for future in self._ended(names, told, stop):
-                yield names[future], _outcome_of(future)
+            while left or way.under:
+                if until is None and stop():
+                    until = time.monotonic() + _STOP_SECONDS
+                if until is not None:
+                    left.clear()
+                    if not way.under or time.monotonic() > until:
+                        return
+                running = self.client.status == "running"
+                members = self._members.now() if running else []
+                left.extendleft(way.stranded(members) if members else [])
+                while left and members and len(way.under) < _AT_ONCE * self.size:
+                    name, order = left.popleft()
+                    if way.tries[name] > _RETRIES:
+                        yield name, _refused(_ENDS)
+                        continue
+                    way.add(name, order, self._submit(name, name, order, members), members)
+                gone_at = None if members else gone_at or time.monotonic()
+                if gone_at is not None and (
+                    time.monotonic() > gone_at + _BACK_SECONDS or not (running or way.under)
+                ):
+                    names = [*(name for name, _, _ in way.under.values()), *(n for n, _ in left)]
+                    yield names[0], _refused(_ALL_LEFT if running else _GONE)
+                    return
+                batch = way.ended()
+                while not self._said.empty():
+                    said = dict(self._said.get())
+                    told(said.pop("name"), said)
+                for name, future in batch:
+                    yield name, _outcome_of(future)
+                if not batch:
+                    time.sleep(_LOOK_SECONDS)
         finally:
             if self.client.status == "running":
                 self.client.unsubscribe_topic(self.bench)
-                self.client.cancel([f for f in names if not f.done()])
+                self.client.cancel(list(way.under))
 
-    def _ended(
-        self, names: Mapping[Future[Any], str], told: Told, stop: Callable[[], bool]
-    ) -> Iterator[Future[Any]]:
-        """Futures as they end; those that do not soon after `stop` are left."""
-        ending, until = as_completed(list(names), loop=self.client.loop), None
-        left = set(names)
-        while left:
-            batch = list(ending.next_batch(block=False))
-            while not self._said.empty():
-                said = dict(self._said.get())
-                told(said.pop("name"), said)
-            left.difference_update(batch)
-            yield from batch
-            if until is None and stop():
-                until = time.monotonic() + _STOP_SECONDS
-            if until is not None and time.monotonic() > until:
-                return
-            if not batch:
-                time.sleep(_LOOK_SECONDS)
+    def _submit(self, key: str, name: str, order: str, members: Sequence[str]) -> Future[Any]:
+        return self.client.submit(
+            _do,
+            order,
+            name,
+            self.bench,
+            workers=list(members),
+            allow_other_workers=False,
+            key=f"kmslab-{key}-{token_hex(4)}",  # an answer to an earlier run is none to this one
+            pure=False,
+            retries=_RETRIES,
+        )
 
     def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
         self._said.put(event[1])
 
 
-def check_address(address: str, *, insecure: bool) -> None:
-    """CampaignError for a scheduler of another machine that is not spoken to over TLS.
+class _Members:
+    """Which workers of a cluster were hired, wherever their nannies start them anew, and the
+    `machines` of all that were asked."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._hired: frozenset[str] = frozenset()
+        self._names: dict[str, str] = {}
+        self.machines: set[str] = set()
+        self._there: list[str] = []
+        self._looked = 0.0
+
+    def hire(self, addresses: Iterable[str]) -> Sequence[str]:
+        """Hire the workers at these addresses; those that are still there."""
+        there = self._ask(addresses)
+        self._hired = frozenset(self._names.values())
+        return there
+
+    def now(self) -> Sequence[str]:
+        """Where those that were hired are, as it was known a moment ago."""
+        if time.monotonic() > self._looked + _MEMBERS_SECONDS:
+            with suppress(OSError, TimeoutError):  # the scheduler has gone, which shows elsewhere
+                there = self._client.nthreads()
+                self._ask(address for address in there if address not in self._names)
+                self._there = [each for each in there if self._names.get(each) in self._hired]
+            self._looked = time.monotonic()
+        return self._there
+
+    def _ask(self, addresses: Iterable[str]) -> Sequence[str]:
+        asked = list(addresses)
+        if not asked:
+            return []
+        found = self._client.run(_where, workers=asked, on_error="ignore")
+        for address, (name, machine) in found.items():
+            self._names[address] = name
+            self.machines.add(machine)
+        return list(found)
+
+
+def _where(dask_worker: Any) -> tuple[str, str]:
+    """What a worker is called, however often its nanny starts it anew, and its machine."""
+    return str(dask_worker.nanny or dask_worker.address), this_machine()
+
+
+class _Way:
+    """The orders that are `under` way, by their futures: name, order, and who may carry it out.
+
+    `tries` says how often each was given to workers who are not there any more.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self.under: dict[Future[Any], tuple[str, str, Sequence[str]]] = {}
+        self.tries: Counter[str] = Counter()
+        self._client = client
+        self._ending = as_completed(loop=client.loop)
+
+    def add(self, name: str, order: str, future: Future[Any], members: Sequence[str]) -> None:
+        """An order is under way."""
+        self.under[future] = name, order, members
+        self._ending.add(future)
+
+    def ended(self) -> list[tuple[str, Future[Any]]]:
+        """Those that have ended since."""
+        batch = [each for each in self._ending.next_batch(block=False) if each in self.under]
+        return [(self.under.pop(each)[0], each) for each in batch]
+
+    def stranded(self, there: Collection[str]) -> list[tuple[str, str]]:
+        """The orders none of whose workers is there any more; they are not under way then."""
+        lost = [
+            future
+            for future, (_, _, members) in self.under.items()
+            if not future.done() and not set(members).intersection(there)
+        ]
+        if lost:
+            self._client.cancel(lost)
+        orders = [self.under.pop(future)[:2] for future in lost]
+        self.tries.update(name for name, _ in orders)
+        return orders
+
+
+def check_address(address: str, *, insecure: bool, what: str = "scheduler") -> None:
+    """CampaignError for a scheduler, or worker, of another machine that is not spoken to over TLS.
 
     >>> check_address("tcp://127.0.0.1:8786", insecure=False)
     >>> check_address("tls://dask.example:8786", insecure=False)
@@ -261,7 +380,7 @@ def check_address(address: str, *, insecure: bool) -> None:
     if insecure or address.startswith("tls://") or _is_near(address):
         return
     raise CampaignError(
-        f"the scheduler {address} is on another machine, and who controls it, or the network "
+        f"the {what} {address} is on another machine, and who controls it, or the network "
         "between, can run any code on the workers and here: use tls:// with certificates, or say "
         "that it may be, by name (--insecure-scheduler)"
     )

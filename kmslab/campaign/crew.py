@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.working import Worker
 
 Told = Callable[[str, Mapping[str, Any]], object]
 """Told how far an order is, by its name."""
+
+
+_BOOT: Final = Path("/proc/sys/kernel/random/boot_id")
+
+
+def this_machine() -> str:
+    """What tells this machine from all others, until it is started anew: containers of one machine
+    have one clock and one cache of files."""
+    try:
+        return _BOOT.read_text("ascii").strip()
+    except OSError:
+        return platform.node()
 
 
 class Crew(Protocol):
@@ -37,8 +51,8 @@ class Crew(Protocol):
         """Have orders carried out, each by one worker; their outcomes by name, as they come.
 
         Once `stop` says so none is begun any more, those under way are asked to end after their
-        chunk, and this ends when they have. One whose worker has ended before it is refused, with
-        CampaignInterrupted.
+        chunk, and this ends when they have. One whose worker has ended before it is given to
+        another, or refused with CampaignInterrupted.
         """
         ...
 

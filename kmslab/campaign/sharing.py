@@ -28,6 +28,7 @@ from kmslab.campaign.tasks import Task, TaskList, divided
 from kmslab.campaign.watching import Progress, Watch
 from kmslab.campaign.wording import counted
 from kmslab.campaign.working import Worker
+from kmslab.database_url import is_url
 from kmslab.errors import (
     CampaignError,
     CampaignInterrupted,
@@ -40,6 +41,7 @@ from kmslab.errors import (
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
+_SQLITE: Final = "sqlite:"
 _END_SECONDS: Final = 10.0
 """How long a run that ends waits for workers of whom it hears nothing any more."""
 
@@ -68,6 +70,8 @@ class Gang:
         reopening = Reopening.of(ground)
         workers.check(reopening)
         with workers.ready() as crew:
+            if not crew.one_machine:
+                refuse_sqlite(reopening, spec)
             shared = reopening.shared(ground.state, workers=crew.size, one_machine=crew.one_machine)
             with to_be_seen(ground.state, source) as seen:
                 order = Order(
@@ -83,6 +87,22 @@ class Gang:
                     if error := found.refused or found.error:
                         raise CampaignError(f"{name} cannot take part: {error}; nothing was begun")
             yield cls(crew, shared)
+
+
+def refuse_sqlite(reopening: Reopening, spec: SourceSpec) -> None:
+    """CampaignError for what several machines would share by SQLite, which loses data so."""
+    if reopening.lab is not None and not is_url(reopening.lab):
+        raise CampaignError(
+            f"some of the workers are on other machines, and the lab {reopening.lab} is in SQLite, "
+            "which cannot be shared over a network: have the lab in PostgreSQL (kmslab lab init "
+            "postgresql://...), or all workers on this machine; nothing was begun"
+        )
+    if spec.table is not None and spec.location.startswith(_SQLITE):
+        raise CampaignError(
+            f"some of the workers are on other machines, and {spec.location} is in SQLite, which "
+            "cannot be shared over a network: go on without workers, or with --workers; nothing "
+            "was begun"
+        )
 
 
 class Sharing:

@@ -8,15 +8,17 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from campaign_data import World
-from distributed import Client, LocalCluster
+from distributed import Client, LocalCluster, get_worker
 from distributed.security import Security
 from keystore_labs import leaks
 from scale_sources import SOURCES, contents
@@ -26,6 +28,7 @@ from kmslab.campaign.cluster import Cluster, Scheduler, check_address
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.run import resume, run
 from kmslab.campaign.watching import Watch
+from kmslab.campaign.working import Worker
 from kmslab.errors import CampaignError, CampaignInterrupted
 from kmslab.records.spec import SourceSpec
 
@@ -39,7 +42,7 @@ def two_workers(*, processes: bool, security: Security | None = None) -> LocalCl
         protocol="tls://" if security else "tcp://",
         security=security,
         host="127.0.0.1",
-        dashboard_address=None,
+        dashboard_address=":0",
     )
 
 
@@ -102,10 +105,49 @@ def test_a_cluster_does_it_and_the_scheduler_sees_nothing_secret(
     assert not [r for r in world.rows if (r["ciphertext_blob"] or "").encode()[-60:] in heard]
 
 
-@pytest.mark.soak
-def test_a_worker_that_is_killed_is_replaced(
-    cluster: LocalCluster, spec: SourceSpec, ground: Ground, lab: Lab
+@pytest.mark.parametrize("first_go", [False, True])
+def test_a_worker_that_comes_later_takes_no_part(
+    first_go: bool, spec: SourceSpec, ground: Ground, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Nobody has looked at what it sees, and a rate is shared by those of the beginning."""
+    before = contents(lab, spec)
+    worked: set[str] = set()
+    do = Worker.do
+    monkeypatch.setattr("kmslab.campaign.cluster._BACK_SECONDS", 0.1)
+
+    def noted(worker: Worker, *args: Any) -> str:
+        worked.add(get_worker().address)
+        return do(worker, *args)
+
+    def progress(found: Any) -> None:
+        if found.doing == "planning" and len(cluster.workers) == 2:
+            cluster.scale(4)
+            client.wait_for_workers(4)
+        if found.doing == "re-encrypting" and first_go:
+            client.retire_workers([each for each in first if each in client.nthreads()])
+
+    monkeypatch.setattr(Worker, "do", noted)
+    with two_workers(processes=False) as cluster, Client(cluster, set_as_default=False) as client:
+        first = set(client.nthreads())
+        if first_go:
+            with pytest.raises(CampaignInterrupted, match="were there at the beginning have gone"):
+                run(ground, spec, workers=Cluster(client), watch=Watch(progress))
+        else:
+            run(ground, spec, workers=Cluster(client), watch=Watch(progress))
+        assert len(cluster.workers) == 4
+    assert worked == first
+    monkeypatch.undo()
+    report = resume(ground, ground.state.journals()[0].stem)
+    assert (report.state, report.results.lost) == ("finished", 0)
+    assert contents(lab, spec) == before
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_worker_that_is_killed_is_replaced(
+    workers: int, spec: SourceSpec, ground: Ground, lab: Lab
+) -> None:
+    """By the others, and by whom its nanny starts in its place."""
     before = contents(lab, spec)
     killed: list[int] = []
 
@@ -115,7 +157,13 @@ def test_a_worker_that_is_killed_is_replaced(
                 killed.extend(list(client.run(os.getpid).values())[:1])
             os.kill(killed[0], signal.SIGKILL)
 
-    with Client(cluster, set_as_default=False) as client:
+    with (
+        two_workers(processes=True) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        cluster.scale(workers)
+        while len(client.nthreads()) > workers:
+            time.sleep(0.1)
         report = run(ground, spec, workers=Cluster(client), watch=Watch(progress))
     assert killed
     assert report.state == "finished"
@@ -220,6 +268,26 @@ def test_plain_tcp_is_for_this_machine(address: str) -> None:
 )
 def test_tls_is_for_others(address: str) -> None:
     check_address(address, insecure=False)
+
+
+def test_workers_on_another_machine_are_spoken_to_over_tls(
+    spec: SourceSpec, ground: Ground
+) -> None:
+    """Though their scheduler is beside us, as it is where it was started here."""
+    client = SimpleNamespace(
+        scheduler=SimpleNamespace(address="tcp://127.0.0.1:8786"),
+        status="running",
+        wait_for_workers=lambda n, timeout: None,
+        register_plugin=lambda plugin, name: None,
+        unregister_worker_plugin=lambda name: None,
+        nthreads=lambda: {"tcp://127.0.0.1:1": 1, "tcp://192.0.2.2:1": 1},
+        run=lambda function, workers, on_error: dict.fromkeys(workers, ("it", "elsewhere")),
+    )
+    with pytest.raises(CampaignError, match=r"the worker tcp://192\.0\.2\.2:1 .*--insecure-sched"):
+        run(ground, spec, workers=Cluster(client))
+    assert not ground.state.journals()
+    with Cluster(client, insecure=True).ready() as hired:
+        assert (hired.size, hired.one_machine) == (2, False)
 
 
 def test_a_scheduler_that_is_not_there_is_refused(spec: SourceSpec, ground: Ground) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from kmslab import Lab, __version__
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.plan import Options
 from kmslab.campaign.proof import verify
+from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.run import run
+from kmslab.campaign.sharing import refuse_sqlite
 from kmslab.campaign.undo import undo
 from kmslab.errors import CampaignError
 
@@ -47,24 +50,43 @@ def test_the_same_report_and_source(
     assert (undone.undone, undone.undo_left) == (report.results.re_encrypted, 0)
 
 
-@pytest.mark.parametrize(("one_machine", "rate"), [(True, 20.0), (False, 600.0)])
-def test_a_rate_is_for_all_workers_together(
-    one_machine: bool, rate: float, world: World, ground: Ground, tmp_path: Path
-) -> None:
-    """Shared by leases in the state folder; without a clock in common each has an equal part."""
+def test_a_rate_is_for_all_workers_together(world: World, ground: Ground, tmp_path: Path) -> None:
+    """Shared by leases in the state folder."""
+    rate = 20.0
     spec = SOURCES["csv"](tmp_path / "files", world.rows)
     options = Options(rates={"tencent": rate, "ctyun": rate})
-    crew = Here(3, one_machine=one_machine)
+    crew = Here(3)
     begun = time.monotonic()
     report = run(ground, spec, options=options, workers=crew)
     took = time.monotonic() - begun
     (leases,) = {
         json.loads(text)["reopening"]["leases"] for text in crew.said if "reopening" in text
     }
-    assert leases == (str(ground.state.path) if one_machine else None)
+    assert leases == str(ground.state.path)
     assert report.plan is not None
     assert report.plan.options.rates == options.rates
     assert took > (max(report.calls.values()) - rate) / rate
+
+
+def test_without_a_clock_in_common_each_has_an_equal_part_of_a_rate(ground: Ground) -> None:
+    remotes = Reopening(remotes={"prod": 600.0})
+    shared = remotes.shared(ground.state, workers=3, one_machine=False)
+    assert (shared.leases, shared.remotes) == (None, {"prod": 200.0})
+    assert shared.share({"ctyun": 60.0}, 3) == {"ctyun": 20.0}
+
+
+def test_sqlite_is_not_shared_by_several_machines(
+    write: Write, world: World, ground: Ground, tmp_path: Path
+) -> None:
+    spec = write(tmp_path / "source", world.rows)
+    crew = Here(one_machine=False)
+    with pytest.raises(CampaignError, match=r"in SQLite, .* nothing was begun"):
+        run(ground, spec, workers=crew)
+    assert not crew.said
+    assert not ground.state.journals()
+    remotes = Reopening(remotes={"prod": 600.0})
+    with pytest.raises(CampaignError) if spec.table else nullcontext():
+        refuse_sqlite(remotes, spec)
 
 
 def test_workers_of_another_version_are_refused(
