@@ -471,11 +471,12 @@ class CampaignState(CampaignError):
 class CampaignInterrupted(CampaignError):
     """A campaign was stopped on the way; what is done is kept, and `campaign_id` can be resumed.
 
-    `error` is what stopped it: the provider's answer, or None where somebody asked it to stop.
+    `error` is what stopped it: the provider's answer, what is wrong with the lab, or None where
+    somebody asked it to stop.
     """
 
     def __init__(
-        self, message: str, *, campaign_id: str = "", error: KmsError | None = None
+        self, message: str, *, campaign_id: str = "", error: KmsError | LabError | None = None
     ) -> None:
         super().__init__(message)
         self.campaign_id = campaign_id

@@ -35,6 +35,7 @@ from kmslab.errors import (
     CampaignState,
     JournalExists,
     KmslabError,
+    LabError,
     Retryable,
     SourceError,
     Unauthenticated,
@@ -197,6 +198,12 @@ def _go_on(
         run.note_calls()
         raise CampaignInterrupted(
             f"campaign {journal.campaign_id} stopped, since a provider does not answer: {error}",
+            campaign_id=journal.campaign_id,
+            error=error,
+        ) from None
+    except LabError as error:
+        raise CampaignInterrupted(
+            f"campaign {journal.campaign_id} stopped, since the lab cannot be used: {error}",
             campaign_id=journal.campaign_id,
             error=error,
         ) from None

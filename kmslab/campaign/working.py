@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +28,14 @@ from kmslab.campaign.tally import Tally
 from kmslab.campaign.tasks import Task
 from kmslab.campaign.watching import Watch
 from kmslab.clock import SystemClock
-from kmslab.errors import CampaignError, KmsError, KmslabError, Retryable, SourceError
+from kmslab.errors import (
+    CampaignError,
+    KmsError,
+    KmslabError,
+    LabError,
+    Retryable,
+    SourceError,
+)
 from kmslab.rate import Windows
 from kmslab.records.opening import open_source
 from kmslab.records.source import Part, Source
@@ -66,7 +74,8 @@ class Worker:
             opened, self._grounds = self._grounds, {}
             self._runs.clear()
         for ground in opened.values():
-            ground.providers.close()  # type: ignore[attr-defined]
+            with suppress(LabError):  # the outcome of its orders has said so
+                ground.providers.close()  # type: ignore[attr-defined]
 
     def do(self, text: str, heard: Heard, stop: Callable[[], bool]) -> str:
         """Carry out an order; its outcome. Nothing is raised, whatever is wrong."""

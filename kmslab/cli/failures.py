@@ -114,9 +114,9 @@ def report(error: Exception, *, as_json: bool = False) -> int:
 
 
 def interrupted(error: CampaignInterrupted, hint: str | None = None) -> Failure:
-    """A campaign that was stopped, by somebody or by a provider that does not answer."""
+    """A campaign that was stopped, by somebody or by what does not answer."""
     code = INTERRUPTED if error.error is None else RETRYABLE
-    request_id = None if error.error is None else error.error.request_id or None
+    request_id = error.error.request_id or None if isinstance(error.error, KmsError) else None
     campaign = error.campaign_id or None
     return Failure(code, type(error).__name__, str(error), request_id, hint, campaign)
 

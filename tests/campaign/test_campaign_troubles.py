@@ -28,7 +28,13 @@ from kmslab.analysis.classify import Outcome
 from kmslab.campaign.closing import campaigns
 from kmslab.campaign.run import Ground, resume, run
 from kmslab.campaign.watching import Progress, Watch
-from kmslab.errors import CampaignInterrupted, SourceChanged, SourceError, UnknownCredential
+from kmslab.errors import (
+    CampaignInterrupted,
+    LabUnreachable,
+    SourceChanged,
+    SourceError,
+    UnknownCredential,
+)
 from kmslab.records.source import Change
 from kmslab.records.spec import SourceSpec
 
@@ -225,6 +231,21 @@ class TestProviders:
         lab.faults.add("ReEncrypt", "InternalError", count=3)
         report = run(ground, table)
         assert report.results.re_encrypted == 9 * MANY_TWENTIES
+
+
+def test_a_lab_that_does_not_answer_stops_the_campaign(
+    ground: Ground, table: SourceSpec, lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def gone(*_: object) -> None:
+        raise LabUnreachable("the lab does not answer")
+
+    with monkeypatch.context() as patch:
+        watch = at_first_chunk(lambda: patch.setattr(lab._keystore, "begin", gone))
+        with pytest.raises(CampaignInterrupted, match="the lab cannot be used") as stopped:
+            run(ground, table, watch=watch)
+    assert isinstance(stopped.value.error, LabUnreachable)
+    report = resume(ground, stopped.value.campaign_id)
+    assert report.results.re_encrypted == 9 * MANY_TWENTIES
 
 
 class TestTheDisk:
