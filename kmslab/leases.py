@@ -214,6 +214,7 @@ class TableWindow:
                 return self._connection
             self._inherited = self._connection  # that of the process we were forked from
         connection = _connect(self._url)
+        connection.prepare_threshold = None  # a pooler may know no prepared statements
         self._connection, self._owner = connection, os.getpid()
         connection.execute(_BEGIN)
         if connection.execute(_THERE, (self._table,)).fetchone()[0] is None:

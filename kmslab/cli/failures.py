@@ -26,6 +26,8 @@ from kmslab.errors import (
     InvalidCiphertext,
     KmsError,
     KmslabError,
+    LabBusy,
+    LabUnreachable,
     PlanOutdated,
     RetireRefused,
     Retryable,
@@ -41,6 +43,8 @@ BUG: Final = 70
 
 # Not what was asked for is wrong, but how things stand.
 _REFUSALS: Final = (CampaignState, PlanOutdated, RetireRefused, SourceBusy, SourceChanged)
+# Another process or the network stands in the way, and nothing was changed.
+_PASSING: Final = (LabBusy, LabUnreachable)
 _TOLD: Final = {RETRYABLE: "refused, try again", INTERRUPTED: "interrupted"}
 
 
@@ -54,6 +58,8 @@ class Failure:
     request_id: str | None = None
     explanation: str | None = None
     campaign: str | None = None
+    refused: bool = True
+    """Whether somebody refuses what may be done at another time; else something is wrong."""
 
     def as_text(self) -> str:
         """One line, and the explanation on the next."""
@@ -61,7 +67,7 @@ class Failure:
         return f"{line}\n{self.explanation}" if self.explanation else line
 
     def _line(self) -> str:
-        if self.exit_code in (USAGE, BUG):
+        if self.exit_code in (USAGE, BUG) or not self.refused:
             return f"error: {self.message}"
         told = _TOLD.get(self.exit_code, "refused")
         request = f" (request {self.request_id})" if self.request_id else ""
@@ -132,6 +138,8 @@ def failure_of(error: Exception) -> Failure:
             return interrupted(error)
         case KmslabError() if isinstance(error, _REFUSALS):
             return Failure(REFUSED, type(error).__name__, str(error))
+        case KmslabError() if isinstance(error, _PASSING):
+            return Failure(RETRYABLE, type(error).__name__, str(error), refused=False)
         case KmslabError():
             return Failure(USAGE, type(error).__name__, str(error))
         case OSError():

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 from command_line import Run
 
-from kmslab.errors import Throttled
+from kmslab.errors import (
+    LabBusy,
+    LabError,
+    LabUncertain,
+    LabUnreachable,
+    TamperedLab,
+    Throttled,
+)
 from kmslab.lab import Lab
 from kmslab.providers.tencent.service import TencentKms
 
@@ -147,6 +154,22 @@ def test_what_may_pass_exits_with_3(run: Run, monkeypatch: pytest.MonkeyPatch) -
     result = run("encrypt", "orders", stdin=b"secret")
     assert result.exit_code == 3
     assert "RequestLimitExceeded" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(LabBusy, 3), (LabUnreachable, 3), (LabUncertain, 2), (TamperedLab, 2)]
+)
+def test_a_lab_that_may_answer_later_exits_with_3(
+    run: Run, error: type[LabError], code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What may have been made is not to be tried again unseen."""
+
+    def fails(*_: object, **__: object) -> str:
+        raise error("./lab: this is why")
+
+    monkeypatch.setattr(TencentKms, "encrypt", fails)
+    result = run("encrypt", "orders", stdin=b"secret")
+    assert (result.exit_code, result.stderr) == (code, "error: ./lab: this is why\n")
 
 
 def test_a_retryable_error_in_an_envelope_exits_with_1(run: Run) -> None:
