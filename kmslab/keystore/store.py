@@ -40,7 +40,7 @@ from kmslab.keystore.audit import (
     stored_entry,
 )
 from kmslab.keystore.changes import Change
-from kmslab.keystore.database import LOOK_SECONDS, Database
+from kmslab.keystore.database import Database
 from kmslab.keystore.schema import audit_table
 from kmslab.keystore.sealing import Subkeys
 from kmslab.keystore.state import CredentialRow, LabRow, Mark
@@ -112,7 +112,7 @@ class Keystore:
         ear = self._ear
         if ear is not None:
             changed = ear.heard() != self._heard
-            if changed or time.monotonic() - self._looked_at > LOOK_SECONDS:
+            if changed or time.monotonic() - self._looked_at > ear.look_seconds:
                 self.refresh()
         now = self.clock.time()
         if now >= self._next_event:
@@ -196,7 +196,7 @@ class Keystore:
                     self._flusher.wake()
                 raise
             audit_only = state.only_audited(self._lab, change.lab)
-            self._heard = self.database.committed(change.lab.generation, audit_only=audit_only)
+            self._heard = self.database.committed(change.lab, audit_only=audit_only)
             self._looked_at = time.monotonic()
             self.subkeys = change.subkeys
             self._credentials = change.credentials
