@@ -30,6 +30,7 @@ from kmslab.errors import (
 )
 from kmslab.keystore import postgres as postgres_lab
 from kmslab.keystore import postgres_errors, root
+from kmslab.keystore.audit import Flusher
 from kmslab.keystore.postgres_connecting import Session
 from kmslab.model import KeyState
 from kmslab.secret import Secret
@@ -166,6 +167,56 @@ def interrupted(connection: psycopg.Connection) -> None:
     """A commit during which somebody has pressed Ctrl-C."""
     connection.execute("COMMIT")
     raise KeyboardInterrupt
+
+
+def answer_late(connection: psycopg.Connection) -> None:
+    """A commit that the server is still at when the connection ends: a slow disk, or a standby."""
+    connection.pgconn.send_query(b"COMMIT")
+    connection.pgconn.flush()
+    time.sleep(0.1)
+    connection.pgconn.finish()
+    raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+
+def never_sent(connection: psycopg.Connection) -> None:
+    """A commit that did not reach the server."""
+    connection.pgconn.finish()
+    raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_catalog.pg_sleep(0.5); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON lab DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+
+
+@pytest.mark.parametrize("commit", [answer_lost, answer_late, never_sent])
+def test_after_an_unknown_outcome_the_log_has_each_call_once(
+    pg_lab: Lab, url: str, monkeypatch: pytest.MonkeyPatch, commit: Callable[..., None]
+) -> None:
+    """The next call sees which it was, once the server is done with it."""
+    kms = pg_lab.tencent()
+    blob = kms.encrypt(kms.create_key("orders").key_id, b"plain")
+    pg_lab._keystore.flush()
+    with sql(url) as connection:
+        connection.execute(SLOW.encode())
+    with monkeypatch.context() as patch:
+        patch.setattr(Flusher, "wake", lambda _: None)
+        patch.setattr(psycopg.Connection, "commit", commit)
+        for _ in range(5):
+            kms.decrypt(blob)
+        with pytest.raises(LabUncertain):
+            pg_lab.settings.set("balance", 7)
+    seen = pg_lab.settings.all()["balance"]
+    assert seen == (100 if commit is never_sent else 7)
+    with sql(url) as connection:
+        connection.execute("DROP TRIGGER slow ON lab")
+    made = [entry for entry in pg_lab.audit.entries() if entry.action == "Decrypt"]
+    assert sum(entry.count for entry in made) == 5
+    assert pg_lab.audit.verify().intact
+    assert pg_lab.settings.all()["balance"] == seen
 
 
 @pytest.mark.postgresql
