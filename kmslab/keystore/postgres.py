@@ -46,6 +46,11 @@ _KEEPALIVES: Final = {
     "tcp_keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+# At least on; a server that has remote_apply for its default asks for more.
+_DURABLE: Final = (
+    "SELECT set_config('synchronous_commit', 'on', true) "
+    "WHERE current_setting('synchronous_commit') <> 'remote_apply'"
+)
 _OWNED: Final = (
     "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace "
     "WHERE nspname = %s::name"
@@ -251,7 +256,8 @@ def _engine(url: LabUrl, connections: Connections) -> Engine:
     read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}; {busy}"
     write = "; ".join(
         (
-            f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}; SET LOCAL synchronous_commit = on",
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}",
+            _DURABLE,
             f"{busy}; SET LOCAL statement_timeout = 0",
             f"SET LOCAL idle_in_transaction_session_timeout = '{GONE_SECONDS}s'",
             *(f"SET LOCAL {name} = {value}" for name, value in _KEEPALIVES.items()),

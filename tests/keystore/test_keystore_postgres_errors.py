@@ -619,16 +619,21 @@ def test_a_url_that_asks_for_a_server_that_only_reads(wanted: str, root_key: Pat
 
 
 @pytest.mark.postgresql
-def test_a_commit_is_durable_whatever_the_default_is(pg_lab: Lab, url: str, role: str) -> None:
+@pytest.mark.parametrize(
+    ("default", "used"), [("off", "on"), ("remote_write", "on"), ("remote_apply", "remote_apply")]
+)
+def test_a_commit_is_durable_whatever_the_default_is(
+    pg_lab: Lab, url: str, role: str, default: str, used: str
+) -> None:
     with sql(url) as connection:
         connection.execute(f"ALTER ROLE {role} SUPERUSER")
-        connection.execute(f"ALTER ROLE {role} SET synchronous_commit = off")
+        connection.execute(f"ALTER ROLE {role} SET synchronous_commit = {default}".encode())
     with (
         Lab.open(as_role(url, role), root_key=pg_lab.root_key) as lab,
         lab._keystore.change() as change,
     ):
         setting = change.connection.exec_driver_sql("SHOW synchronous_commit")
-        assert setting.scalar_one() == "on"
+        assert setting.scalar_one() == used
 
 
 def test_a_text_that_postgresql_cannot_keep_is_refused(pg_lab: Lab) -> None:
