@@ -173,6 +173,7 @@ def test_nobody_looks_for_what_was_only_audited(
     blob = kms.encrypt(kms.create_key("orders").key_id, b"plain")
     with Lab.open(url, root_key=pg_lab.root_key, clock=pg_lab.clock) as other:
         other.tencent().decrypt(blob)
+        pg_lab._keystore.flush()
         pg_lab.keys()
         before = pg_lab._keystore.epoch
         other.tencent().decrypt(blob)
