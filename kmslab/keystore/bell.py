@@ -3,7 +3,7 @@
 `lab.bell` holds 8 bytes. Whoever has committed a change, of more than the audit log, writes 8
 random ones there before the call returns; who reads other bytes than last time looks into the
 database. Asking SQLite itself takes 3.7 us a call, and this 0.5 us. It is a hint and no more: the
-keystore asks the database anyway, `LOOK_SECONDS` after it asked last, which covers a process that
+keystore asks the database anyway, `look_seconds` after it asked last, which covers a process that
 was killed before it could ring, and a bell that somebody has deleted, cut or written to.
 """
 
@@ -26,6 +26,8 @@ class Bell:
     """The 8 bytes of one lab. `heard()` gives what the bell holds now."""
 
     __slots__ = ("__weakref__", "_descriptor", "_finalizer", "heard")
+
+    look_seconds = 0.05
 
     def __init__(self, lab: Path) -> None:
         path = lab / BELL_FILE

@@ -9,11 +9,10 @@ from typing import Final, Protocol
 
 from sqlalchemy import Connection
 
+from kmslab.keystore.state import LabRow
+
 BUSY_SECONDS: Final = 20
 """How long a writer waits for another one."""
-
-LOOK_SECONDS: Final = 0.05
-"""How old what was read last may be at most, whatever was heard since."""
 
 
 class Ear(Protocol):
@@ -21,10 +20,16 @@ class Ear(Protocol):
 
     @property
     def heard(self) -> Callable[[], object]:
-        """Gives another value than before once somebody has committed a change.
+        """Gives another value than before once somebody has committed a change of more than the
+        audit log.
 
         Every call of a lab asks it first, in any thread. LabError where there is no answer.
         """
+        ...
+
+    @property
+    def look_seconds(self) -> float:
+        """How old what was read last may be at most, whatever was heard since."""
         ...
 
 
@@ -68,10 +73,10 @@ class Database(Protocol):
         is not to be taken for gone."""
         ...
 
-    def committed(self, generation: int, *, audit_only: bool) -> object:
+    def committed(self, lab: LabRow, *, audit_only: bool) -> object:
         """Let the others hear of what `writing` has committed; what this process has heard now.
 
-        `generation` is the lab's since then. Nobody need hear of what was only audited.
+        `lab` is the lab's row since then. Nobody need hear of what was only audited.
         """
         ...
 

@@ -5,8 +5,8 @@ after it is the newest. Readers see one state, by REPEATABLE READ, and wait for 
 commit rests on is set in each transaction, whatever the server's defaults are, and stays right
 behind a pooler: `synchronous_commit`, the schema, how long a lock is waited for.
 
-NOTIFY would come some time after the commit that it tells of. So every call asks for the lab's
-generation, by a prepared select of one row on a connection of its own: 45 us with the server on
+NOTIFY would come some time after the commit that it tells of. So every call asks whether the lab
+has changed, by a prepared select of one row on a connection of its own: 45 us with the server on
 the same 2-core virtual machine, and one round trip more over a network. Batches ask once a chunk.
 """
 
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
+from operator import attrgetter
 from typing import Final
 
 from psycopg.errors import Diagnostic
@@ -27,6 +28,7 @@ from kmslab.keystore.database import BUSY_SECONDS
 from kmslab.keystore.lab_url import SCHEMA_OPTION, LabUrl
 from kmslab.keystore.postgres_connecting import Asking, Connections, Silence
 from kmslab.keystore.postgres_errors import lab_errors, said
+from kmslab.keystore.state import LabRow
 
 ERASE_SECONDS: Final = 0.1
 """How long an erasure waits for a table; whoever asks for the table after it waits as long."""
@@ -44,10 +46,18 @@ _KEEPALIVES: Final = {
     "tcp_keepalives_count": 3,
     "tcp_user_timeout": 60_000,
 }
+# At least on; a server that has remote_apply for its default asks for more.
+_DURABLE: Final = (
+    "SELECT set_config('synchronous_commit', 'on', true) "
+    "WHERE current_setting('synchronous_commit') <> 'remote_apply'"
+)
 _OWNED: Final = (
     "SELECT pg_catalog.pg_has_role(nspowner, 'USAGE') FROM pg_catalog.pg_namespace "
     "WHERE nspname = %s::name"
 )
+# Each differs where the lab does, but for its audit log: others need not look for new rows of that.
+_TOLD: Final = ("keys_digest", "credentials_digest", "settings", "root_id", "kdf", "unsafe")
+_told: Final = attrgetter(*_TOLD)
 _SEALED: Final = {"versions": "sealed", "credentials": "sealed"}
 # A schema, a table or a role of this name is there already, or has just been made by another.
 _TAKEN: Final = ("42P06", "42P07", "23505", "42710")
@@ -67,8 +77,9 @@ class PostgresDatabase:
         self._asking: Asking | None = None
 
     def listen(self) -> Asking:
-        """What asks for the lab's generation."""
-        query = f'SELECT generation FROM "{self._schema}".lab'  # noqa: S608  # checked by LabUrl
+        """What asks for all of the lab row that is not about the audit log."""
+        columns = ", ".join(_TOLD)
+        query = f'SELECT {columns} FROM "{self._schema}".lab'  # noqa: S608  # checked by LabUrl
         self._asking = Asking(query, self.where, self._connections)
         return self._asking
 
@@ -131,9 +142,9 @@ class PostgresDatabase:
             f"SET LOCAL idle_in_transaction_session_timeout = '{UNHURRIED_SECONDS}s'"
         )
 
-    def committed(self, generation: int, *, audit_only: bool) -> int:
-        """Nobody need be told: all ask for the generation."""
-        return generation
+    def committed(self, lab: LabRow, *, audit_only: bool) -> tuple[object, ...]:
+        """Nobody need be told: all ask."""
+        return _told(lab)
 
     def erase(self) -> bool:
         """Rewrite the tables without what was deleted; whether no table holds it any more.
@@ -142,22 +153,33 @@ class PostgresDatabase:
         rewriting, and PostgreSQL says how many. The write-ahead log, replicas and backups are
         beyond reach. LabError where the role does not own the tables.
         """
-        tables = [f'"{self._schema}".{table}' for table in _SEALED]
+        # Not VACUUM, which runs in no transaction: a pooler would send it elsewhere.
+        statements = [
+            "BEGIN",
+            f"SET LOCAL lock_timeout = {int(ERASE_SECONDS * 1000)}",
+            "SET LOCAL statement_timeout = 0",
+            "SET LOCAL search_path = pg_catalog, pg_temp",
+            *(f'CLUSTER VERBOSE "{self._schema}".{table} USING {table}_pkey' for table in _SEALED),
+            "COMMIT",
+        ]
+        owns = LabError(
+            f"{self.where}: the role may not rewrite the lab's tables; have it own them"
+        )
         told: list[str] = []
 
         def hear(notice: Diagnostic) -> None:
             if notice.severity_nonlocalized == "INFO" and notice.message_detail:
                 told.append(notice.message_detail)
 
-        with lab_errors(self.where), closing(self._connections.connect()) as connection:
+        with (
+            lab_errors(self.where, {"42501": owns}),
+            closing(self._connections.connect()) as connection,
+        ):
             connection.patience = None  # it takes as long as there is to rewrite
             connection.add_notice_handler(hear)
-            connection.execute(f"SET lock_timeout = {int(ERASE_SECONDS * 1000)}".encode())
-            connection.execute(f"VACUUM (FULL, VERBOSE) {', '.join(tables)}".encode())
-        if len(told) != len(tables):
-            raise LabError(
-                f"{self.where}: the role may not rewrite the lab's tables; have it own them"
-            )
+            connection.execute("; ".join(statements).encode())
+        if len(told) != len(_SEALED):
+            raise owns
         # "0 dead row versions cannot be removed yet", in whatever language.
         return all(_first_number(detail) == 0 for detail in told)
 
@@ -234,7 +256,8 @@ def _engine(url: LabUrl, connections: Connections) -> Engine:
     read = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {path}; {busy}"
     write = "; ".join(
         (
-            f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}; SET LOCAL synchronous_commit = on",
+            f"BEGIN ISOLATION LEVEL READ COMMITTED; {path}",
+            _DURABLE,
             f"{busy}; SET LOCAL statement_timeout = 0",
             f"SET LOCAL idle_in_transaction_session_timeout = '{GONE_SECONDS}s'",
             *(f"SET LOCAL {name} = {value}" for name, value in _KEEPALIVES.items()),

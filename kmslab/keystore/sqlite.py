@@ -21,6 +21,7 @@ from sqlalchemy.pool import StaticPool
 from kmslab.errors import LabBusy, LabClosed, LabError, TamperedLab
 from kmslab.keystore.bell import Bell
 from kmslab.keystore.database import BUSY_SECONDS
+from kmslab.keystore.state import LabRow
 
 DATABASE_FILE = "lab.db"
 ERASE_SECONDS = 0.25
@@ -73,7 +74,7 @@ class SqliteDatabase:
     def unhurried(self, connection: Connection) -> None:
         """Nothing: a process that is gone holds no lock."""
 
-    def committed(self, generation: int, *, audit_only: bool) -> bytes:
+    def committed(self, lab: LabRow, *, audit_only: bool) -> bytes:
         """Ring the bell; what was heard before, since others may have rung it meanwhile."""
         if self._bell is not None and not audit_only:
             self._bell.ring()

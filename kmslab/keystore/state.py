@@ -164,10 +164,17 @@ def check_audit_end(
         raise TamperedLab(OTHER_HISTORY)
 
 
+def has_head(connection: Connection, row: LabRow) -> bool:
+    """Whether the audit log has the head of this lab row where it was, or would have been."""
+    _, head = connection.execute(_AUDIT_END, {"known": row.audit_seq}).one()
+    return same_mac(head, row.audit_head)
+
+
 def _head_under(connection: Connection, subkeys: Subkeys, seq: int) -> bytes:
     head = b""
-    streamed = connection.execution_options(yield_per=1000)
-    with streamed.execute(_AUDIT_UP_TO, {"known": seq}) as rows:
+    # For this statement: as an option of the connection it would hold for those that follow.
+    streamed = {"yield_per": 1000}
+    with connection.execute(_AUDIT_UP_TO, {"known": seq}, execution_options=streamed) as rows:
         try:
             for number, entry, _ in map(stored_entry, rows.mappings()):
                 head = entry_mac(subkeys, head, number, entry)

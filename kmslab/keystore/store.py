@@ -18,12 +18,21 @@ import uuid
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, select
 
 from kmslab.clock import Clock
-from kmslab.errors import KeyNotFound, LabBusy, LabClosed, LabError, RootKeyError, TamperedLab
+from kmslab.errors import (
+    KeyNotFound,
+    LabBusy,
+    LabClosed,
+    LabError,
+    LabUncertain,
+    RootKeyError,
+    TamperedLab,
+)
 from kmslab.keystore import forks, state, writing
 from kmslab.keystore.audit import (
     MOST_GROUPS,
@@ -40,7 +49,7 @@ from kmslab.keystore.audit import (
     stored_entry,
 )
 from kmslab.keystore.changes import Change
-from kmslab.keystore.database import LOOK_SECONDS, Database
+from kmslab.keystore.database import Database
 from kmslab.keystore.schema import audit_table
 from kmslab.keystore.sealing import Subkeys
 from kmslab.keystore.state import CredentialRow, LabRow, Mark
@@ -49,6 +58,15 @@ from kmslab.secret import Entropy, Secret
 
 # More keys than these are not read by name: a statement takes so many parameters and no more.
 _MOST_NAMED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class _Doubt:
+    """A change of which nobody can tell yet whether it was made: the lab row that it would have
+    left, and what was waiting to be audited with it."""
+
+    lab: LabRow
+    entries: list[AuditEntry]
 
 
 class Keystore:
@@ -86,6 +104,7 @@ class Keystore:
         self.on_close: list[Callable[[], Mapping[str, int]]] = []
         self.on_fork: list[Callable[[], None]] = []
         self._session: str | None = None
+        self._doubt: _Doubt | None = None
         self._buffer = AuditBuffer()
         self._flusher = Flusher(self._buffer, self._flush_quietly)
         self._ear = database.listen()
@@ -112,7 +131,7 @@ class Keystore:
         ear = self._ear
         if ear is not None:
             changed = ear.heard() != self._heard
-            if changed or time.monotonic() - self._looked_at > LOOK_SECONDS:
+            if changed or time.monotonic() - self._looked_at > ear.look_seconds:
                 self.refresh()
         now = self.clock.time()
         if now >= self._next_event:
@@ -124,6 +143,10 @@ class Keystore:
         with self._lock:
             self._check_open()
             heard = self._listen()
+            if self._doubt is not None:
+                with self.change():
+                    pass
+                return
             try:
                 with self.database.reading() as connection:
                     self._catch_up(connection)
@@ -178,25 +201,34 @@ class Keystore:
         """
         with self._lock:
             self._check_open()
-            pending = self._buffer.take()
+            taken, doubt = self._buffer.take(), self._doubt
+            pending = taken
+            change: Change | None = None
             try:
                 with self.database.writing() as connection:
                     if unhurried:
                         self.database.unhurried(connection)
                     self._catch_up(connection)
+                    if doubt is not None and not state.has_head(connection, doubt.lab):
+                        pending = [*doubt.entries, *taken]
                     change = Change(
                         connection, self.subkeys, self._lab, self._credentials, [*pending]
                     )
                     yield change
                     change.entries.extend(entries)
                     writing.write(change, self._lab, self._credentials, self.units, self._marks)
-            except BaseException:
-                self._buffer.put_back(pending)
-                if pending:
+            except BaseException as error:
+                if isinstance(error, LabUncertain) and change is not None:
+                    # Whoever comes next sees which it was, once the database is done with it.
+                    self._doubt, self._heard = _Doubt(change.lab, pending), None
+                    raise
+                self._buffer.put_back(taken)
+                if taken:
                     self._flusher.wake()
                 raise
+            self._doubt = None
             audit_only = state.only_audited(self._lab, change.lab)
-            self._heard = self.database.committed(change.lab.generation, audit_only=audit_only)
+            self._heard = self.database.committed(change.lab, audit_only=audit_only)
             self._looked_at = time.monotonic()
             self.subkeys = change.subkeys
             self._credentials = change.credentials
@@ -226,7 +258,7 @@ class Keystore:
 
     def flush(self) -> None:
         """Make every audited call durable."""
-        if len(self._buffer):
+        if len(self._buffer) or self._doubt is not None:
             with self.change():
                 pass
 
@@ -380,7 +412,7 @@ class Keystore:
         entries = []
         if self._session is not None:
             entries.append(_session_entry(self.clock.time(), SESSION_END, self._session))
-        if entries or any(shares):
+        if entries or any(shares) or self._doubt is not None:
             with self.change(*entries) as change:
                 for version_id, unused in (item for share in shares for item in share.items()):
                     change.count(self.handles[version_id], -unused)
@@ -409,6 +441,7 @@ class Keystore:
         self._lock = threading.RLock()
         self._closing = threading.Lock()
         self._session = None
+        self._doubt = None
         self._buffer = AuditBuffer()
         self._flusher = Flusher(self._buffer, self._flush_quietly)
         for act in self.on_fork:

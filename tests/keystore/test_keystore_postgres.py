@@ -7,7 +7,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,7 @@ from kmslab.errors import (
     TamperedLab,
 )
 from kmslab.keystore import root
+from kmslab.keystore.postgres_connecting import Asking, Connections
 from kmslab.model import KeyState
 
 # A lab by its URL
@@ -161,6 +162,39 @@ def test_a_rotation_is_seen_by_the_next_call_of_another_process(pg_lab: Lab, url
     key = pg_lab.tencent().create_key("orders").key_id
     done = python(ROTATE, url, pg_lab.root_key, key)
     assert pg_lab.key(key).primary_version_id == done.stdout.strip(), done.stderr
+
+
+def test_nobody_looks_for_what_was_only_audited(
+    pg_lab: Lab, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nor for what has not changed: each look is five round trips."""
+    monkeypatch.setattr(Asking, "look_seconds", 60.0)
+    kms = pg_lab.tencent()
+    blob = kms.encrypt(kms.create_key("orders").key_id, b"plain")
+    with Lab.open(url, root_key=pg_lab.root_key, clock=pg_lab.clock) as other:
+        other.tencent().decrypt(blob)
+        pg_lab._keystore.flush()
+        pg_lab.keys()
+        before = pg_lab._keystore.epoch
+        other.tencent().decrypt(blob)
+        other._keystore.flush()
+        pg_lab.keys()
+        assert pg_lab._keystore.epoch == before
+        other.settings.set("balance", 7)
+        assert pg_lab.settings.all()["balance"] == 7
+    assert pg_lab.audit.verify().intact
+
+
+def test_a_lab_row_that_something_else_edits_is_seen_in_an_open_lab(
+    pg_lab: Lab, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the look that is taken now and then, whatever was heard."""
+    monkeypatch.setattr(Asking, "look_seconds", 0.0)
+    pg_lab.tencent().create_key("orders")
+    with sql(url) as connection:
+        connection.execute("UPDATE lab SET generation = generation + 1, created_at = 1")
+    with pytest.raises(TamperedLab):
+        pg_lab.keys()
 
 
 def test_writers_at_once_lose_nothing(pg_lab: Lab, url: str) -> None:
@@ -458,6 +492,20 @@ def test_deleted_material_is_in_no_file_of_the_database(
     manual_clock.advance(timedelta(seconds=2))
     assert pg_lab.key(gone).state is KeyState.DELETED
     assert holding() == {kept}
+
+
+def test_an_erasure_leaves_a_connection_as_it_was(
+    pg_lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Behind a pooler it is somebody else's next."""
+    kept = pg_lab._keystore.database._connections.connect()  # type: ignore[attr-defined]
+    with closing(kept), monkeypatch.context() as patch:
+        patch.setattr(Connections, "connect", lambda _: kept)
+        patch.setattr(kept, "close", lambda: None)
+        settings = "SELECT name, setting FROM pg_settings ORDER BY name"
+        before = kept.execute(settings).fetchall()
+        assert pg_lab._keystore.erase_deleted_bytes()
+        assert kept.execute(settings).fetchall() == before
 
 
 @pytest.mark.postgresql

@@ -30,6 +30,7 @@ from kmslab.errors import (
 )
 from kmslab.keystore import postgres as postgres_lab
 from kmslab.keystore import postgres_errors, root
+from kmslab.keystore.audit import Flusher
 from kmslab.keystore.postgres_connecting import Session
 from kmslab.model import KeyState
 from kmslab.secret import Secret
@@ -166,6 +167,56 @@ def interrupted(connection: psycopg.Connection) -> None:
     """A commit during which somebody has pressed Ctrl-C."""
     connection.execute("COMMIT")
     raise KeyboardInterrupt
+
+
+def answer_late(connection: psycopg.Connection) -> None:
+    """A commit that the server is still at when the connection ends: a slow disk, or a standby."""
+    connection.pgconn.send_query(b"COMMIT")
+    connection.pgconn.flush()
+    time.sleep(0.1)
+    connection.pgconn.finish()
+    raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+
+def never_sent(connection: psycopg.Connection) -> None:
+    """A commit that did not reach the server."""
+    connection.pgconn.finish()
+    raise psycopg.OperationalError("server closed the connection unexpectedly")
+
+
+SLOW = """
+CREATE FUNCTION slow() RETURNS trigger LANGUAGE plpgsql AS
+$$ BEGIN PERFORM pg_catalog.pg_sleep(0.5); RETURN NULL; END $$;
+CREATE CONSTRAINT TRIGGER slow AFTER UPDATE ON lab DEFERRABLE INITIALLY DEFERRED
+FOR EACH ROW EXECUTE FUNCTION slow()
+"""
+
+
+@pytest.mark.parametrize("commit", [answer_lost, answer_late, never_sent])
+def test_after_an_unknown_outcome_the_log_has_each_call_once(
+    pg_lab: Lab, url: str, monkeypatch: pytest.MonkeyPatch, commit: Callable[..., None]
+) -> None:
+    """The next call sees which it was, once the server is done with it."""
+    kms = pg_lab.tencent()
+    blob = kms.encrypt(kms.create_key("orders").key_id, b"plain")
+    pg_lab._keystore.flush()
+    with sql(url) as connection:
+        connection.execute(SLOW.encode())
+    with monkeypatch.context() as patch:
+        patch.setattr(Flusher, "wake", lambda _: None)
+        patch.setattr(psycopg.Connection, "commit", commit)
+        for _ in range(5):
+            kms.decrypt(blob)
+        with pytest.raises(LabUncertain):
+            pg_lab.settings.set("balance", 7)
+    seen = pg_lab.settings.all()["balance"]
+    assert seen == (100 if commit is never_sent else 7)
+    with sql(url) as connection:
+        connection.execute("DROP TRIGGER slow ON lab")
+    made = [entry for entry in pg_lab.audit.entries() if entry.action == "Decrypt"]
+    assert sum(entry.count for entry in made) == 5
+    assert pg_lab.audit.verify().intact
+    assert pg_lab.settings.all()["balance"] == seen
 
 
 @pytest.mark.postgresql
@@ -568,16 +619,21 @@ def test_a_url_that_asks_for_a_server_that_only_reads(wanted: str, root_key: Pat
 
 
 @pytest.mark.postgresql
-def test_a_commit_is_durable_whatever_the_default_is(pg_lab: Lab, url: str, role: str) -> None:
+@pytest.mark.parametrize(
+    ("default", "used"), [("off", "on"), ("remote_write", "on"), ("remote_apply", "remote_apply")]
+)
+def test_a_commit_is_durable_whatever_the_default_is(
+    pg_lab: Lab, url: str, role: str, default: str, used: str
+) -> None:
     with sql(url) as connection:
         connection.execute(f"ALTER ROLE {role} SUPERUSER")
-        connection.execute(f"ALTER ROLE {role} SET synchronous_commit = off")
+        connection.execute(f"ALTER ROLE {role} SET synchronous_commit = {default}".encode())
     with (
         Lab.open(as_role(url, role), root_key=pg_lab.root_key) as lab,
         lab._keystore.change() as change,
     ):
         setting = change.connection.exec_driver_sql("SHOW synchronous_commit")
-        assert setting.scalar_one() == "on"
+        assert setting.scalar_one() == used
 
 
 def test_a_text_that_postgresql_cannot_keep_is_refused(pg_lab: Lab) -> None:
