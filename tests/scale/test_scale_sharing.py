@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -126,3 +127,21 @@ def test_who_sees_something_else_cannot_take_part(
         run(ground, spec, workers=Here(asked=elsewhere))
     assert not ground.state.journals()
     assert all_rows(spec) == rows
+
+
+def test_a_copy_of_the_source_is_another_one(
+    write: Write, world: World, ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker sees a copy under the same path, with the same bytes and times of writing."""
+    spec = write(tmp_path / "source", world.rows)
+    path = Path(spec.location.removeprefix("sqlite:///"))
+    path = path if path.exists() else next(tmp_path.glob("source*"))
+
+    def elsewhere(order: dict[str, Any]) -> None:
+        path.rename(tmp_path / "original")
+        (shutil.copytree if spec.table is None else shutil.copy2)(tmp_path / "original", path)
+
+    monkeypatch.setattr("kmslab.campaign.checking._TICK_NS", 1_000_000)
+    with pytest.raises(CampaignError, match="is not there what it is for the campaign"):
+        run(ground, spec, workers=Here(asked=elsewhere))
+    assert not ground.state.journals()
