@@ -16,6 +16,7 @@ from scale_sources import SOURCES, Write, all_rows, contents
 
 from kmslab import Lab
 from kmslab.analysis import Target
+from kmslab.analysis.classify import Outcome
 from kmslab.campaign import shards as shards_module
 from kmslab.campaign.closing import campaigns, close
 from kmslab.campaign.ground import Ground
@@ -325,3 +326,30 @@ def test_a_task_that_fails_is_named(world: World, ground: Ground, tmp_path: Path
 
     with pytest.raises(Exception, match=r"task 00002 of campaign .*: .*part-1.csv"):
         run(ground, spec, Target(), workers=Here(before=spoil))
+
+
+def test_a_file_that_is_away_for_a_while_is_done_when_it_is_back(
+    world: World, ground: Ground, lab: Lab, tmp_path: Path
+) -> None:
+    """A mount that is late, say: campaigns are resumed without it, and with it again."""
+    spec = SOURCES["csv"](tmp_path / "files", world.rows)
+    before = contents(lab, spec)
+    last = tmp_path / "files" / "part-4.csv"
+
+    def once() -> Watch:
+        told: list[Any] = []
+        return Watch(
+            lambda found: told.append(found) if found.doing == "re-encrypting" else None,
+            lambda: bool(told),
+        )
+
+    with pytest.raises(CampaignInterrupted):
+        run(ground, spec, workers=Here(), watch=once())
+    last.rename(tmp_path / "away.csv")
+    with pytest.raises(CampaignInterrupted):
+        resume(ground, only(ground.state), workers=Here(), watch=once())
+    (tmp_path / "away.csv").rename(last)
+    report = resume(ground, only(ground.state), workers=Here())
+    assert (report.state, report.pending, report.results.lost) == ("finished", 0, 0)
+    assert report.outcomes_after[Outcome.STALE] == report.results.failed
+    assert contents(lab, spec) == before
