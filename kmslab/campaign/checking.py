@@ -8,17 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.orders import Order
-from kmslab.campaign.state import State
+from kmslab.campaign.state import State, write_private
 from kmslab.errors import CampaignError
 from kmslab.records.source import Recognisable, Source
 
+_OLD_SECONDS: Final = 3600.0
+"""How long no check lasts."""
 _TICK_NS: Final = 1_000_000_000
 """How exactly file systems, and what shares them, agree on times."""
 
@@ -29,12 +32,21 @@ def to_be_seen(state: State, source: Source) -> Iterator[Mapping[str, Any]]:
     name = f"seen-{secrets.token_hex(8)}"
     text = secrets.token_hex(8)
     path = state.campaigns_path() / name
-    path.write_text(text, "ascii")
+    _remove_old(path.parent)
+    write_private(path, text)
     try:
         with source.marked() if isinstance(source, Recognisable) else nullcontext() as mark:
             yield {"file": name, "text": text, "mark": mark, **_seen(source)}
     finally:
         path.unlink(missing_ok=True)
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove what those have left who were killed."""
+    for path in folder.glob("seen-*"):
+        with suppress(OSError):
+            if time.time() > path.stat().st_mtime + _OLD_SECONDS:
+                path.unlink()
 
 
 def check(ground: Ground, order: Order) -> Mapping[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import time
 from contextlib import nullcontext
@@ -15,6 +16,7 @@ from scale_crews import Here
 from scale_sources import SOURCES, Write, all_rows, contents
 
 from kmslab import Lab, __version__
+from kmslab.campaign.checking import to_be_seen
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.plan import Options
 from kmslab.campaign.proof import verify
@@ -145,3 +147,23 @@ def test_a_copy_of_the_source_is_another_one(
     with pytest.raises(CampaignError, match="is not there what it is for the campaign"):
         run(ground, spec, workers=Here(asked=elsewhere))
     assert not ground.state.journals()
+
+
+def test_what_is_to_be_seen_is_private_and_does_not_stay(
+    world: World, ground: Ground, tmp_path: Path
+) -> None:
+    spec = SOURCES["csv"](tmp_path / "files", world.rows)
+    left = ground.state.campaigns_path() / "seen-of-one-that-was-killed"
+    left.touch()
+    os.utime(left, (0, 0))
+    modes: set[int] = set()
+
+    def asked(order: dict[str, Any]) -> None:
+        assert not left.exists()
+        modes.update(path.stat().st_mode & 0o777 for path in left.parent.glob("seen-*"))
+        with to_be_seen(ground.state, ground.open_source(spec)):  # by another campaign
+            pass
+
+    run(ground, spec, workers=Here(asked=asked))
+    assert modes == {0o600}
+    assert not list(left.parent.glob("seen-*"))
