@@ -224,7 +224,7 @@ class Hired:
             with suppress(CancelledError, OSError, TimeoutError):
                 future.exception(timeout=_ANSWER_SECONDS)
             try:
-                yield f"worker {address}", _outcome_of(future, _ANSWER_SECONDS)
+                yield f"worker {address}", _outcome_of(future, _ANSWER_SECONDS)[0]
             except TimeoutError:
                 yield f"worker {address}", _refused(f"no answer in {_ANSWER_SECONDS:g} s")
 
@@ -268,17 +268,20 @@ class Hired:
                 batch = way.ended()
                 while not self._said.empty():
                     said = dict(self._said.get())
-                    told(said.pop("name"), said)
+                    if (name := said.pop("name")) in way.names:  # else all of it was told
+                        told(name, said)
                 for future in batch:
                     name, order, may = way.under.pop(future)
                     try:
-                        outcome = _outcome_of(future, _RESULT_SECONDS)
+                        outcome, how_far = _outcome_of(future, _RESULT_SECONDS)
                     except TimeoutError:  # its worker has ended, and the answer with it
                         way.tries[name] += 1
                         if way.tries[name] <= _RETRIES:
                             way.add(name, order, future, may)
                             continue
-                        outcome = _refused(_ENDS)
+                        outcome, how_far = _refused(_ENDS), None
+                    if how_far:
+                        told(name, how_far)
                     yield name, outcome
                 if not batch:
                     time.sleep(_LOOK_SECONDS)
@@ -365,6 +368,11 @@ class _Way:
         self.under[future] = name, order, members
         self._ending.add(future)
 
+    @property
+    def names(self) -> set[str]:
+        """The names of those under way."""
+        return {name for name, _, _ in self.under.values()}
+
     def ended(self) -> list[Future[Any]]:
         """Those that have ended since."""
         return [each for each in self._ending.next_batch(block=False) if each in self.under]
@@ -410,34 +418,40 @@ def _is_near(address: str) -> bool:
         return False
 
 
-def _do(order: str, name: str, bench: str) -> str:
-    """What a worker does for one order, in its own process."""
+def _do(order: str, name: str, bench: str) -> tuple[str, Mapping[str, Any] | None]:
+    """What a worker does for one order, in its own process: the outcome, and how far it got."""
     here = get_worker()
-    told = [0.0]
+    told, last = [0.0], dict[str, Any]()
 
     def heard(how_far: Mapping[str, Any]) -> None:
-        if name and time.monotonic() > told[0] + _TOLD_SECONDS:
+        if "waiting" not in how_far:
+            last.update(how_far)
+            if time.monotonic() < told[0] + _TOLD_SECONDS:
+                return
             told[0] = time.monotonic()
+        if name:
             here.log_event(bench, {"name": name, **how_far})
 
     found: Any = here.plugins[bench]
-    return str(found.worker.do(order, heard, lambda: False))
+    return str(found.worker.do(order, heard, lambda: False)), last or None
 
 
-def _outcome_of(future: Future[Any], seconds: float) -> str:
-    """What was answered; TimeoutError where the answer is not there any more, or not yet."""
+def _outcome_of(future: Future[Any], seconds: float) -> tuple[str, Mapping[str, Any] | None]:
+    """What was answered, and how far it got; TimeoutError where that is not there any more, or not
+    yet."""
     try:
         match future.status:
             case "cancelled":
-                return _refused(_GONE)
+                return _refused(_GONE), None
             case "error":
-                return _failed(future.exception(timeout=seconds))
+                return _failed(future.exception(timeout=seconds)), None
             case _:
-                return str(future.result(timeout=seconds))
+                outcome, how_far = future.result(timeout=seconds)
+                return str(outcome), how_far
     except TimeoutError:
         raise
     except (CancelledError, OSError) as error:
-        return _refused(f"{_GONE} ({type(error).__name__})")
+        return _refused(f"{_GONE} ({type(error).__name__})"), None
 
 
 def _failed(error: BaseException | None) -> str:
