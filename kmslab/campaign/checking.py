@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, nullcontext, suppress
+from pathlib import Path
+from typing import Any, Final
 
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.orders import Order
-from kmslab.campaign.state import State
+from kmslab.campaign.state import State, write_private
 from kmslab.errors import CampaignError
-from kmslab.records.source import Source
+from kmslab.records.source import Recognisable, Source
+
+_OLD_SECONDS: Final = 3600.0
+"""How long no check lasts."""
+_TICK_NS: Final = 1_000_000_000
+"""How exactly file systems, and what shares them, agree on times."""
 
 
 @contextmanager
@@ -25,11 +32,21 @@ def to_be_seen(state: State, source: Source) -> Iterator[Mapping[str, Any]]:
     name = f"seen-{secrets.token_hex(8)}"
     text = secrets.token_hex(8)
     path = state.campaigns_path() / name
-    path.write_text(text, "ascii")
+    _remove_old(path.parent)
+    write_private(path, text)
     try:
-        yield {"file": name, "text": text, **_seen(source)}
+        with source.marked() if isinstance(source, Recognisable) else nullcontext() as mark:
+            yield {"file": name, "text": text, "mark": mark, **_seen(source)}
     finally:
         path.unlink(missing_ok=True)
+
+
+def _remove_old(folder: Path) -> None:
+    """Remove what those have left who were killed."""
+    for path in folder.glob("seen-*"):
+        with suppress(OSError):
+            if time.time() > path.stat().st_mtime + _OLD_SECONDS:
+                path.unlink()
 
 
 def check(ground: Ground, order: Order) -> Mapping[str, Any]:
@@ -47,7 +64,11 @@ def check(ground: Ground, order: Order) -> Mapping[str, Any]:
             f"the state folder {ground.state.path} is another one there: have it on a file system "
             "that all machines share, under the same path, and name it with --state"
         )
-    if _seen(ground.open_source(order.spec)) != seen:
+    mark, source = seen.pop("mark"), ground.open_source(order.spec)
+    same = _seen(source) == seen
+    if same and isinstance(source, Recognisable):
+        same = source.carries(mark)
+    if not same:
         raise CampaignError(
             f"{order.spec.location} is not there what it is for the campaign: have all machines "
             "read the same files or database"
@@ -56,10 +77,20 @@ def check(ground: Ground, order: Order) -> Mapping[str, Any]:
 
 
 def _seen(source: Source) -> dict[str, Any]:
-    names = "\0".join(part.name for part in source.parts)
+    parts = "\0".join(f"{part.name}\0{_file(part.name)}" for part in source.parts)
     return {
         "source": source.name,
         "fields": sorted(source.fields),
-        "parts": hashlib.sha256(names.encode("utf-8", "surrogatepass")).hexdigest(),
+        "parts": hashlib.sha256(parts.encode("utf-8", "surrogatepass")).hexdigest(),
         "first": next((part.fingerprint() for part in source.parts), ""),
     }
+
+
+def _file(name: str) -> str:
+    """What tells a file from its copy on another machine, by whatever way it is looked at: its
+    size, and the second in which it was changed last, which no copy keeps."""
+    try:
+        status = Path(name).stat()
+    except OSError:
+        return ""
+    return f"{status.st_size} {status.st_ctime_ns // _TICK_NS}"

@@ -48,6 +48,7 @@ _TOLD_SECONDS: Final = 0.2
 _STOP_SECONDS: Final = 10.0
 _RETRIES: Final = 2
 _ANSWER_SECONDS: Final = 60.0
+_RESULT_SECONDS: Final = 5.0
 _AT_ONCE: Final = 2
 """The orders that a thread has: the one that it is at, and the next."""
 _MEMBERS_SECONDS: Final = 0.5
@@ -222,7 +223,10 @@ class Hired:
         for address, future in asked.items():
             with suppress(CancelledError, OSError, TimeoutError):
                 future.exception(timeout=_ANSWER_SECONDS)
-            yield f"worker {address}", _outcome_of(future)
+            try:
+                yield f"worker {address}", _outcome_of(future, _ANSWER_SECONDS)[0]
+            except TimeoutError:
+                yield f"worker {address}", _refused(f"no answer in {_ANSWER_SECONDS:g} s")
 
     def do(
         self, orders: Sequence[tuple[str, str]], told: Told, stop: Callable[[], bool]
@@ -264,9 +268,21 @@ class Hired:
                 batch = way.ended()
                 while not self._said.empty():
                     said = dict(self._said.get())
-                    told(said.pop("name"), said)
-                for name, future in batch:
-                    yield name, _outcome_of(future)
+                    if (name := said.pop("name")) in way.names:  # else all of it was told
+                        told(name, said)
+                for future in batch:
+                    name, order, may = way.under.pop(future)
+                    try:
+                        outcome, how_far = _outcome_of(future, _RESULT_SECONDS)
+                    except TimeoutError:  # its worker has ended, and the answer with it
+                        way.tries[name] += 1
+                        if way.tries[name] <= _RETRIES:
+                            way.add(name, order, future, may)
+                            continue
+                        outcome, how_far = _refused(_ENDS), None
+                    if how_far:
+                        told(name, how_far)
+                    yield name, outcome
                 if not batch:
                     time.sleep(_LOOK_SECONDS)
         finally:
@@ -352,10 +368,14 @@ class _Way:
         self.under[future] = name, order, members
         self._ending.add(future)
 
-    def ended(self) -> list[tuple[str, Future[Any]]]:
+    @property
+    def names(self) -> set[str]:
+        """The names of those under way."""
+        return {name for name, _, _ in self.under.values()}
+
+    def ended(self) -> list[Future[Any]]:
         """Those that have ended since."""
-        batch = [each for each in self._ending.next_batch(block=False) if each in self.under]
-        return [(self.under.pop(each)[0], each) for each in batch]
+        return [each for each in self._ending.next_batch(block=False) if each in self.under]
 
     def stranded(self, there: Collection[str]) -> list[tuple[str, str]]:
         """The orders none of whose workers is there any more; they are not under way then."""
@@ -398,33 +418,40 @@ def _is_near(address: str) -> bool:
         return False
 
 
-def _do(order: str, name: str, bench: str) -> str:
-    """What a worker does for one order, in its own process."""
+def _do(order: str, name: str, bench: str) -> tuple[str, Mapping[str, Any] | None]:
+    """What a worker does for one order, in its own process: the outcome, and how far it got."""
     here = get_worker()
-    told = [0.0]
+    told, last = [0.0], dict[str, Any]()
 
     def heard(how_far: Mapping[str, Any]) -> None:
-        if name and time.monotonic() > told[0] + _TOLD_SECONDS:
+        if "waiting" not in how_far:
+            last.update(how_far)
+            if time.monotonic() < told[0] + _TOLD_SECONDS:
+                return
             told[0] = time.monotonic()
+        if name:
             here.log_event(bench, {"name": name, **how_far})
 
     found: Any = here.plugins[bench]
-    return str(found.worker.do(order, heard, lambda: False))
+    return str(found.worker.do(order, heard, lambda: False)), last or None
 
 
-def _outcome_of(future: Future[Any]) -> str:
+def _outcome_of(future: Future[Any], seconds: float) -> tuple[str, Mapping[str, Any] | None]:
+    """What was answered, and how far it got; TimeoutError where that is not there any more, or not
+    yet."""
     try:
         match future.status:
             case "cancelled":
-                return _refused(_GONE)
+                return _refused(_GONE), None
             case "error":
-                return _failed(future.exception(timeout=_ANSWER_SECONDS))
-            case _:  # its worker may have ended since, and another one finds the answer again
-                return str(future.result(timeout=_ANSWER_SECONDS))
+                return _failed(future.exception(timeout=seconds)), None
+            case _:
+                outcome, how_far = future.result(timeout=seconds)
+                return str(outcome), how_far
     except TimeoutError:
-        return _refused(f"no answer in {_ANSWER_SECONDS:g} s")
+        raise
     except (CancelledError, OSError) as error:
-        return _refused(f"{_GONE} ({type(error).__name__})")
+        return _refused(f"{_GONE} ({type(error).__name__})"), None
 
 
 def _failed(error: BaseException | None) -> str:

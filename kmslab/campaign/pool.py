@@ -96,8 +96,13 @@ class Processes:
     ) -> Generator[tuple[str, str]]:
         """Have the orders carried out, each by one worker."""
         left = deque(orders)
+        there = [process for process in self._processes if process.at_work]
+        if left and not there:
+            refused = CampaignInterrupted("all workers have ended")
+            yield left[0][0], Outcome(refused=refused).as_text()
+            return
         for _ in range(_AT_ONCE):
-            for process in self._processes:
+            for process in there:
                 if left:
                     process.send(*left.popleft())
         for process, name, said in self._heard(stop):
@@ -112,6 +117,8 @@ class Processes:
         """What the workers say, until each has done all that it was given, or has ended."""
         with selectors.DefaultSelector() as selector:
             for process in self._processes:
+                if not process.at_work and not process.orders:
+                    continue
                 selector.register(process.output, selectors.EVENT_READ, process)
             while any(process.orders for process in self._processes):
                 if stop():
@@ -152,6 +159,11 @@ class _Process:
         return f"worker {self._process.pid}"
 
     @property
+    def at_work(self) -> bool:
+        """Whether it has not ended, seen or unseen."""
+        return self.there and self._process.poll() is None
+
+    @property
     def output(self) -> int:
         """What tells when there is something to read."""
         return int(self._stream(self._process.stdout).fileno())
@@ -185,7 +197,7 @@ class _Process:
         """What is to be said for one that has ended before it had done all that it was given."""
         self.there = False
         code = self._process.wait()
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+        how = f"was ended by {signal_name(-code)}" if code < 0 else f"ended with {code}"
         orders, self.orders = self.orders, deque()
         refused = CampaignInterrupted(f"{self.name} {how}")
         return [
@@ -217,6 +229,18 @@ class _Process:
     @staticmethod
     def _stream(stream: Any) -> Any:
         return stream
+
+
+def signal_name(number: int) -> str:
+    """What a signal is called; real-time ones have no name.
+
+    >>> signal_name(9), signal_name(40)
+    ('SIGKILL', 'signal 40')
+    """
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def serve() -> None:

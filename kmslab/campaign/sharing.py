@@ -167,18 +167,19 @@ class Sharing:
         as it is."""
         self._shards.settle(self._journal)
         self._divide()
-        self._drop_parts_that_went()
         self._shards.reopen(self._journal)
         self._begin(Brief(plan.spec, plan.target, plan.options))
         progress = _HowFar(self._watch, "re-encrypting", plan.total)
         try:
-            for task, outcome in self._done(Kind.RUN, self._tasks.unfinished(), progress):
+            for task, outcome in self._done(Kind.RUN, self._to_run(), progress):
                 if outcome.found is None:
                     rows = counted(progress.rows, "record")
                     self._stop(f"after {rows}", outcome.error)
                 if outcome.found["spoilt"]:
                     self._shards.settle(self._journal)
                     return False
+                self._shards.take(self._journal, task)
+            for task in self._tasks.unknown():  # of files that are away, as far as they are done
                 self._shards.take(self._journal, task)
         except BaseException as error:
             self._interrupted(error)
@@ -195,14 +196,10 @@ class Sharing:
             self._journal.part(task.part)  # so that parts are in the source's order
         self._journal.note()
 
-    def _drop_parts_that_went(self) -> None:
-        """Of files that are not there any more, the journal has all that there will be."""
+    def _to_run(self) -> Sequence[Task]:
+        """The unfinished tasks of what is there. A file that is not may come back later."""
         there = {part.name for part in self._source.parts}
-        for task in self._tasks.unfinished():
-            if task.part not in there:
-                self._journal.part(task.part)
-                self._tasks.mark(task, *self._tasks.entries(task), rows=0)
-                self._journal.note()
+        return [task for task in self._tasks.unfinished() if task.part in there]
 
     def _interrupted(self, error: BaseException) -> None:
         """Have the journal know what was done, unless somebody wants to end at once."""

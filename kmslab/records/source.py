@@ -265,6 +265,19 @@ class Lockable(Protocol):
         ...
 
 
+@runtime_checkable
+class Recognisable(Protocol):
+    """A source of which another process can tell that it is the very same one: a table."""
+
+    def marked(self) -> AbstractContextManager[str]:
+        """Have it carry a mark as long as this lasts, which others find by what this gives."""
+        ...
+
+    def carries(self, mark: str) -> bool:
+        """Whether it carries a mark: another of the same name and shape does not."""
+        ...
+
+
 def alone(source: Source, *, but_readers: bool = False) -> AbstractContextManager[None]:
     """Be the only campaign at work on a source, where several machines may reach it: see
     `Lockable.lock`."""

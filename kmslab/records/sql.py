@@ -199,6 +199,19 @@ class TablePart:
             yield
 
     @contextmanager
+    def marked(self) -> Iterator[str]:
+        """Have the table carry a mark: see `kmslab.records.source.Recognisable`."""
+        with self._connected() as connection:
+            with database_errors(self.source):
+                mark = self._database.mark(connection, self._shape)
+            yield mark
+
+    def carries(self, mark: str) -> bool:
+        """Whether it is the table that carries a mark."""
+        with database_errors(self.source), self._database.connected() as connection:
+            return self._database.carries(connection, self._shape, mark)
+
+    @contextmanager
     def _connected(self) -> Iterator[Connection]:
         """A connection for one pass; only its opening is looked after here, not the pass."""
         with ExitStack() as stack:
@@ -236,3 +249,11 @@ class TableSource:
     def lock(self, *, but_readers: bool = False) -> AbstractContextManager[None]:
         """Be the only campaign at work on the table: see `kmslab.records.source.Lockable`."""
         return self._part.lock(but_readers=but_readers)
+
+    def marked(self) -> AbstractContextManager[str]:
+        """Have the table carry a mark: see `kmslab.records.source.Recognisable`."""
+        return self._part.marked()
+
+    def carries(self, mark: str) -> bool:
+        """Whether it is the table that carries a mark."""
+        return self._part.carries(mark)

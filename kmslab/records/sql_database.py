@@ -128,6 +128,20 @@ class Database:
         table = shape.stored_in, shape.table
         return sql_postgres.locked(self._engine, source, *table, but_readers=but_readers)
 
+    def mark(self, connection: Connection, shape: Shape) -> str:
+        """Have a table carry a mark that tells it from all of its name and shape, until the
+        connection is closed; with databases that have nothing fit for it, the mark tells nothing.
+        """
+        if self._is_postgres:
+            return sql_postgres.mark(connection, shape.stored_in, shape.table)
+        return str(self.file_identity())
+
+    def carries(self, connection: Connection, shape: Shape, mark: str) -> bool:
+        """Whether a table carries a mark."""
+        if self._is_postgres:
+            return sql_postgres.carries(connection, shape.stored_in, shape.table, mark)
+        return str(self.file_identity()) == mark
+
     @contextmanager
     def connected(self) -> Iterator[Connection]:
         """A connection, closed in the end; what it has not committed is rolled back."""

@@ -4,6 +4,7 @@ that holds on every machine."""
 from __future__ import annotations
 
 import os
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -218,3 +219,36 @@ def _holder(cursor: Any, relation: str) -> str:
     )
     found = cursor.fetchone()
     return "" if found is None else f" (from {found[0]})"
+
+
+def mark(connection: Connection, schema: str, table: str) -> str:
+    """Have a table carry a mark until the connection is closed.
+
+    It is an advisory lock of a number that nobody else draws, which is seen in no other database,
+    and the table's own number in this one.
+    """
+    cursor = cursor_of(connection)
+    drawn = secrets.randbits(62)
+    cursor.execute("SELECT pg_advisory_lock_shared(%s)", (drawn,))
+    number = _number(cursor, schema, table)
+    connection.commit()
+    return f"{drawn} {number}"
+
+
+def carries(connection: Connection, schema: str, table: str, given: str) -> bool:
+    """Whether a table carries the mark that `mark` gave."""
+    drawn, _, number = given.partition(" ")
+    cursor = cursor_of(connection)
+    cursor.execute(
+        "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND granted"
+        " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"
+        " AND (classid::bigint << 32) | objid::bigint = %s)",
+        (int(drawn),),
+    )
+    return bool(cursor.fetchone()[0]) and number == str(_number(cursor, schema, table))
+
+
+def _number(cursor: Any, schema: str, table: str) -> int:
+    relation = f"{quoted(schema)}.{quoted(table)}".replace("%%", "%")
+    cursor.execute("SELECT %s::text::regclass::oid::bigint", (relation,))
+    return int(cursor.fetchone()[0])

@@ -94,8 +94,15 @@ def test_a_cluster_does_it_and_the_scheduler_sees_nothing_secret(
 ) -> None:
     before = contents(lab, spec)
     root = b64decode((world.path / "root.key").read_text("ascii").split()[-1])
+    told: dict[str, int] = {}
+
+    def progress(found: Any) -> None:
+        told[found.doing] = found.rows
+
     with closing(Between(cluster.scheduler_address)) as between:
-        report = run(ground, spec, workers=Scheduler(between.address))
+        report = run(ground, spec, workers=Scheduler(between.address), watch=Watch(progress))
+    rows = len(world.rows)
+    assert told == {"planning": rows, "re-encrypting": rows, "counting": rows}
     assert report.state == "finished"
     assert report.results.re_encrypted > 0
     assert contents(lab, spec) == before

@@ -17,6 +17,7 @@ from scale_sources import RANGE_ROWS, RECORDS, SOURCES, Write, all_rows, content
 
 from kmslab import Lab
 from kmslab.analysis import Target
+from kmslab.analysis.classify import Outcome
 from kmslab.campaign import shards as shards_module
 from kmslab.campaign import sharing as sharing_module
 from kmslab.campaign.absorbing import FINISHED, absorb
@@ -439,3 +440,30 @@ def test_the_folder_of_the_shards_is_durable(
     folder.parent.mkdir(parents=True, exist_ok=True)
     shards_module.Shards(folder).permit({})
     assert synced == [folder.parent]
+
+
+def test_a_file_that_is_away_for_a_while_is_done_when_it_is_back(
+    world: World, ground: Ground, lab: Lab, tmp_path: Path
+) -> None:
+    """A mount that is late, say: campaigns are resumed without it, and with it again."""
+    spec = SOURCES["csv"](tmp_path / "files", world.rows)
+    before = contents(lab, spec)
+    last = tmp_path / "files" / "part-4.csv"
+
+    def once() -> Watch:
+        told: list[Any] = []
+        return Watch(
+            lambda found: told.append(found) if found.doing == "re-encrypting" else None,
+            lambda: bool(told),
+        )
+
+    with pytest.raises(CampaignInterrupted):
+        run(ground, spec, workers=Here(), watch=once())
+    last.rename(tmp_path / "away.csv")
+    with pytest.raises(CampaignInterrupted):
+        resume(ground, only(ground.state), workers=Here(), watch=once())
+    (tmp_path / "away.csv").rename(last)
+    report = resume(ground, only(ground.state), workers=Here())
+    assert (report.state, report.pending, report.results.lost) == ("finished", 0, 0)
+    assert report.outcomes_after[Outcome.STALE] == report.results.failed
+    assert contents(lab, spec) == before

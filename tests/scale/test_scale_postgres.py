@@ -25,7 +25,7 @@ from kmslab.campaign.state import State
 from kmslab.campaign.undo import undo
 from kmslab.campaign.watching import Watch
 from kmslab.clock import SystemClock
-from kmslab.errors import CampaignInterrupted, SourceError
+from kmslab.errors import CampaignError, CampaignInterrupted, SourceError
 from kmslab.records.spec import SourceSpec
 
 pytestmark = pytest.mark.usefixtures("small_ranges")
@@ -81,6 +81,27 @@ def test_processes_open_the_lab_by_its_url(
     report = run(ground, spec, workers=Pool(2))
     assert report.state == "finished"
     assert plaintexts(lab, rows_in(postgres_url)) == opened
+
+
+def test_a_worker_that_sees_another_database_of_the_same_shape_takes_no_part(
+    postgres: Server, postgres_url: str, ground: Ground, rows: list[Row], monkeypatch: Any
+) -> None:
+    """As one does where its own PGDATABASE, service file or localhost leads elsewhere."""
+    with postgres.database() as other:
+        write(postgres_url, rows)
+        write(other, rows)
+        ours, theirs = (psycopg.conninfo.conninfo_to_dict(url) for url in (postgres_url, other))
+        for name in ("host", "port", "user", "dbname"):
+            variable = "PGDATABASE" if name == "dbname" else f"PG{name.upper()}"
+            monkeypatch.setenv(variable, str(ours[name]))
+
+        def elsewhere(order: dict[str, Any]) -> None:
+            monkeypatch.setenv("PGDATABASE", str(theirs["dbname"]))
+
+        with pytest.raises(CampaignError, match=r"worker 0 cannot take part: .* is not there what"):
+            run(ground, SourceSpec("postgresql://", "secrets"), workers=Here(asked=elsewhere))
+        assert not ground.state.journals()
+        assert rows_in(postgres_url) == rows_in(other)
 
 
 @pytest.mark.soak

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import time
 from contextlib import nullcontext
 from pathlib import Path
@@ -14,6 +16,7 @@ from scale_crews import Here
 from scale_sources import SOURCES, Write, all_rows, contents
 
 from kmslab import Lab, __version__
+from kmslab.campaign.checking import to_be_seen
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.plan import Options
 from kmslab.campaign.proof import verify
@@ -126,3 +129,41 @@ def test_who_sees_something_else_cannot_take_part(
         run(ground, spec, workers=Here(asked=elsewhere))
     assert not ground.state.journals()
     assert all_rows(spec) == rows
+
+
+def test_a_copy_of_the_source_is_another_one(
+    write: Write, world: World, ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker sees a copy under the same path, with the same bytes and times of writing."""
+    spec = write(tmp_path / "source", world.rows)
+    path = Path(spec.location.removeprefix("sqlite:///"))
+    path = path if path.exists() else next(tmp_path.glob("source*"))
+
+    def elsewhere(order: dict[str, Any]) -> None:
+        path.rename(tmp_path / "original")
+        (shutil.copytree if spec.table is None else shutil.copy2)(tmp_path / "original", path)
+
+    monkeypatch.setattr("kmslab.campaign.checking._TICK_NS", 1_000_000)
+    with pytest.raises(CampaignError, match="is not there what it is for the campaign"):
+        run(ground, spec, workers=Here(asked=elsewhere))
+    assert not ground.state.journals()
+
+
+def test_what_is_to_be_seen_is_private_and_does_not_stay(
+    world: World, ground: Ground, tmp_path: Path
+) -> None:
+    spec = SOURCES["csv"](tmp_path / "files", world.rows)
+    left = ground.state.campaigns_path() / "seen-of-one-that-was-killed"
+    left.touch()
+    os.utime(left, (0, 0))
+    modes: set[int] = set()
+
+    def asked(order: dict[str, Any]) -> None:
+        assert not left.exists()
+        modes.update(path.stat().st_mode & 0o777 for path in left.parent.glob("seen-*"))
+        with to_be_seen(ground.state, ground.open_source(spec)):  # by another campaign
+            pass
+
+    run(ground, spec, workers=Here(asked=asked))
+    assert modes == {0o600}
+    assert not list(left.parent.glob("seen-*"))
