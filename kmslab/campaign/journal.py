@@ -406,24 +406,22 @@ class Journal:
         """Take every blob out of the tables and set facts, both or neither.
 
         Counts, ids and failures stay. The file may hold what was taken out until `scrub`.
+        StateError where somebody else keeps reading it: nothing is taken out then.
         """
         self._begin()
-        self._run("UPDATE entry SET old_blob = NULL, new_blob = NULL, others = NULL")
-        self._run("DROP TABLE IF EXISTS shown")
-        self._many(PUT_FACT, fact_rows(facts))
-        self._commit()
+        try:
+            self._run("UPDATE entry SET old_blob = NULL, new_blob = NULL, others = NULL")
+            self._run("DROP TABLE IF EXISTS shown")
+            self._many(PUT_FACT, fact_rows(facts))
+            self._commit()
+        except StateError:
+            self.database.roll_back()
+            raise
 
     def scrub(self) -> None:
         """Write the file anew, without what has been erased.
 
-        StateError where somebody else is reading it: they keep the old pages in the file.
+        StateError where somebody else keeps reading it.
         """
         self._commit()
         self._run("VACUUM")
-        busy = self._query("PRAGMA wal_checkpoint(TRUNCATE)")[0][0]
-        if busy:
-            raise StateError(
-                f"{self.path}: another program has this journal open, so that what was erased is "
-                "still in the file; end it (another kmslab, a database browser, a backup) and "
-                "close the campaign again"
-            )

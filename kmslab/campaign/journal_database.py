@@ -6,10 +6,13 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from kmslab.campaign.journal_schema import FORMAT, connect
 from kmslab.errors import CampaignNotFound, StateError
+
+_HELD_BACK_PAGES: Final = 2_048
+"""How much a transaction may change before it keeps readers out until it is committed: 32 MB."""
 
 
 class JournalDatabase:
@@ -24,8 +27,9 @@ class JournalDatabase:
     def open(cls, path: Path, *, shard: bool = False) -> Self:
         """A journal that is there. CampaignNotFound, or StateError where it cannot be read.
 
-        A `shard` may be on a file system that several machines share, where no write-ahead log
-        works; it has one writer, and no reader beside it.
+        It may be on a file system that several machines share, where no write-ahead log works. So
+        whoever reads waits while something is committed, and the other way round. A `shard` has one
+        writer, and no reader beside it.
         """
         if not path.is_file():
             raise CampaignNotFound(f"no campaign {path.stem} in {path.parent}")
@@ -40,7 +44,8 @@ class JournalDatabase:
         database = cls(path, connection)
         if shard:
             database.run("PRAGMA locking_mode = EXCLUSIVE")
-        database.run(f"PRAGMA journal_mode = {'TRUNCATE' if shard else 'WAL'}")
+        database.run("PRAGMA journal_mode = TRUNCATE")
+        database.run(f"PRAGMA cache_spill = {_HELD_BACK_PAGES}")
         return database
 
     def close(self) -> None:
@@ -49,6 +54,8 @@ class JournalDatabase:
             self._closed = True
             with closing(self._connection):
                 self.commit()
+                if self._connection.total_changes:
+                    self.run("PRAGMA journal_mode = DELETE")  # or an empty file stays beside it
 
     def begin(self) -> None:
         """Have a transaction open."""
@@ -87,4 +94,9 @@ class JournalDatabase:
             raise self._unusable(error) from error
 
     def _unusable(self, error: sqlite3.Error) -> StateError:
+        if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_BUSY:
+            return StateError(
+                f"{self.path}: another program has this journal open and does not let go of it: "
+                "end it (another kmslab, a database browser, a backup), and try again"
+            )
         return StateError(f"{self.path}: the journal cannot be used: {error}")

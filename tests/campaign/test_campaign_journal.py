@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from itertools import pairwise
@@ -150,6 +151,32 @@ def test_erasing_takes_every_blob_out_of_the_file(journal: Journal, path: Path) 
     assert journal.count(Step.APPLIED) == 500
 
 
+def test_it_works_where_no_write_ahead_log_does(journal: Journal, path: Path) -> None:
+    """It is as on a file system that several machines share, also where it was not before."""
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("PRAGMA journal_mode = WAL")
+    with Journal.open(path) as opened:
+        intend(opened, opened.part("a"), changes(1, 3))
+        assert path.read_bytes()[18:20] == b"\1\1"  # both versions of the format: no such log
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_who_reads_and_who_writes_wait_for_each_other(journal: Journal, path: Path) -> None:
+    part = journal.part("a")
+    intend(journal, part, changes(1, 3))
+    journal.done(Step.APPLIED, [(1, 3)])  # and more is on its way
+    with Journal.open(path) as reader:
+        assert (reader.count_intended(), reader.count(Step.APPLIED)) == (3, 0)
+        with closing(sqlite3.connect(path, check_same_thread=False)) as slow:
+            slow.execute("BEGIN")
+            slow.execute("SELECT * FROM entry").fetchall()
+            ending = threading.Timer(0.1, slow.rollback)
+            ending.start()
+            journal.note(state="finished")
+            ending.join()
+        assert reader.count(Step.APPLIED) == 3
+
+
 def test_a_file_that_cannot_be_rewritten_is_not_said_to_be(
     journal: Journal, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -157,12 +184,15 @@ def test_a_file_that_cannot_be_rewritten_is_not_said_to_be(
     journal.close()
     monkeypatch.setattr(journal_schema, "BUSY_SECONDS", 0.05)
     with Journal.open(path) as hurried, closing(sqlite3.connect(path)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT * FROM entry").fetchall()
-        hurried.erase({})
-        with pytest.raises(StateError, match=r"has this journal open.* close the campaign again"):
-            hurried.scrub()
-        reader.rollback()
+        for step in (lambda: hurried.erase({"state": "closing"}), hurried.scrub):
+            reader.execute("BEGIN")
+            reader.execute("SELECT * FROM entry").fetchall()
+            before = hurried.facts()["state"], [entry.change for entry in hurried.entries()]
+            with pytest.raises(StateError, match="another program has this journal open"):
+                step()
+            assert (hurried.facts()["state"], [e.change for e in hurried.entries()]) == before
+            reader.rollback()
+            hurried.erase({})
         hurried.scrub()
         assert b"old-1" not in path.read_bytes()
 

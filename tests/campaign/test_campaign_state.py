@@ -187,7 +187,7 @@ def test_journals_are_listed_oldest_first(state: State, manual_clock: ManualCloc
         state.journal_path(ids[-1]).touch()
         if number % 100 == 99:
             manual_clock.advance(timedelta(seconds=1))
-    state.journal_path("x").with_name("x.db-wal").touch()
+    state.journal_path("x").with_name("x.db-journal").touch()
     assert len(set(ids)) == 300
     assert [path.stem for path in state.journals()] == ids
     assert ids[0].startswith("20260101-000000-")

@@ -826,7 +826,7 @@ def test_ctrl_c_stops_and_resume_goes_on(
         command = warm.start(args, None, out.fileno(), said.fileno())
         journals = world.path / "state" / "campaigns"
         until = time.monotonic() + 30
-        while not list(journals.glob("*.db-wal")) and time.monotonic() < until:
+        while not list(journals.glob("*.db-journal")) and time.monotonic() < until:
             time.sleep(0.02)
         os.kill(command.pid, signal.SIGINT)
         code = command.wait()
