@@ -85,7 +85,8 @@ KmslabError
     ├── PlanOutdated              keys or source have changed since the plan was made
     ├── RetireRefused             something is left on the key or version
     └── StateError                the state folder cannot be used
-        └── JournalExists         another campaign has this id
+        ├── JournalExists         another campaign has this id
+        └── ShardDamaged          what a worker has written cannot be read
 
 An error names what was wrong, where, and what to do. None holds key or plaintext bytes.
 """
@@ -491,6 +492,10 @@ class RetireRefused(CampaignError):
 
 class StateError(CampaignError):
     """The state folder, or a file in it, cannot be used."""
+
+
+class ShardDamaged(StateError):
+    """What a worker of a campaign has written for a task cannot be read."""
 
 
 class JournalExists(StateError):

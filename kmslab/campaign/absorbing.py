@@ -6,16 +6,17 @@ taken; so whoever is killed in between, nothing is counted twice.
 
 from __future__ import annotations
 
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from kmslab.campaign.journal import UNUSED, Journal
-from kmslab.campaign.journal_schema import PUT_FACT, Facts, fact_rows
+from kmslab.campaign.journal_schema import FORMAT, PUT_FACT, Facts, connect, fact_rows
 from kmslab.campaign.tasks import Task, TaskList
-from kmslab.errors import StateError
+from kmslab.errors import ShardDamaged, StateError
 
 FINISHED: Final = "finished"
 """The state of a shard whose task is done; else it is as a journal's."""
@@ -32,6 +33,10 @@ _TAKE_FAILURES: Final = (
     "INSERT OR REPLACE INTO failure"
     " SELECT ?, place, record_id, provider, code, message, request_id FROM shard.failure"
 )
+_TAKE_SHOWN: Final = (
+    "INSERT INTO shown SELECT * FROM shard.shown WHERE true ON CONFLICT DO UPDATE"
+    " SET key_id = excluded.key_id, at = excluded.at WHERE excluded.at > at"
+)
 _TAKE_PART: Final = (
     "UPDATE part SET unchanged = coalesce(unchanged, 0)"
     " + (SELECT CAST(total(unchanged) AS INTEGER) FROM shard.part) WHERE id = ?"
@@ -44,9 +49,10 @@ _FINISH_PART: Final = (
 
 def absorb(journal: Journal, task: Task, shard: Path) -> bool:
     """Take what a shard has: for good where its task is finished, else as a copy of what there is
-    so far; whether it is finished. Nobody may be at work on it."""
+    so far; whether it is finished. Nobody may be at work on it. ShardDamaged where it cannot be
+    read: the journal is as it was."""
     tasks = TaskList(journal.database)
-    with _attached(journal, shard):
+    with _attached(journal, task, shard):
         run, query = journal.database.run, journal.database.query
         facts = _shard_facts(journal)
         finished = facts["state"] == FINISHED
@@ -58,7 +64,7 @@ def absorb(journal: Journal, task: Task, shard: Path) -> bool:
         run(_TAKE_FAILURES, part)
         if query("SELECT 1 FROM shard.sqlite_master WHERE name = 'shown'"):
             journal.begin_showing()
-            run("INSERT OR REPLACE INTO shown SELECT * FROM shard.shown")
+            run(_TAKE_SHOWN)
         last = int(query("SELECT max(id) FROM entry")[0][0] or 0)
         rows = query("SELECT rows FROM shard.part")[0][0] if finished else None
         tasks.mark(task, before + 1, last, rows=rows)
@@ -84,7 +90,7 @@ def give_back(journal: Journal, task: Task, shard: Path) -> None:
             f"from a backup, or undo campaign {journal.campaign_id}"
         )
     tasks = TaskList(journal.database)
-    with _attached(journal, shard):
+    with _attached(journal, task, shard):
         run = journal.database.run
         first, last = tasks.entries(task)
         run("DELETE FROM entry WHERE id BETWEEN ? AND ?", first, last)
@@ -104,12 +110,43 @@ def give_back(journal: Journal, task: Task, shard: Path) -> None:
 
 
 @contextmanager
-def _attached(journal: Journal, shard: Path) -> Iterator[None]:
-    """One transaction with a shard beside the journal."""
+def _attached(journal: Journal, task: Task, shard: Path) -> Iterator[None]:
+    """One transaction with a task's shard beside the journal. ShardDamaged where it is the shard
+    that cannot be read."""
+    try:
+        with _one_transaction(journal, shard):
+            yield
+    except StateError as error:
+        if damage := _damage(shard):
+            raise ShardDamaged(
+                f"{shard}: what a worker wrote for task {task.name} ({task.part}) cannot be read: "
+                f"{damage}; put it back from a backup"
+            ) from error
+        raise
+
+
+def _damage(shard: Path) -> str:
+    """What is wrong with a shard's file, "" where nothing is."""
+    try:
+        with closing(connect(shard)) as database:
+            found = database.execute("PRAGMA user_version").fetchone()[0]
+            checked = str(database.execute("PRAGMA quick_check(1)").fetchone()[0])
+    except sqlite3.Error as error:
+        return str(error)
+    if found != FORMAT:
+        return f"it is of format {found}, and this kmslab reads {FORMAT}"
+    return "" if checked == "ok" else checked
+
+
+@contextmanager
+def _one_transaction(journal: Journal, shard: Path) -> Iterator[None]:
     database = journal.database
     database.commit()
     database.run("ATTACH ? AS shard", str(shard))
     try:
+        found = database.query("PRAGMA shard.user_version")[0][0]
+        if found != FORMAT:
+            raise StateError(f"{shard}: a shard of format {found}; this kmslab reads {FORMAT}")
         database.begin()
         try:
             yield

@@ -14,7 +14,7 @@ from kmslab.campaign.run import Ground
 from kmslab.campaign.shards import Shards
 from kmslab.campaign.state import State
 from kmslab.campaign.wording import counted
-from kmslab.errors import CampaignState, KmslabError
+from kmslab.errors import CampaignState, KmslabError, ShardDamaged
 
 CLOSING: Final = "closing"
 """The state of a campaign whose blobs are out of the tables, and may still be in the file."""
@@ -55,9 +55,10 @@ def close(ground: Ground, campaign_id: str, *, abandon: bool = False) -> Report:
     """Erase the blobs and contexts in a campaign's journal, which ends its undo.
 
     Counts, ids and failures stay. CampaignState for one that is not finished, and for one whose
-    undo has left records, unless it is abandoned: its source stays as it is then. One that is
-    closed stays closed. StateError where the journal cannot be rewritten just now: the campaign is
-    `closing`, which nothing but closing it again ends.
+    undo has left records, and ShardDamaged where what a worker wrote cannot be read, unless it is
+    abandoned: its source stays as it is then. One that is closed stays closed. StateError where the
+    journal cannot be rewritten just now: the campaign is `closing`, which nothing but closing it
+    again ends.
     """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         first = journal.facts()
@@ -65,7 +66,11 @@ def close(ground: Ground, campaign_id: str, *, abandon: bool = False) -> Report:
             return read_report(journal)
         with ground.state.lock(first["source"]):
             shards = Shards.of(ground.state, campaign_id)
-            shards.settle(journal)
+            try:
+                shards.settle(journal)
+            except ShardDamaged:
+                if not abandon:
+                    raise
             facts = journal.facts()
             if facts["state"] not in (CLOSING, "closed"):
                 if not abandon:

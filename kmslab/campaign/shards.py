@@ -22,7 +22,7 @@ from kmslab.campaign.journal import Journal
 from kmslab.campaign.pacing import Stop, never
 from kmslab.campaign.state import State, try_lock, write_private
 from kmslab.campaign.tasks import Task, TaskList
-from kmslab.errors import SourceBusy, StateError
+from kmslab.errors import ShardDamaged, SourceBusy, StateError
 
 BUSY_SECONDS: Final = 60.0
 """How long a task is waited for that a worker of an earlier run is still at work on."""
@@ -137,14 +137,21 @@ class Shards:
     def settle(self, journal: Journal, *, seconds: float = BUSY_SECONDS) -> None:
         """End what is left of a run, and have the journal know of all that its workers did.
 
-        For whoever has the lock of the source. SourceBusy where a worker does not end.
+        For whoever has the lock of the source. SourceBusy where a worker does not end. ShardDamaged
+        names the shards that cannot be read, once the journal knows of all others.
         """
         if not self.there():
             return
         self.revoke()
+        damaged: list[str] = []
         for task in TaskList(journal.database).unknown():
             with self.alone(task, seconds=seconds):
-                self._take(journal, task)
+                try:
+                    self._take(journal, task)
+                except ShardDamaged as error:
+                    damaged.append(str(error))
+        if damaged:
+            raise ShardDamaged("; ".join(damaged))
 
     def unsettled(self, journal: Journal) -> bool:
         """Whether a worker has, or may have, written what the journal does not know of."""
@@ -175,7 +182,7 @@ class Shards:
 def settle_if_free(state: State, campaign_id: str, *, held: Collection[str] = frozenset()) -> None:
     """Have a journal know of all that workers did, unless somebody is at work on its source.
 
-    `held` are the sources that the caller has the locks of.
+    `held` are the sources that the caller has the locks of. ShardDamaged as in `Shards.settle`.
     """
     shards = Shards.of(state, campaign_id)
     if not shards.there():

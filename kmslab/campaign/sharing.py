@@ -33,6 +33,7 @@ from kmslab.errors import (
     CampaignInterrupted,
     KmsError,
     KmslabError,
+    ShardDamaged,
     SourceBusy,
     Unauthenticated,
 )
@@ -185,7 +186,7 @@ class Sharing:
         self._shards.revoke()
         if not isinstance(error, KmslabError):
             return
-        with suppress(SourceBusy):  # what is left is settled when the campaign is taken up
+        with suppress(SourceBusy, ShardDamaged):  # that is looked at when it is taken up
             self._shards.settle(self._journal, seconds=_END_SECONDS)
 
     def end(self) -> None:

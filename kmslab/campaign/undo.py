@@ -8,6 +8,7 @@ Killed anywhere, it is taken up by running it again.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -21,7 +22,7 @@ from kmslab.campaign.shards import Shards, settle_if_free
 from kmslab.campaign.standing import undo_refused
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted
-from kmslab.errors import CampaignInterrupted, CampaignState, Unauthenticated
+from kmslab.errors import CampaignInterrupted, CampaignState, ShardDamaged, Unauthenticated
 from kmslab.records.source import Chunk, Edit, Part, Source, alone
 from kmslab.records.spec import SourceSpec
 
@@ -69,7 +70,8 @@ def plan_undo(
 
     CampaignInterrupted where `watch` says stop.
     """
-    settle_if_free(ground.state, campaign_id)
+    with suppress(ShardDamaged):  # the undo does without it, and says so
+        settle_if_free(ground.state, campaign_id)
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         facts = journal.facts()
         refuse_other_remotes(ground, campaign_id, facts)
@@ -140,27 +142,31 @@ def undo(
 
     Run again, it tries once more what was left. CampaignState where there is nothing to undo (the
     campaign has not begun, has changed nothing, or is closed), and where another campaign on the
-    source is not finished. CampaignInterrupted where `watch` says stop, and where a provider
+    source is not finished. ShardDamaged where what a worker wrote cannot be read, once all else is
+    undone. CampaignInterrupted where `watch` says stop, and where a provider
     refuses the credential; run it again to go on.
     """
     with Journal.open(ground.state.journal_path(campaign_id)) as journal:
         # Who the campaign is at work on never changes; what else is known of it may, until here.
         with ground.state.lock(journal.facts()["source"]):
             shards = Shards.of(ground.state, campaign_id)
-            shards.settle(journal)
+            damaged = _settled(shards, journal)
             facts = journal.facts()
             refuse_other_remotes(ground, campaign_id, facts)
             _refuse(journal, facts)
             refuse_second(ground.state, facts["source"], but=campaign_id)
             source = ground.open_source(SourceSpec.from_dict(facts["spec"]))
             with alone(source):
-                if facts["state"] in _UNSETTLED:
+                if facts["state"] in _UNSETTLED or shards.there():
                     _settle(journal, source)
                     _refuse_unchanged(journal, facts["state"], journal.count(Step.APPLIED))
                 journal.note(state="undoing")
-                shards.remove()
+                if damaged is None:
+                    shards.remove()
                 journal.forget_lost(Step.UNDONE)
                 _Undo(ground, journal, unproven, watch).over_all_parts(source)
+                if damaged is not None:
+                    raise _not_all(journal, damaged)
                 journal.note(state="undone", undone_at=ground.clock.now().isoformat())
         return read_report(journal)
 
@@ -180,6 +186,23 @@ def _refuse_unchanged(journal: Journal, state: str, stored: int) -> None:
             f"campaign {journal.campaign_id} is aborted, and its source is as it was; "
             "there is nothing to undo"
         )
+
+
+def _settled(shards: Shards, journal: Journal) -> ShardDamaged | None:
+    """Have the journal know of what workers did; what cannot be read of that."""
+    try:
+        shards.settle(journal)
+    except ShardDamaged as error:
+        return error
+    return None
+
+
+def _not_all(journal: Journal, damaged: ShardDamaged) -> ShardDamaged:
+    records = counted(journal.count(Step.UNDONE), "record has", "records have")
+    return ShardDamaged(
+        f"{records} the old blob again, and others of campaign {journal.campaign_id} may not: "
+        f"{damaged}, and undo it again; campaign close --abandon does without it"
+    )
 
 
 def _settle(journal: Journal, source: Source) -> None:

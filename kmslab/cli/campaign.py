@@ -398,13 +398,16 @@ def report(
     from kmslab.cli.grounds import state_of
     from kmslab.cli.output import json_text
     from kmslab.cli.streams import write_private_file
-    from kmslab.errors import SettingError
+    from kmslab.errors import SettingError, ShardDamaged
 
     if failures is not None and (output is not None or as_json or form != "md"):
         raise SettingError("--failures FILE writes no report: give no --output, --format or --json")
     there = state_of(opening, state, reaching.names)
     campaign_id = found_id(there, campaign)
-    settle_if_free(there, campaign_id)
+    try:
+        settle_if_free(there, campaign_id)
+    except ShardDamaged as error:
+        narrate(f"warning: the report is without what cannot be read: {error}")
     with Journal.open(there.journal_path(campaign_id)) as journal:
         if failures is not None:
             write_failures(journal, failures)

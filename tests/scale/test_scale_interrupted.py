@@ -17,6 +17,7 @@ from scale_sources import SOURCES, Write, all_rows, contents
 from kmslab import Lab
 from kmslab.analysis import Target
 from kmslab.campaign import shards as shards_module
+from kmslab.campaign.absorbing import FINISHED, absorb
 from kmslab.campaign.closing import campaigns, close
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.journal import Journal
@@ -26,9 +27,10 @@ from kmslab.campaign.run import resume, run
 from kmslab.campaign.shards import settle_if_free
 from kmslab.campaign.sources import Sources
 from kmslab.campaign.state import State
+from kmslab.campaign.tasks import Task, TaskList
 from kmslab.campaign.undo import plan_undo, undo
 from kmslab.campaign.watching import Watch
-from kmslab.errors import CampaignInterrupted, CampaignState, SourceBusy, StateError
+from kmslab.errors import CampaignInterrupted, CampaignState, ShardDamaged, SourceBusy, StateError
 from kmslab.records.spec import SourceSpec
 
 pytestmark = pytest.mark.usefixtures("small_ranges")
@@ -233,6 +235,47 @@ def test_a_shard_that_is_gone_is_missed(killed: SourceSpec, ground: Ground) -> N
     assert undo(ground, only(ground.state)).undo_left == 0
 
 
+@pytest.mark.parametrize("damage", ["torn", "emptied", "another format"])
+def test_a_damaged_shard_is_named_and_blocks_no_other(
+    killed: SourceSpec, world: World, ground: Ground, damage: str
+) -> None:
+    campaign = only(ground.state)
+    shard = sorted(ground.state.shards_path(campaign).glob("*.db"))[-1]
+    whole = shard.read_bytes()
+    shard.write_bytes(
+        {
+            "torn": whole[:16384] + bytes(len(whole) - 16384),
+            "emptied": b"",
+            "another format": whole[:63] + b"\x09" + whole[64:],
+        }[damage]
+    )
+    damaged = pytest.raises(ShardDamaged, match=rf"{shard}: what a worker wrote for task 0000\d")
+    before = {row["record_id"]: row["ciphertext_blob"] for row in world.rows}
+
+    def changed() -> int:
+        return sum(r["ciphertext_blob"] != before[r["record_id"]] for r in all_rows(killed))
+
+    first = changed()
+    for attempt in (resume, undo, undo, close):
+        with damaged:
+            attempt(ground, campaign)
+    with damaged:
+        settle_if_free(ground.state, campaign)
+    left = changed()
+    assert 0 < left < first
+    assert shard.is_file()
+    (report,) = campaigns(ground.state)
+    assert isinstance(report, Report)
+    assert (report.state, report.undone) == ("undoing", first - left)
+    if damage == "torn":
+        shard.write_bytes(whole)
+        assert undo(ground, campaign).undone == first
+        assert changed() == 0
+    else:
+        assert close(ground, campaign, abandon=True).state == "closed"
+        assert changed() == left
+
+
 def test_files_that_went_are_lost_and_new_ones_done(
     world: World, ground: Ground, lab: Lab, tmp_path: Path
 ) -> None:
@@ -325,3 +368,18 @@ def test_a_task_that_fails_is_named(world: World, ground: Ground, tmp_path: Path
 
     with pytest.raises(Exception, match=r"task 00002 of campaign .*: .*part-1.csv"):
         run(ground, spec, Target(), workers=Here(before=spoil))
+
+
+@pytest.mark.parametrize("order", [(1, 2), (2, 1)])
+def test_what_was_shown_last_stays(tmp_path: Path, order: tuple[int, int]) -> None:
+    tasks = [Task(1, "a"), Task(2, "b")]
+    with Journal.create(tmp_path / "journal.db", {"state": "running"}) as journal:
+        TaskList(journal.database).add(tasks)
+        for number in order:
+            path = tmp_path / f"{number}.db"
+            with Journal.create(path, {"state": FINISHED}, shard=True) as shard:
+                shard.finish_part(shard.part("x"), 0, 0)
+                shard.show([(b"digest", f"key-{number}")], at=float(number))
+                shard.note()
+            assert absorb(journal, tasks[number - 1], path)
+        assert journal.shown([b"digest"]) == {b"digest": ("key-2", 2.0)}
