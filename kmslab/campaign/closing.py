@@ -76,7 +76,7 @@ def close(ground: Ground, campaign_id: str, *, abandon: bool = False) -> Report:
                 if not abandon:
                     _refuse(journal, facts["state"])
                 journal.erase({"state": CLOSING, **_without_contexts(facts)})
-            shards.remove()
+            shards.remove(journal)
             journal.scrub()
             journal.note(state="closed", closed_at=ground.clock.now().isoformat())
         return read_report(journal)

@@ -177,7 +177,7 @@ def _go_on(
         gang = Gang.of_this_process(ground)
     sharing = None if gang is None else Sharing(ground, journal, source, gang, watch)
     if sharing is None:
-        Shards.of(ground.state, journal.campaign_id).remove()  # of workers that only planned
+        Shards.of(ground.state, journal.campaign_id).remove(journal)  # of workers that only planned
     facts = journal.facts()
     if facts["plan"] is None:
         plan = _planned(ground, journal, source, facts, watch, sharing)
@@ -239,7 +239,7 @@ def _planned(
 
 
 def _abort(ground: Ground, journal: Journal) -> None:
-    Shards.of(ground.state, journal.campaign_id).remove()
+    Shards.of(ground.state, journal.campaign_id).remove(journal)
     journal.note(state="aborted", finished_at=ground.clock.now().isoformat())
 
 
@@ -279,7 +279,7 @@ class _Run:
         asked = any(self._journal.facts()["calls"].values())
         if asked or self._journal.has_entries():
             return False
-        return self._sharing is None or self._sharing.settled
+        return self._sharing is None or self._sharing.settled()
 
     def over_all_parts(self) -> None:
         """All parts that are not finished, then the census of what is there."""

@@ -23,6 +23,7 @@ from kmslab.campaign.pacing import Stop, never
 from kmslab.campaign.state import State, try_lock, write_private
 from kmslab.campaign.tasks import Task, TaskList
 from kmslab.errors import ShardDamaged, SourceBusy, StateError
+from kmslab.keystore.root import sync_directory
 
 BUSY_SECONDS: Final = 60.0
 """How long a task is waited for that a worker of an earlier run is still at work on."""
@@ -59,6 +60,7 @@ class Shards:
     def permit(self, brief: Mapping[str, Any]) -> str:
         """Let workers begin, with what all of them are to know; the name of the run."""
         self.folder.mkdir(mode=0o700, exist_ok=True)
+        sync_directory(self.folder.parent)  # what is written in it is to be found after a crash
         run = secrets.token_hex(8)
         write_private(self._brief(run), json.dumps(brief))
         write_private(self.folder / _PERMIT, run)
@@ -97,11 +99,9 @@ class Shards:
             yield
 
     @contextmanager
-    def alone(
-        self, task: Task, stop: Stop = never, seconds: float = BUSY_SECONDS
-    ) -> Iterator[None]:
+    def alone(self, task: Task, stop: Stop = never, seconds: float | None = None) -> Iterator[None]:
         """Have nobody else at work on a task. SourceBusy where that takes too long."""
-        until = time.monotonic() + seconds
+        until = time.monotonic() + (BUSY_SECONDS if seconds is None else seconds)
         while True:
             with try_lock(self._lock(task)) as ours:
                 if ours:
@@ -134,7 +134,7 @@ class Shards:
         with self.alone(task):
             self._take(journal, task)
 
-    def settle(self, journal: Journal, *, seconds: float = BUSY_SECONDS) -> None:
+    def settle(self, journal: Journal, *, seconds: float | None = None) -> None:
         """End what is left of a run, and have the journal know of all that its workers did.
 
         For whoever has the lock of the source. SourceBusy where a worker does not end. ShardDamaged
@@ -162,11 +162,26 @@ class Shards:
         for task in TaskList(journal.database).copied():
             give_back(journal, task, self.path(task))
 
-    def remove(self) -> None:
-        """Remove the folder, when the journal has everything for good."""
+    def end(self, journal: Journal, *, seconds: float | None = None) -> None:
+        """End what is left of a run, and wait until none of its workers writes any more.
+
+        SourceBusy where one does not end.
+        """
+        self.revoke()
+        for task in TaskList(journal.database).unfinished():
+            if self._lock(task).is_file():
+                # Who gets it after us is not permitted any more, and does nothing.
+                with self.alone(task, seconds=seconds):
+                    pass
+
+    def remove(self, journal: Journal) -> None:
+        """Remove the folder, when the journal has everything for good.
+
+        SourceBusy where a worker does not end.
+        """
         if not self.there():
             return
-        self.revoke()
+        self.end(journal)
         try:
             shutil.rmtree(self.folder)
         except OSError as error:

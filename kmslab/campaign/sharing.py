@@ -102,9 +102,12 @@ class Sharing:
         self._brief: Brief | None = None
         self._run = ""
 
-    @property
     def settled(self) -> bool:
-        """Whether the journal knows of all that the workers have done."""
+        """Whether the workers have ended, and the journal knows of all that they have done."""
+        try:
+            self._shards.end(self._journal, seconds=_END_SECONDS)
+        except SourceBusy:
+            return False
         return not self._shards.unsettled(self._journal)
 
     # Planning
@@ -191,7 +194,7 @@ class Sharing:
 
     def end(self) -> None:
         """The journal has everything: nothing is left of the workers."""
-        self._shards.remove()
+        self._shards.remove(self._journal)
 
     # Counting
 

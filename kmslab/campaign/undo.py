@@ -162,7 +162,7 @@ def undo(
                     _refuse_unchanged(journal, facts["state"], journal.count(Step.APPLIED))
                 journal.note(state="undoing")
                 if damaged is None:
-                    shards.remove()
+                    shards.remove(journal)
                 journal.forget_lost(Step.UNDONE)
                 _Undo(ground, journal, unproven, watch).over_all_parts(source)
                 if damaged is not None:

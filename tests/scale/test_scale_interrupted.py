@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -17,6 +18,7 @@ from scale_sources import SOURCES, Write, all_rows, contents
 from kmslab import Lab
 from kmslab.analysis import Target
 from kmslab.campaign import shards as shards_module
+from kmslab.campaign import sharing as sharing_module
 from kmslab.campaign.absorbing import FINISHED, absorb
 from kmslab.campaign.closing import campaigns, close
 from kmslab.campaign.ground import Ground
@@ -358,6 +360,31 @@ def test_two_are_never_at_work_on_one_task(
     assert resume(ground, only(ground.state), workers=Here()).pending == 0
 
 
+def test_nothing_is_removed_below_a_worker(
+    world: World, ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that has its task and has not written yet would go on with files that are gone."""
+    spec = SOURCES["table"](tmp_path / "table", world.rows)
+    monkeypatch.setattr(sharing_module, "_END_SECONDS", 0.1)
+    monkeypatch.setattr(shards_module, "BUSY_SECONDS", 0.1)
+    with ExitStack() as stack:
+
+        def hold(order: dict[str, Any]) -> None:
+            if order["kind"] == "run":
+                shards = shards_module.Shards.of(ground.state, only(ground.state))
+                stack.enter_context(shards.alone(Task.from_dict(order["task"])))
+
+        with pytest.raises(SourceBusy, match="still at work on task 00001"):
+            run(ground, spec, workers=Here(before=hold))
+        assert ground.state.shards_path(only(ground.state)).is_dir()
+        with Journal.open(ground.state.journals()[0]) as journal:
+            shards = shards_module.Shards.of(ground.state, journal.campaign_id)
+            with pytest.raises(SourceBusy, match="still at work on task 00001"):
+                shards.remove(journal)
+            assert journal.facts()["state"] == "running"
+    assert resume(ground, only(ground.state)).state == "finished"
+
+
 def test_a_task_that_fails_is_named(world: World, ground: Ground, tmp_path: Path) -> None:
     spec = SOURCES["csv"](tmp_path / "files", world.rows)
 
@@ -383,3 +410,14 @@ def test_what_was_shown_last_stays(tmp_path: Path, order: tuple[int, int]) -> No
                 shard.note()
             assert absorb(journal, tasks[number - 1], path)
         assert journal.shown([b"digest"]) == {b"digest": ("key-2", 2.0)}
+
+
+def test_the_folder_of_the_shards_is_durable(
+    ground: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    monkeypatch.setattr(shards_module, "sync_directory", synced.append)
+    folder = ground.state.shards_path("20260101-120000-0000")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    shards_module.Shards(folder).permit({})
+    assert synced == [folder.parent]
