@@ -4,7 +4,9 @@ done."""
 from __future__ import annotations
 
 import os
+import random
 import signal
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,7 @@ from typing import Any
 import pytest
 from campaign_data import World
 from scale_crews import Here
-from scale_sources import SOURCES, all_rows
+from scale_sources import SOURCES, all_rows, contents
 
 from kmslab import Lab
 from kmslab.campaign.closing import close
@@ -34,17 +36,21 @@ def only(state: State) -> str:
     return path.stem
 
 
-def killed(world: World, work: Callable[[Lab], object]) -> bool:
-    """Have a process of its own do some work, with the lab that it opens; whether it was killed."""
+def killed(world: World, work: Callable[[Lab], object], *, after: float | None = None) -> bool:
+    """Have a process of its own do some work, with the lab that it opens; whether it was killed, as
+    by itself after so many seconds."""
     child = os.fork()
     if child == 0:
         try:
+            if after is not None:
+                signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which ends it as SIGKILL does
+                signal.setitimer(signal.ITIMER_REAL, max(after, 0.001))
             with Lab.open(world.path) as lab:
                 work(lab)
         finally:
             os._exit(0)
     ended = os.waitpid(child, 0)[1]
-    assert os.WIFEXITED(ended) or os.WTERMSIG(ended) == signal.SIGKILL
+    assert os.WIFEXITED(ended) or os.WTERMSIG(ended) in (signal.SIGKILL, signal.SIGALRM)
     return os.WIFSIGNALED(ended)
 
 
@@ -99,3 +105,41 @@ def changed_rows(world: World, spec: SourceSpec) -> int:
     """How many records have another blob than at first."""
     before = {row["record_id"]: row["ciphertext_blob"] for row in world.rows}
     return sum(row["ciphertext_blob"] != before[row["record_id"]] for row in all_rows(spec))
+
+
+@pytest.mark.parametrize("kind", ["csv", "table"])
+def test_killed_at_any_moment_it_ends_the_same(
+    kind: str, world: World, ground: Ground, lab: Lab, tmp_path: Path, soak: bool
+) -> None:
+    """Coordinator and workers at once, again and again; then one process ends it."""
+    spec = SOURCES[kind](tmp_path / "whole", world.rows)
+    before = contents(lab, spec)
+    began = time.monotonic()
+    expected = run(ground, spec, workers=Here())
+    took = time.monotonic() - began
+    rng = random.Random(f"20260101 {kind}")
+    for number in range(60 if soak else 1):
+        folder = tmp_path / f"kill-{number}"
+        folder.mkdir()
+        spec, state = (
+            SOURCES[kind](folder / "records", world.rows),
+            State.of(None, str(folder / "state")),
+        )
+
+        def work(own_lab: Lab, spec: SourceSpec = spec, state: State = state) -> None:
+            own = Ground(own_lab, state, SystemClock())
+            if state.journals():
+                resume(own, only(state), workers=Here())
+            else:
+                run(own, spec, workers=Here())
+
+        for _ in range(3 if soak else 2):
+            killed(world, work, after=took * rng.random())
+        own = Ground(lab, state, SystemClock())
+        report = resume(own, only(state)) if state.journals() else run(own, spec)
+        assert report.results == expected.results
+        assert report.census_after == expected.census_after
+        assert (report.pending, report.kept_out) == (0, expected.kept_out)
+        assert contents(lab, spec) == before
+        undone = undo(own, report.campaign)
+        assert (undone.undone, undone.undo_left) == (report.results.re_encrypted, 0)
