@@ -21,6 +21,7 @@ from kmslab.campaign.journal_database import JournalDatabase
 from kmslab.campaign.journal_entries import ENTRIES, entry_of, insertions
 from kmslab.campaign.journal_entries import Entry as Entry
 from kmslab.campaign.journal_schema import PUT_FACT, Facts, fact_rows, make
+from kmslab.campaign.spans import Numbers
 from kmslab.campaign.spans import Span as Span
 from kmslab.campaign.spans import spans as spans
 from kmslab.errors import StateError
@@ -249,18 +250,16 @@ class Journal:
         self._begin()
         self._run("DELETE FROM lost WHERE step = ?", step.value)
 
-    def standing(self, step: Step, first: int, last: int) -> set[int]:
-        """The entries from `first` to `last` for which a step is done."""
-        rows = self._query(
-            "SELECT max(first, ?), min(last, ?) FROM span"
-            " WHERE step = ? AND first <= ? AND last >= ?",
-            first,
-            last,
-            step.value,
-            last,
-            first,
+    def standing(self, step: Step, first: int, last: int) -> Numbers:
+        """The entries for which a step is done, at least all of those from `first` to `last`."""
+        return Numbers(
+            self._query(
+                "SELECT first, last FROM span WHERE step = ? AND first <= ? AND last >= ?",
+                step.value,
+                last,
+                first,
+            )
         )
-        return {number for start, end in rows for number in range(start, end + 1)}
 
     def open_entries(self, part: int, step: Step) -> list[int]:
         """The entries of a part for which a step is neither done nor lost."""
