@@ -107,7 +107,9 @@ def changed_rows(world: World, spec: SourceSpec) -> int:
     return sum(row["ciphertext_blob"] != before[row["record_id"]] for row in all_rows(spec))
 
 
-@pytest.mark.parametrize("kind", ["csv", "table"])
+@pytest.mark.parametrize(
+    "kind", ["table", *(pytest.param(kind, marks=pytest.mark.soak) for kind in ("csv", "parquet"))]
+)
 def test_killed_at_any_moment_it_ends_the_same(
     kind: str, world: World, ground: Ground, lab: Lab, tmp_path: Path, soak: bool
 ) -> None:
@@ -133,7 +135,7 @@ def test_killed_at_any_moment_it_ends_the_same(
             else:
                 run(own, spec, workers=Here())
 
-        for _ in range(3 if soak else 2):
+        for _ in range(3 if soak else 1):
             killed(world, work, after=took * rng.random())
         own = Ground(lab, state, SystemClock())
         report = resume(own, only(state)) if state.journals() else run(own, spec)
