@@ -18,6 +18,7 @@ from kmslab.campaign.planning import check_current, make_plan
 from kmslab.campaign.run import Ground, refuse_other_remotes
 from kmslab.campaign.shards import settle_if_free
 from kmslab.campaign.standing import RESUMABLE
+from kmslab.campaign.tasks import TaskList
 from kmslab.campaign.watching import QUIET, Watch
 from kmslab.errors import CampaignState
 from kmslab.records.source import Chunk, Edit, Part, Source
@@ -59,17 +60,25 @@ def check_rest(ground: Ground, campaign_id: str, plan: Plan) -> None:
 def _rest(ground: Ground, journal: Journal) -> Source:
     source = ground.open_source(SourceSpec.from_dict(journal.facts()["spec"]))
     finished, begun = journal.finished_parts(), journal.part_names()
-    parts = [
-        _RestOfPart(part, journal, begun[part.name]) if part.name in begun else part
-        for part in source.parts
-        if part.name not in finished
-    ]
+    tasks = TaskList(journal.database)
+    divided = {task.part for task in tasks.all()}
+    parts: list[Part] = []
+    for part in source.parts:
+        if part.name in finished:
+            continue
+        rest = [part]
+        if part.name in divided:  # what a worker has finished with is not gone over again
+            rest = [task.within(part) for task in tasks.unfinished() if task.part == part.name]
+        if part.name in begun:
+            parts += [_RestOfPart(each, journal, begun[part.name]) for each in rest]
+        else:
+            parts += rest
     return _RestOfSource(source.name, source.fields, tuple(parts), source.blob_capacity)
 
 
 @dataclass(frozen=True, slots=True)
 class _RestOfSource:
-    """A source without the parts that are finished."""
+    """A source without the parts, and the tasks, that are finished."""
 
     name: str
     fields: frozenset[str]

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from campaign_data import World
 from scale_crews import Here, Killed
-from scale_sources import SOURCES, Write, all_rows, contents
+from scale_sources import RANGE_ROWS, RECORDS, SOURCES, Write, all_rows, contents
 
 from kmslab import Lab
 from kmslab.analysis import Target
@@ -24,6 +24,7 @@ from kmslab.campaign.closing import campaigns, close
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.report import Report
+from kmslab.campaign.rest import check_rest, plan_rest
 from kmslab.campaign.retire import Kind, survey
 from kmslab.campaign.run import resume, run
 from kmslab.campaign.shards import settle_if_free
@@ -191,6 +192,23 @@ def test_an_undo_takes_what_workers_left(
     before = {row["record_id"]: row["ciphertext_blob"] for row in world.rows}
     assert {r["record_id"]: r["ciphertext_blob"] for r in all_rows(killed)} == before
     assert not ground.state.shards_path(report.campaign).exists()
+
+
+def test_what_workers_have_finished_with_is_not_planned_again(
+    world: World, ground: Ground, tmp_path: Path
+) -> None:
+    """It is not gone over again: what failed there has failed."""
+    spec = SOURCES["table"](tmp_path / "table", world.rows)
+    with pytest.raises(CampaignInterrupted):
+        run(ground, spec, workers=Here(), watch=stopping_after(12 + 8))
+    plan = plan_rest(ground, only(ground.state))
+    with Journal.open(ground.state.journals()[0]) as journal:
+        query = journal.database.query
+        ((taken,),) = query("SELECT sum(rows) FROM task WHERE state = 'taken'")
+        ((begun,),) = query("SELECT last + 1 - first FROM task WHERE state = 'copied'")
+    assert (taken, begun > 0) == (2 * RANGE_ROWS, True)
+    assert plan.total == RECORDS - taken - begun
+    check_rest(ground, only(ground.state), plan)
 
 
 def test_closing_erases_what_workers_left(killed: SourceSpec, ground: Ground) -> None:
