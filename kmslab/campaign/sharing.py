@@ -71,7 +71,9 @@ class Gang:
         with workers.ready() as crew:
             if not crew.one_machine:
                 refuse_sqlite(reopening, spec)
-            shared = reopening.shared(ground.state, workers=crew.size, one_machine=crew.one_machine)
+            shared = reopening.shared(
+                ground.state, workers=crew.processes, one_machine=crew.one_machine
+            )
             with to_be_seen(ground.state, source) as seen:
                 order = Order(
                     Kind.CHECK,
