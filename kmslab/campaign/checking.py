@@ -33,8 +33,8 @@ def to_be_seen(state: State, source: Source) -> Iterator[Mapping[str, Any]]:
     text = secrets.token_hex(8)
     path = state.campaigns_path() / name
     _remove_old(path.parent)
-    write_private(path, text)
     try:
+        write_private(path, text)
         with source.marked() if isinstance(source, Recognisable) else nullcontext() as mark:
             yield {"file": name, "text": text, "mark": mark, **_seen(source)}
     finally:

@@ -213,6 +213,11 @@ class Hired:
         return max(1, sum(self.threads.values()))
 
     @property
+    def processes(self) -> int:
+        """How many open the lab, or remotes: the workers, with whatever threads."""
+        return max(1, len(self.threads))
+
+    @property
     def one_machine(self) -> bool:
         """Whether all workers are on this machine, by whatever address."""
         return self._members.machines == {this_machine()}

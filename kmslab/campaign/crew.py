@@ -37,6 +37,11 @@ class Crew(Protocol):
         ...
 
     @property
+    def processes(self) -> int:
+        """How many of them open the lab, or remotes, by themselves; their threads share it."""
+        ...
+
+    @property
     def one_machine(self) -> bool:
         """Whether all of them are on this machine."""
         ...
@@ -75,6 +80,7 @@ class Alone:
 
     worker: Worker
     size: int = 1
+    processes: int = 1
     one_machine: bool = True
 
     def everyone(self, order: str) -> Iterator[tuple[str, str]]:

@@ -79,6 +79,11 @@ class Processes:
         return len(self._processes)
 
     @property
+    def processes(self) -> int:
+        """Each is one."""
+        return self.size
+
+    @property
     def one_machine(self) -> bool:
         """They are on this machine."""
         return True

@@ -72,7 +72,9 @@ class Gang:
         with workers.ready() as crew:
             if not crew.one_machine:
                 refuse_sqlite(reopening, spec)
-            shared = reopening.shared(ground.state, workers=crew.size, one_machine=crew.one_machine)
+            shared = reopening.shared(
+                ground.state, workers=crew.processes, one_machine=crew.one_machine
+            )
             with to_be_seen(ground.state, source) as seen:
                 order = Order(
                     Kind.CHECK,
@@ -284,8 +286,16 @@ class Sharing:
         with closing(self._gang.crew.do(orders, progress, stop)) as outcomes:
             for name, text in outcomes:
                 task, outcome = named[name], Outcome.from_text(text)
-                if outcome.refused is not None:
+                if isinstance(outcome.refused, SourceBusy) and ended:
+                    stopped.append((task, Outcome()))  # it waited for another, and was stopped
+                elif outcome.refused is not None:
                     refused = refused or _placed(outcome.refused, task, self._journal.campaign_id)
+                elif outcome == Outcome() and not ended and self._shards.permitted(self._run):
+                    lost = CampaignInterrupted(
+                        "a worker does not find the run in the state folder any more: is that "
+                        "still there for all machines?"
+                    )
+                    refused = refused or _placed(lost, task, self._journal.campaign_id)
                 elif outcome.stopped:
                     stopped.append((task, outcome))
                 else:

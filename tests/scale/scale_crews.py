@@ -32,6 +32,10 @@ class Here:
     after: Callable[[dict[str, Any]], None] = lambda order: None
     chunks: Callable[[dict[str, Any], Mapping[str, Any]], None] = lambda order, how_far: None
 
+    @property
+    def processes(self) -> int:
+        return self.size
+
     def check(self, reopening: Reopening) -> None:
         reopening.check_inherited()
 

@@ -469,3 +469,17 @@ def test_a_file_that_is_away_for_a_while_is_done_when_it_is_back(
     assert (report.state, report.pending, report.results.lost) == ("finished", 0, 0)
     assert report.outcomes_after[Outcome.STALE] == report.results.failed
     assert contents(lab, spec) == before
+
+
+def test_a_worker_that_does_not_see_the_run_any_more_says_so(
+    world: World, ground: Ground, tmp_path: Path
+) -> None:
+    """Its mount of the state folder has gone: it is not as if somebody had stopped the run."""
+    spec = SOURCES["csv"](tmp_path / "files", world.rows)
+
+    def gone(order: dict[str, Any]) -> None:
+        for brief in ground.state.shards_path(order["campaign"]).glob("*.json"):
+            brief.unlink()
+
+    with pytest.raises(CampaignInterrupted, match="does not find the run in the state folder"):
+        run(ground, spec, workers=Here(before=gone))
