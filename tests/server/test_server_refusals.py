@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import socket
 import time
@@ -498,7 +499,12 @@ def talk(wire: Wire, data: bytes, *, hang_up: bool = True) -> bytes:
     with socket.create_connection(("127.0.0.1", wire.port), timeout=5) as connection:
         connection.sendall(data)
         if hang_up:
-            connection.shutdown(socket.SHUT_WR)
+            try:
+                connection.shutdown(socket.SHUT_WR)
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:
+                    raise
+                raise ConnectionResetError from None  # what no ConnectionError stands for
         found = b""
         while part := connection.recv(65536):
             found += part
