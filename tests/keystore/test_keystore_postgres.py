@@ -405,9 +405,10 @@ def test_operators_of_somebody_else_are_not_run(pg_lab: Lab, url: str) -> None:
 @pytest.mark.postgresql
 def test_a_temporary_table_is_not_taken_for_one_of_the_lab(pg_lab: Lab, url: str) -> None:
     key = pg_lab.tencent().create_key("orders").key_id
+    schema = url.rpartition("=")[2]
     with pg_lab._keystore.database.writing() as connection:
         for table in ("lab", "keys", "versions"):
-            connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {table} (LIKE {table})")
+            connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {table} (LIKE {schema}.{table})")
     with Lab.open(url, root_key=pg_lab.root_key) as other:
         other.rotate(key)
     assert len(pg_lab.key(key).versions) == 2
