@@ -6,11 +6,14 @@ PYTEST := $(BIN)/pytest -q
 # Many tests start Python: it takes a third longer without what it compiled the last time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo tui test test-postgres lint bench soak notebooks notebooks-check notebooks-open
+.PHONY: demo tui test test-scale test-postgres lint bench soak notebooks notebooks-check notebooks-open
 demo tui: .venv/.stamp
 	@$(BIN)/kmslab $@
 test: .venv/.stamp
 	@$(PYTEST) -n $(WORKERS) --dist worksteal
+# What several processes, a database server and a cluster do together.
+test-scale: .venv/.stamp
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -m "scale and not soak"
 # The suites of keystore and providers, with all labs in a PostgreSQL server of their own.
 test-postgres: .venv/.stamp
 	@$(PYTEST) -n $(WORKERS) --dist worksteal --store postgresql tests/keystore tests/providers

@@ -42,6 +42,8 @@ from kmslab.records.spec import SourceSpec
 from kmslab.records.sql_database import Database
 from kmslab.records.sql_errors import CommitUnknown
 
+pytestmark = pytest.mark.scale
+
 TABLE = "secrets"
 
 

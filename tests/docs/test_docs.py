@@ -179,6 +179,7 @@ def runbook() -> tuple[str, str, str]:
     return before, section, heading + after
 
 
+@pytest.mark.scale
 def test_the_page_for_a_team_runs(
     warm: Warm, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,8 @@ from kmslab.records.source import ALL_ROWS, CHUNK_ROWS, Change, Divisible, Locka
 from kmslab.records.spec import SourceSpec
 from kmslab.records.sql import TableSource, open_table
 
+pytestmark = pytest.mark.scale
+
 
 @contextmanager
 def application(base: PostgresBase) -> Iterator[psycopg.Connection[Any]]:

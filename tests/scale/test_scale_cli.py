@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from kmslab.cli.app import app
 
+pytestmark = pytest.mark.scale
+
 
 @pytest.mark.parametrize(
     ("options", "said"),

@@ -32,6 +32,8 @@ from kmslab.campaign.working import Worker
 from kmslab.errors import CampaignError, CampaignInterrupted
 from kmslab.records.spec import SourceSpec
 
+pytestmark = pytest.mark.scale
+
 
 def two_workers(*, processes: bool, security: Security | None = None) -> LocalCluster:
     """A scheduler with two workers, which speak with each other over TCP."""

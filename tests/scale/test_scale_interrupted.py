@@ -37,7 +37,7 @@ from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted, CampaignState, ShardDamaged, SourceBusy, StateError
 from kmslab.records.spec import SourceSpec
 
-pytestmark = pytest.mark.usefixtures("small_ranges")
+pytestmark = [pytest.mark.scale, pytest.mark.usefixtures("small_ranges")]
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from kmslab.clock import SystemClock
 from kmslab.errors import CampaignState, SourceError
 from kmslab.records.spec import SourceSpec
 
-pytestmark = pytest.mark.usefixtures("small_ranges")
+pytestmark = [pytest.mark.scale, pytest.mark.usefixtures("small_ranges")]
 
 
 def only(state: State) -> str:

@@ -29,6 +29,8 @@ from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignError, CampaignInterrupted
 from kmslab.records.spec import SourceSpec
 
+pytestmark = pytest.mark.scale
+
 
 @pytest.fixture
 def spec(world: World, tmp_path: Path) -> SourceSpec:

@@ -28,7 +28,7 @@ from kmslab.clock import SystemClock
 from kmslab.errors import CampaignError, CampaignInterrupted, SourceError
 from kmslab.records.spec import SourceSpec
 
-pytestmark = pytest.mark.usefixtures("small_ranges")
+pytestmark = [pytest.mark.scale, pytest.mark.usefixtures("small_ranges")]
 
 
 def write(url: str, rows: list[Row]) -> SourceSpec:
