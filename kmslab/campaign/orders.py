@@ -1,8 +1,8 @@
-"""What is said between a campaign and its workers: orders one way, outcomes the other, as JSON.
+"""What is said between a campaign and its workers: orders one way, endings the other, as JSON.
 
 An order says what to do, where the lab is and in which folder to write; never key material, a
 password, a blob or a context. What all workers of a run are to know stands in that folder. An
-outcome has counts, names and messages.
+ending has counts, names and messages.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Brief:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Ending:
     """How an order ended: it was carried out and found `found`; or it was stopped before its end,
     by somebody or by what a provider answered (`error`); or it was refused (`refused`)."""
 
@@ -150,7 +150,7 @@ class Outcome:
         return self.found is None and self.refused is None
 
     def as_text(self) -> str:
-        """The outcome as it is sent."""
+        """The ending as it is sent."""
         return json.dumps(
             {
                 "found": self.found,
@@ -161,11 +161,11 @@ class Outcome:
         )
 
     @classmethod
-    def from_text(cls, text: str) -> Outcome:
-        """The outcome that was sent.
+    def from_text(cls, text: str) -> Ending:
+        """The ending that was sent.
 
         >>> from kmslab.errors import Throttled
-        >>> Outcome.from_text(Outcome(error=Throttled("later")).as_text()).error
+        >>> Ending.from_text(Ending(error=Throttled("later")).as_text()).error
         Throttled('later')
         """
         values = json.loads(text)

@@ -25,7 +25,7 @@ from kmslab.campaign.plan import NEVER_SENT, Options, Plan, target_as_dict, targ
 from kmslab.campaign.planning import check_current, make_plan
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.shards import Shards
-from kmslab.campaign.sharing import Gang, Sharing
+from kmslab.campaign.sharing import CheckedCrew, Sharing
 from kmslab.campaign.state import State
 from kmslab.campaign.tasks import TaskList, check_one_task
 from kmslab.campaign.watching import QUIET, Progress, Watch
@@ -81,7 +81,7 @@ def run(
         refuse_second(ground.state, source.name)
         if plan is not None:
             check_current(plan, source, ground.providers)
-        gang = _gathered(stack, workers, ground, spec, source)
+        crew = _gathered(stack, workers, ground, spec, source)
         facts = {
             "state": "planning",
             "source": source.name,
@@ -93,15 +93,15 @@ def run(
             "plan": None if plan is None else plan.as_dict(),
         }
         with _new_journal(ground, facts) as journal:
-            return _go_on(ground, journal, source, watch, gang)
+            return _go_on(ground, journal, source, watch, crew)
 
 
 def _gathered(
     stack: ExitStack, workers: Workers | None, ground: Ground, spec: SourceSpec, source: Source
-) -> Gang | None:
+) -> CheckedCrew | None:
     if workers is None:
         return None
-    return stack.enter_context(Gang.of(workers, ground, spec, source))
+    return stack.enter_context(CheckedCrew.of(workers, ground, spec, source))
 
 
 def _new_journal(ground: Ground, facts: Mapping[str, Any]) -> Journal:
@@ -145,8 +145,8 @@ def resume(
         spec = SourceSpec.from_dict(facts["spec"])
         source = ground.open_source(spec)
         with alone(source), ExitStack() as stack:
-            gang = _gathered(stack, workers, ground, spec, source)
-            return _go_on(ground, journal, source, watch, gang)
+            crew = _gathered(stack, workers, ground, spec, source)
+            return _go_on(ground, journal, source, watch, crew)
 
 
 def refuse_other_remotes(ground: Ground, campaign_id: str, facts: Mapping[str, Any]) -> None:
@@ -172,11 +172,11 @@ def refuse_second(state: State, source: str, *, but: str = "") -> None:
 
 
 def _go_on(
-    ground: Ground, journal: Journal, source: Source, watch: Watch, gang: Gang | None
+    ground: Ground, journal: Journal, source: Source, watch: Watch, crew: CheckedCrew | None
 ) -> Report:
-    if gang is None and TaskList(journal.database).there():
-        gang = Gang.of_this_process(ground)
-    sharing = None if gang is None else Sharing(ground, journal, source, gang, watch)
+    if crew is None and TaskList(journal.database).there():
+        crew = CheckedCrew.of_this_process(ground)
+    sharing = None if crew is None else Sharing(ground, journal, source, crew, watch)
     if sharing is None:
         Shards.of(ground.state, journal.campaign_id).remove(journal)  # of workers that only planned
     facts = journal.facts()

@@ -68,7 +68,7 @@ class WorkerOptions:
         options = [f" {name} {shlex.quote(str(value))}" for name, value in said.items() if value]
         return "".join(options) + (" --insecure-scheduler" if self.insecure_scheduler else "")
 
-    def crew(self, source: str = "") -> Workers | None:
+    def workers_for(self, source: str = "") -> Workers | None:
         """The workers; None where this process does it alone.
 
         SettingError for options that do not go together, and where SOURCE holds a password, which

@@ -122,7 +122,7 @@ def test_a_worker_that_comes_later_takes_no_part(
     before = contents(lab, spec)
     worked: set[str] = set()
     do = Worker.do
-    monkeypatch.setattr("kmslab.campaign.cluster._BACK_SECONDS", 0.1)
+    monkeypatch.setattr("kmslab.campaign.cluster_crew._BACK_SECONDS", 0.1)
 
     def noted(worker: Worker, *args: Any) -> str:
         worked.add(get_worker().address)
@@ -295,9 +295,9 @@ def test_workers_on_another_machine_are_spoken_to_over_tls(
     with pytest.raises(CampaignError, match=r"the worker tcp://192\.0\.2\.2:1 .*--insecure-sched"):
         run(ground, spec, workers=Cluster(client))
     assert not ground.state.journals()
-    with Cluster(client, insecure=True).ready() as hired:
+    with Cluster(client, insecure=True).ready() as crew:
         # Threads of one worker share its remotes, and so one part of their rate.
-        assert (hired.size, hired.processes, hired.one_machine) == (4, 2, False)
+        assert (crew.size, crew.processes, crew.one_machine) == (4, 2, False)
 
 
 def test_a_scheduler_that_is_not_there_is_refused(spec: SourceSpec, ground: Ground) -> None:

@@ -90,7 +90,7 @@ def test_two_processes_do_it_and_nothing_secret_is_seen(
     for text in [*overheard.lines, *overheard.processes]:
         assert not [found for secret in root_keys for found in leaks(secret, text)]
         assert not any(blob in text for blob in blobs)
-    assert sum(b'"outcome"' in line for line in overheard.lines) > 2
+    assert sum(b'"ending"' in line for line in overheard.lines) > 2
 
 
 @contextmanager
