@@ -46,6 +46,10 @@ class Scheduler:
         """CampaignError where it is not to be spoken to. Workers have their own environment."""
         check_address(self.address, insecure=self.insecure)
 
+    def enough(self, tasks: int) -> Scheduler:
+        """All that the cluster has: nobody starts them for a campaign."""
+        return self
+
     @contextmanager
     def ready(self) -> Iterator[ClusterCrew]:
         """Its workers, until this ends. CampaignError where it does not answer, or has none."""
@@ -103,6 +107,10 @@ class Cluster:
     def check(self, reopening: Reopening) -> None:
         """CampaignError where the scheduler is not to be spoken to."""
         check_address(self._address, insecure=self.insecure)
+
+    def enough(self, tasks: int) -> Cluster:
+        """All that the cluster has: nobody starts them for a campaign."""
+        return self
 
     @contextmanager
     def ready(self) -> Iterator[ClusterCrew]:

@@ -69,6 +69,10 @@ class Workers(Protocol):
         """CampaignError where they could not open what the campaign stands on."""
         ...
 
+    def enough(self, tasks: int) -> Workers:
+        """The same, or fewer where they are started for the campaign and there are fewer tasks."""
+        ...
+
     def ready(self) -> AbstractContextManager[Crew]:
         """The crew, at work until this ends."""
         ...

@@ -50,6 +50,10 @@ class Pool:
             raise CampaignError(f"a campaign has 1 worker or more, not {self.size}")
         reopening.check_inherited()
 
+    def enough(self, tasks: int) -> Pool:
+        """One for each task at most: another one would have nothing to do."""
+        return Pool(min(self.size, max(1, tasks)))
+
     @contextmanager
     def ready(self) -> Iterator[PoolCrew]:
         """The workers, from the moment they are started until they are ended."""

@@ -81,7 +81,7 @@ def run(
         refuse_second(ground.state, source.name)
         if plan is not None:
             check_current(plan, source, ground.providers)
-        crew = _gathered(stack, workers, ground, spec, source)
+        crew = _gathered(stack, workers, ground, spec, source, None, watch)
         facts = {
             "state": "planning",
             "source": source.name,
@@ -97,11 +97,17 @@ def run(
 
 
 def _gathered(
-    stack: ExitStack, workers: Workers | None, ground: Ground, spec: SourceSpec, source: Source
+    stack: ExitStack,
+    workers: Workers | None,
+    ground: Ground,
+    spec: SourceSpec,
+    source: Source,
+    journal: Journal | None,
+    watch: Watch,
 ) -> CheckedCrew | None:
     if workers is None:
         return None
-    return stack.enter_context(CheckedCrew.of(workers, ground, spec, source))
+    return stack.enter_context(CheckedCrew.of(workers, ground, spec, source, journal, watch))
 
 
 def _new_journal(ground: Ground, facts: Mapping[str, Any]) -> Journal:
@@ -145,7 +151,7 @@ def resume(
         spec = SourceSpec.from_dict(facts["spec"])
         source = ground.open_source(spec)
         with alone(source), ExitStack() as stack:
-            crew = _gathered(stack, workers, ground, spec, source)
+            crew = _gathered(stack, workers, ground, spec, source, journal, watch)
             return _go_on(ground, journal, source, watch, crew)
 
 
@@ -175,7 +181,7 @@ def _go_on(
     ground: Ground, journal: Journal, source: Source, watch: Watch, crew: CheckedCrew | None
 ) -> Report:
     if crew is None and TaskList(journal.database).there():
-        crew = CheckedCrew.of_this_process(ground)
+        crew = CheckedCrew.of_this_process(ground, source, journal)
     sharing = None if crew is None else Sharing(ground, journal, source, crew, watch)
     if sharing is None:
         Shards.of(ground.state, journal.campaign_id).remove(journal)  # of workers that only planned

@@ -24,7 +24,7 @@ from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.shards import Shards
 from kmslab.campaign.tally import Tally
-from kmslab.campaign.tasks import Task, TaskList, divided
+from kmslab.campaign.tasks import Task, TaskList, tasks_of
 from kmslab.campaign.watching import Progress, Watch
 from kmslab.campaign.wording import counted
 from kmslab.campaign.working import Worker
@@ -48,28 +48,42 @@ _END_SECONDS: Final = 10.0
 
 @dataclass(frozen=True, slots=True)
 class CheckedCrew:
-    """A crew that has been looked at, and how its workers open what the campaign stands on."""
+    """A crew that has been looked at, how its workers open what the campaign stands on, and the
+    tasks that there are."""
 
     crew: Crew
     reopening: Reopening
+    tasks: Sequence[Task]
 
     @classmethod
-    def of_this_process(cls, ground: Ground) -> CheckedCrew:
+    def of_this_process(cls, ground: Ground, source: Source, journal: Journal) -> CheckedCrew:
         """This process alone, for a campaign that was begun with several."""
-        return cls(Alone(Worker(ground)), Reopening())
+        return cls(Alone(Worker(ground)), Reopening(), tasks_of(source, journal))
 
     @classmethod
     @contextmanager
     def of(
-        cls, workers: Workers, ground: Ground, spec: SourceSpec, source: Source
+        cls,
+        workers: Workers,
+        ground: Ground,
+        spec: SourceSpec,
+        source: Source,
+        journal: Journal | None,
+        watch: Watch,
     ) -> Iterator[CheckedCrew]:
-        """The crew of some workers, each of whom sees what the campaign sees.
+        """The crew of some workers, each of whom sees what the campaign sees; its `journal`, where
+        there is one already.
 
         CampaignError names the first who does not, and says why: nothing has been begun then.
         """
         reopening = Reopening.of(ground)
         workers.check(reopening)
-        with workers.ready() as crew:
+        tasks = tasks_of(source, journal)
+        enough = workers.enough(len(tasks))
+        with enough.ready() as crew:
+            if enough != workers:
+                at_work = counted(crew.size, "worker is at work", "workers are at work")
+                watch.said(f"{at_work}: the source is divided into {counted(len(tasks), 'task')}")
             if not crew.one_machine:
                 refuse_sqlite(reopening, spec)
             shared = reopening.shared(
@@ -88,7 +102,7 @@ class CheckedCrew:
                     found = Ending.from_text(ending)
                     if error := found.refused or found.error:
                         raise CampaignError(f"{name} cannot take part: {error}; nothing was begun")
-            yield cls(crew, shared)
+            yield cls(crew, shared, tasks)
 
 
 def refuse_sqlite(reopening: Reopening, spec: SourceSpec) -> None:
@@ -120,7 +134,7 @@ class Sharing:
         self._watch = watch
         self._tasks = TaskList(journal.database)
         self._shards = Shards.of(ground.state, journal.campaign_id)
-        self._planned: list[Task] = []
+        self._planned: Sequence[Task] = []
         self._brief: Brief | None = None
         self._run = ""
 
@@ -138,7 +152,7 @@ class Sharing:
         """Who reads the source for a plan."""
 
         def read(target: Target, options: Options, tally: Tally) -> Mapping[str, str]:
-            self._planned = divided(self._source)
+            self._planned = self._crew.tasks
             found: dict[int, Mapping[str, Any]] = {}
             fingerprints: dict[str, str] = {}
             self._begin(Brief(spec, target, options))
@@ -190,9 +204,8 @@ class Sharing:
 
     def _divide(self) -> None:
         """Make the tasks that are not there yet: all, or those of files that are new."""
-        known = {task.part for task in self._tasks.all()} | self._journal.part_names().keys()
-        first = len(self._tasks.all()) + 1
-        if added := divided(self._source, first=first, but=known):
+        known = {task.number for task in self._tasks.all()}
+        if added := [task for task in self._crew.tasks if task.number not in known]:
             self._tasks.add(added)
         for task in self._tasks.all():
             self._journal.part(task.part)  # so that parts are in the source's order

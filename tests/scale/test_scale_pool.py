@@ -93,6 +93,20 @@ def test_two_processes_do_it_and_nothing_secret_is_seen(
     assert sum(b'"ending"' in line for line in overheard.lines) > 2
 
 
+def test_there_are_no_more_workers_than_tasks(spec: SourceSpec, ground: Ground) -> None:
+    said: list[str] = []
+    started: list[int] = []
+
+    def progress(found: Any) -> None:
+        started.append(len(workers_of(os.getpid())))
+
+    for path in sorted(Path(spec.location).iterdir())[2:]:
+        path.unlink()
+    run(ground, spec, workers=Pool(100), watch=Watch(progress, said=said.append))
+    assert set(started) == {2}
+    assert said == ["2 workers are at work: the source is divided into 2 tasks"]
+
+
 @contextmanager
 def killing(how_many: int = 1) -> Iterator[Watch]:
     """Ends a worker in the middle of what it re-encrypts."""
