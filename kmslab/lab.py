@@ -230,6 +230,12 @@ class Lab:
         return self._keystore.database.location
 
     @property
+    def secret_url(self) -> bool:
+        """Whether it was opened by a URL with a password: another process has to find that by
+        itself."""
+        return self._keystore.database.secret_url
+
+    @property
     def root_key(self) -> Path | None:
         """The file that the root key is in; None under a passphrase and in memory."""
         return self._source.path if isinstance(self._source, RootKeyFile) else None

@@ -150,7 +150,7 @@ def run(
     hints = Hints(opening, state, reaching.names)
     given = columns.given or (target, pace, some) != _NOTHING_SAID
     check_usage(source, plan_file, given or atomic or output is not None)
-    workers, again = crew.workers_for(source or ""), _RESUME + crew.again
+    workers, again = crew.workers_for(opening.path, source or ""), _RESUME + crew.again
     with reaching.open(opening, rate=pace.rate) as lab:
         planned = None if plan_file is None else saved_plan(plan_file)
         ground = ground_in(lab, opening, reaching, state, source or "")
@@ -203,7 +203,7 @@ def resume(
     from kmslab.cli.reaching import names_of
 
     hints = Hints(opening, state, reaching.names)
-    workers, again = crew.workers_for(), _RESUME + crew.again
+    workers, again = crew.workers_for(opening.path), _RESUME + crew.again
     with reaching.open(opening) as lab:
         ground = ground_in(lab, opening, reaching, state)
         campaign_id = found_id(ground.state, campaign)

@@ -68,14 +68,15 @@ class WorkerOptions:
         options = [f" {name} {shlex.quote(str(value))}" for name, value in said.items() if value]
         return "".join(options) + (" --insecure-scheduler" if self.insecure_scheduler else "")
 
-    def workers_for(self, source: str = "") -> Workers | None:
+    def workers_for(self, lab: str | None, source: str = "") -> Workers | None:
         """The workers; None where this process does it alone.
 
-        SettingError for options that do not go together, and where SOURCE holds a password, which
-        no worker is told.
+        SettingError for options that do not go together, and where the URL of the lab or of SOURCE
+        holds a password, which no worker is told.
         """
+        from kmslab.campaign.reopening import LEAVE_OUT
+        from kmslab.database_url import is_url, password_of
         from kmslab.errors import SettingError
-        from kmslab.records.opening import split_location
 
         if self.workers is not None and self.scheduler is not None:
             raise SettingError("--workers are of this machine, or --scheduler has some; not both")
@@ -84,11 +85,11 @@ class WorkerOptions:
                 raise SettingError("certificates and --insecure-scheduler go with --scheduler")
             if self.workers is None:
                 return None
-        if split_location(source)[1] is not None:
-            raise SettingError(
-                "workers open the database by themselves, and a password in the URL is told to "
-                "nobody: leave it out, and set PGPASSWORD or write ~/.pgpass where they are"
-            )
+        for what, url in {"lab": lab or "", "table": source}.items():
+            if is_url(url) and password_of(url) is not None:
+                raise SettingError(
+                    f"workers open the {what} by themselves, and are told no password: {LEAVE_OUT}"
+                )
         if self.workers is not None:
             from kmslab.campaign.pool import Pool
 

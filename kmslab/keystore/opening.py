@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
@@ -293,6 +293,13 @@ def _keystore(
     )
 
 
+_NEW_FILE: Final = (
+    "where another machine has given the lab another root key, put the file that it has now in "
+    "this place; it is taken from the next call on"
+)
+_NEW_WORDS: Final = "where another machine has given the lab another one, open it with that"
+
+
 def _subkeys_by(database: Database, source: RootSource) -> Callable[[LabRow], Subkeys]:
     """What opens the lab row of a lab, by its root key."""
     if database.path is not None:
@@ -302,10 +309,8 @@ def _subkeys_by(database: Database, source: RootSource) -> Callable[[LabRow], Su
         try:
             return _subkeys(lab, source)
         except RootKeyError as error:
-            raise RootKeyError(
-                f"{error} (where another machine has given the lab another root key, put the file "
-                "that it has now in this place; it is taken from the next call on)"
-            ) from None
+            typed = isinstance(source, Passphrase)
+            raise RootKeyError(f"{error} ({_NEW_WORDS if typed else _NEW_FILE})") from None
 
     return subkeys
 

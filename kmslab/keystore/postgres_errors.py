@@ -29,6 +29,17 @@ _CONNECTIONS: Final = "53300"
 _DAMAGE: Final = ("23", "42", "XX")
 _NO_VALUE: Final = "22"
 
+_BY_WHAT: Final = "give it in PGPASSWORD or ~/.pgpass"
+_MADE: Final = "the database and the role are made by the server's administrator"
+# What a server says that lets nobody in until somebody has done something about it.
+_REFUSED: Final = {
+    "password": f"{_BY_WHAT}, or look at the one in the URL",
+    "pg_hba.conf": "its administrator has to allow this machine and role there",
+    "does not exist": _MADE,
+    "not permitted": _MADE,
+    "permission denied": "its administrator has to GRANT CONNECT on the database to the role",
+}
+
 
 @contextmanager
 def lab_errors(where: str, special: Mapping[str, LabError] | None = None) -> Iterator[None]:
@@ -92,11 +103,14 @@ def _unreachable(where: str, error: BaseException | None, text: str) -> LabError
         return LabError(f"{where}: the database cannot be used: {text}")
     # A connection that was refused has no SQLSTATE. Its text may be in another language; then the
     # advice is missing, and the text says it all the same.
+    if isinstance(error, psycopg.Error) and error.pgconn and error.pgconn.needs_password:
+        return LabError(f"{where}: the database asks for a password: {_BY_WHAT}")
+    for words, refused in _REFUSED.items():
+        if words in text:
+            return LabError(f"{where}: the database does not let us in: {text}; {refused}")
     advice = "try again"
-    if "password" in text:
-        advice = "give the password in PGPASSWORD or ~/.pgpass"
-    elif "read-only" in text or "standby" in text:
+    if "read-only" in text or "standby" in text:
         advice = "name the primary server, not a replica; during a failover try again"
-    elif "does not exist" in text:
-        advice = "the database and the role are made by the server's administrator"
+    elif "too many" in text:
+        advice = "end some, or have the server allow more (max_connections); then try again"
     return LabUnreachable(f"{where}: the database does not answer: {text}; {advice}")

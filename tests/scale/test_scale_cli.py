@@ -47,11 +47,15 @@ def test_atomic_is_for_one_task(world: World, tmp_path: Path, small_ranges: None
     assert "one transaction, which several cannot share" in result.stderr
 
 
-def test_no_worker_is_told_a_password(world: World, tmp_path: Path) -> None:
-    source = "postgresql://app:geheim@127.0.0.1:1/shop"
-    where = ["--lab", str(world.path), "--state", str(tmp_path / "state")]
-    result = CliRunner().invoke(app, ["campaign", "run", source, "--workers", "2", *where])
+@pytest.mark.parametrize("what", ["lab", "table"])
+def test_no_worker_is_told_a_password(what: str, world: World, tmp_path: Path) -> None:
+    secret = "postgresql://app:geheim@127.0.0.1:1/shop"
+    campaign = ["campaign", "run", secret if what == "table" else "orders.csv", "--workers", "2"]
+    lab = secret if what == "lab" else str(world.path)
+    where = ["--lab", lab, "--state", str(tmp_path / "state")]
+    result = CliRunner().invoke(app, [*campaign, *where])
     assert result.exit_code == 2
+    assert f"workers open the {what} by themselves, and are told no password" in result.stderr
     assert "PGPASSWORD" in result.stderr
     assert "geheim" not in result.output
 

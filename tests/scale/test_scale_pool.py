@@ -230,6 +230,19 @@ def test_killed_at_any_moment_it_ends_the_same(
         assert contents(lab, spec) == before, number
 
 
+def test_a_password_that_no_worker_is_told_is_refused(
+    spec: SourceSpec, ground: Ground, postgres_url: str, tmp_path: Path
+) -> None:
+    url = postgres_url.replace("@", ":geheim@")
+    with (
+        Lab.create(url, root_key=tmp_path / "root.key") as lab,
+        pytest.raises(CampaignError, match="told no password: leave it out") as refused,
+    ):
+        run(Ground(lab, ground.state, ground.clock), spec, workers=Pool(2))
+    assert "geheim" not in str(refused.value)
+    assert not ground.state.journals()
+
+
 @pytest.mark.parametrize("what", ["memory", "passphrase"])
 def test_what_no_worker_could_open_is_refused(
     what: str, spec: SourceSpec, tmp_path: Path, ground: Ground, monkeypatch: pytest.MonkeyPatch
