@@ -233,6 +233,16 @@ class TestProviders:
         assert report.results.re_encrypted == 9 * MANY_TWENTIES
 
 
+def test_a_folder_that_takes_no_new_file_is_said_before_anything_begins(
+    ground: Ground, csv: SourceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(csv.location).parent
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+    with pytest.raises(SourceError, match=f"{folder} cannot be written to.*--output"):
+        run(ground, csv)
+    assert not ground.state.journals()
+
+
 def test_a_lab_that_does_not_answer_stops_the_campaign(
     ground: Ground, table: SourceSpec, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
