@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from kmslab.clock import Clock
 from kmslab.database_url import EXTRAS, POSTGRESQL
+from kmslab.disk import refusal
 from kmslab.errors import LabBusy, LabError, StateError
 from kmslab.keystore.lab_url import LabUrl, in_database
 from kmslab.rate import Window, calls_and_window
@@ -288,7 +289,7 @@ def _file_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StateError(f"{path} cannot be used: {error.strerror}") from None
+        raise StateError(f"{path} cannot be used: {refusal(error)}") from None
 
 
 def _connect(url: LabUrl) -> Any:
