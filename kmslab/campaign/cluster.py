@@ -8,20 +8,26 @@ machine is spoken to over TLS, unless it is said by name that it need not be.
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 from distributed import Client
 from distributed.security import Security
 
 from kmslab.campaign.cluster_crew import ClusterCrew, KeptWorker
 from kmslab.campaign.reopening import Reopening
+from kmslab.campaign.scheduler_address import (
+    CA,
+    CERT,
+    KEY,
+    check_address,
+    check_certificates,
+    try_connecting,
+    uses_tls,
+)
 from kmslab.errors import CampaignError
 
 CONNECT_SECONDS: Final = 10.0
@@ -44,7 +50,18 @@ class Scheduler:
 
     def check(self, reopening: Reopening) -> None:
         """CampaignError where it is not to be spoken to. Workers have their own environment."""
+        self.check_settings()
+
+    def check_settings(self) -> None:
+        """CampaignError where address and files are not what they are to be; nobody is asked."""
         check_address(self.address, insecure=self.insecure)
+        if uses_tls(self.address):
+            check_certificates(self.address, self._files(self._security()))
+        elif any(each is not None for each in (self.ca, self.cert, self.key)):
+            raise CampaignError(
+                f"certificates are given, and {self.address} is not spoken to over TLS: name it as "
+                "tls://HOST:PORT"
+            )
 
     def enough(self, tasks: int) -> Scheduler:
         """All that the cluster has: nobody starts them for a campaign."""
@@ -53,10 +70,14 @@ class Scheduler:
     @contextmanager
     def ready(self) -> Iterator[ClusterCrew]:
         """Its workers, until this ends. CampaignError where it does not answer, or has none."""
+        security, context = self._security(), None
+        if security is not None:
+            context = security.get_connection_args("client")["ssl_context"]
+        try_connecting(self.address, context, self._files(security), CONNECT_SECONDS)
         try:
             client = Client(
                 self.address,
-                security=self._security(),
+                security=security,
                 timeout=CONNECT_SECONDS,
                 set_as_default=False,
             )
@@ -64,37 +85,28 @@ class Scheduler:
             raise CampaignError(
                 f"the scheduler at {self.address} cannot be reached: {error}"
             ) from error
-        with _quiet(), client, Cluster(client, insecure=self.insecure).ready() as crew:
+        with client, Cluster(client, insecure=self.insecure).ready() as crew:
             yield crew
 
     def _security(self) -> Security | None:
+        if not uses_tls(self.address):
+            return None
         given = {
             "tls_ca_file": self.ca,
             "tls_client_cert": self.cert,
             "tls_client_key": self.key,
         }
         files = {name: value for name, value in given.items() if value is not None}
-        if not files and not self.address.startswith("tls://"):
-            return None
         return Security(**files, require_encryption=True)
 
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Have Dask say nothing of its own: what is wrong is raised."""
-    loggers = [
-        logger
-        for name, logger in logging.root.manager.loggerDict.items()
-        if name.split(".")[0] == "distributed" and isinstance(logger, logging.Logger)
-    ]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    @staticmethod
+    def _files(security: Security | None) -> Mapping[str, str | None]:
+        """What is used for TLS, whoever has named it, by the options that do."""
+        return {
+            CA: getattr(security, "tls_ca_file", None),
+            CERT: getattr(security, "tls_client_cert", None),
+            KEY: getattr(security, "tls_client_key", None),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,30 +156,3 @@ class Cluster:
     def _address(self) -> str:
         scheduler: Any = self.client.scheduler
         return str(scheduler.address)
-
-
-def check_address(address: str, *, insecure: bool, what: str = "scheduler") -> None:
-    """CampaignError for a scheduler, or worker, of another machine that is not spoken to over TLS.
-
-    >>> check_address("tcp://127.0.0.1:8786", insecure=False)
-    >>> check_address("tls://dask.example:8786", insecure=False)
-    """
-    if insecure or address.startswith("tls://") or _is_near(address):
-        return
-    raise CampaignError(
-        f"the {what} {address} is on another machine, and who controls it, or the network "
-        "between, can run any code on the workers and here: use tls:// with certificates, or say "
-        "that it may be, by name (--insecure-scheduler)"
-    )
-
-
-def _is_near(address: str) -> bool:
-    """Whether what is at an address is on this machine, and spoken to without a network."""
-    parts = urlsplit(address if "://" in address else f"tcp://{address}")
-    host = parts.hostname or ""
-    if parts.scheme == "inproc" or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

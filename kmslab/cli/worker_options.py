@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 if TYPE_CHECKING:
     from kmslab.campaign.crew import Workers
+
+_OF_DASK: Final = ("distributed", "tornado", "asyncio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,10 +108,24 @@ class WorkerOptions:
             raise SettingError(
                 f"--scheduler needs the extra dask: pip install 'kmslab[dask]' ({error})"
             ) from None
-        return Scheduler(
+        _have_dask_say_nothing()
+        found = Scheduler(
             address,
             self.scheduler_ca,
             self.scheduler_cert,
             self.scheduler_key,
             self.insecure_scheduler,
         )
+        found.check_settings()
+        return found
+
+
+def _have_dask_say_nothing() -> None:
+    """What is wrong with a scheduler or a worker is said by us, once: not by its library too."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split(".")[0] in _OF_DASK and isinstance(logger, logging.Logger):
+            logger.handlers[:] = [logging.NullHandler()]
+    for name in _OF_DASK:  # those that are made later hang on these
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [logging.NullHandler()]
+        logger.propagate = False

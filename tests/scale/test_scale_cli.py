@@ -23,6 +23,8 @@ pytestmark = pytest.mark.scale
         (["--scheduler-ca", "ca.pem"], "go with --scheduler"),
         (["--workers", "2", "--insecure-scheduler"], "go with --scheduler"),
         (["--scheduler", "tcp://192.0.2.7:8786"], "--insecure-scheduler"),
+        (["--scheduler", "foo"], "'foo' is no address of a Dask scheduler"),
+        (["--scheduler", "tls://127.0.0.1:8786"], "give --scheduler-ca FILE"),
         (["--workers", "2", "--atomic"], None),
     ],
 )
