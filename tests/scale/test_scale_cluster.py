@@ -220,6 +220,32 @@ def test_a_scheduler_that_is_killed_interrupts(spec: SourceSpec, ground: Ground,
     assert contents(lab, spec) == before
 
 
+def test_the_command_line_says_nothing_but_its_own_lines(
+    spec: SourceSpec, world: World, ground: Ground
+) -> None:
+    """Where the scheduler is killed, of which its library would have much to say."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    where = ["--lab", str(world.path), "--state", str(ground.state.path)]
+    with closing(Scheduling()) as scheduling:
+        until = time.monotonic() + 20
+        with Client(scheduling.address, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=20)
+        options = ["--scheduler", scheduling.address, "--yes", *where]
+        command = [sys.executable, "-m", "kmslab", "campaign", "run", spec.location, *options]
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as running:
+            while not list(ground.state.path.glob("campaigns/*.shards/permit")):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            scheduling.kill()
+            said, complained = running.communicate(timeout=60)
+    assert (running.returncode, said) == (130, "")
+    first, second = complained.splitlines()
+    assert first.startswith("interrupted: the scheduler has gone")
+    assert second.startswith("to go on: kmslab campaign resume")
+
+
 class Scheduling:
     """A scheduler and a worker as they are started on a machine: processes of their own."""
 
@@ -314,7 +340,7 @@ def test_what_is_no_scheduler_over_tls_is_said_to_be_none(
     context = we.security.get_connection_args("client")["ssl_context"]
 
     def serve() -> None:
-        with server.accept()[0] as line:
+        with suppress(OSError), server.accept()[0] as line:
             line.sendall(says)
             while line.recv(1 << 16):
                 pass
