@@ -392,22 +392,18 @@ def report(
     from kmslab.campaign.rendering import markdown
     from kmslab.campaign.rendering_html import html
     from kmslab.campaign.report import read_report
-    from kmslab.campaign.shards import settle_if_free
     from kmslab.cli.campaign_options import found_id
-    from kmslab.cli.campaign_steps import write_failures
+    from kmslab.cli.campaign_steps import count_workers, write_failures
     from kmslab.cli.grounds import state_of
     from kmslab.cli.output import json_text
     from kmslab.cli.streams import write_private_file
-    from kmslab.errors import SettingError, ShardDamaged
+    from kmslab.errors import SettingError
 
     if failures is not None and (output is not None or as_json or form != "md"):
         raise SettingError("--failures FILE writes no report: give no --output, --format or --json")
     there = state_of(opening, state, reaching.names)
     campaign_id = found_id(there, campaign)
-    try:
-        settle_if_free(there, campaign_id)
-    except ShardDamaged as error:
-        narrate(f"warning: the report is without what cannot be read: {error}")
+    count_workers(there, campaign_id)
     with Journal.open(there.journal_path(campaign_id)) as journal:
         if failures is not None:
             write_failures(journal, failures)
@@ -431,13 +427,18 @@ def list_(
 ) -> None:
     """List the campaigns, oldest first, closed ones too.
 
-    One whose journal cannot be read is `unreadable`. No lab is opened.
+    What workers have done counts once nobody is at work any more, and until then by whole tasks. A
+    campaign whose journal cannot be read is `unreadable`. No lab is opened.
     """
     from kmslab.campaign.closing import campaigns
     from kmslab.cli.campaign_shown import as_listed, show_list
+    from kmslab.cli.campaign_steps import count_workers
     from kmslab.cli.grounds import state_of
 
-    found = list(campaigns(state_of(opening, state, reaching.names)))
+    there = state_of(opening, state, reaching.names)
+    for path in there.journals():
+        count_workers(there, path.stem)
+    found = list(campaigns(there))
     if as_json:
         write_json([as_listed(each) for each in found])
     elif not found:

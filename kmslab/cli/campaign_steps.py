@@ -130,6 +130,20 @@ def _lower(sentence: str) -> str:
     return f"{sentence[:1].lower()}{sentence[1:]}"
 
 
+def count_workers(state: State, campaign_id: str) -> None:
+    """Have a campaign's journal know of what workers have done of whom nobody hears any more.
+
+    What stands in the way of that is told, and the journal has what it had.
+    """
+    from kmslab.campaign.shards import settle_if_free
+    from kmslab.errors import KmslabError
+
+    try:
+        settle_if_free(state, campaign_id)
+    except KmslabError as error:
+        narrate(f"warning: {campaign_id} is counted without what workers have left: {error}")
+
+
 def write_failures(journal: Journal, path: str) -> None:
     """Every record that failed, was lost or was left by an undo, to a file of JSON lines."""
     from kmslab.campaign.journal import Step

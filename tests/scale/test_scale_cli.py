@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from campaign_data import World
+from scale_crews import Here, Killed
 from scale_sources import SOURCES
 from typer.testing import CliRunner
 
+from kmslab.campaign.ground import Ground
+from kmslab.campaign.journal import Journal
+from kmslab.campaign.run import run
 from kmslab.cli.app import app
 
 pytestmark = pytest.mark.scale
@@ -72,3 +79,38 @@ def test_a_missing_extra_is_named(
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
     assert "kmslab[dask]" in result.stderr
+
+
+def test_a_list_counts_what_workers_left_of_whom_nobody_hears_any_more(
+    world: World, ground: Ground, tmp_path: Path, small_ranges: None
+) -> None:
+    """As after kill -9 of the command, and as a report does; a shard that is damaged hides none."""
+    spec = SOURCES["table"](tmp_path / "records", world.rows)
+    ran: list[str] = []
+
+    def last(order: dict[str, Any], how_far: Mapping[str, Any]) -> None:
+        if order["kind"] == "run":
+            ran.append(order["task"]["part"])
+            if len(ran) == 7:
+                raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmslab.campaign.shards.Shards.take", lambda *_: None)
+        with pytest.raises(Killed):
+            run(ground, spec, workers=Here(chunks=last))
+    first, *_ = sorted(ground.state.shards_path(ground.state.journals()[0].stem).glob("*.db"))
+    first.write_bytes(b"no shard")
+
+    def told(*command: str) -> Any:
+        result = CliRunner().invoke(
+            app, ["campaign", *command, "--state", str(ground.state.path), "--json"]
+        )
+        assert result.exit_code == 0, result.output
+        assert f"{first}: what a worker wrote" in result.stderr
+        return json.loads(result.stdout)
+
+    (listed,) = told("list")
+    report = told("report", listed["campaign"])
+    assert listed["results"] == report["results"]
+    with Journal.open(ground.state.journals()[0]) as journal:
+        assert 0 < listed["results"]["re_encrypted"] <= journal.count_intended()
