@@ -276,7 +276,6 @@ class _Run:
         self._watch = watch
         self._before = 0  # rows of the parts that are behind
         self._told = 0  # rows that progress was told of
-        self._noted_calls: Counter[str] = Counter()
         self._kept_out: Counter[str] = Counter(journal.facts().get("kept_out", {}))
         self._tools = tools_for(
             ground, journal, plan.target, plan.options, source.fields, watch, self._tell_more
@@ -289,7 +288,7 @@ class _Run:
         A run that was killed has not told of its calls; what it may have stored is intended.
         """
         self.note_calls()
-        asked = any(self._journal.facts()["calls"].values())
+        asked = any(self._journal.facts().get("calls", {}).values())
         if asked or self._journal.has_entries():
             return False
         return self._sharing is None or self._sharing.settled()
@@ -332,10 +331,8 @@ class _Run:
 
     def note_calls(self) -> None:
         """Have the journal know of the calls that were made; on the disk when this returns."""
-        made = Counter(self._tools.sender.calls)
-        calls = Counter(self._journal.facts().get("calls", {}))
-        self._journal.note(calls=dict(calls + (made - self._noted_calls)))
-        self._noted_calls = made
+        self._tools.calling()
+        self._journal.note()
 
     def _over(self, part: Part) -> bool:
         """One pass over a part; False where an atomic campaign has to leave it as it is."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -15,7 +14,7 @@ from typing import Any, Final
 from kmslab.campaign.absorbing import FINISHED
 from kmslab.campaign.checking import check
 from kmslab.campaign.counting import Counting
-from kmslab.campaign.going_over import go_over, make_way, no_counts, tools_for
+from kmslab.campaign.going_over import CallCount, go_over, make_way, no_counts, tools_for
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.orders import Brief, Ending, Kind, Order, unforeseen
@@ -202,7 +201,8 @@ class _ThreadTools:
                 lambda _: None,
                 windows=over.windows,
             )
-        return replace(self._tools, journal=shard, counts=no_counts())
+        calling = CallCount(shard, self._tools.sender)
+        return replace(self._tools, journal=shard, counts=no_counts(), calling=calling)
 
 
 class _OpenRun:
@@ -249,8 +249,6 @@ class _OpenRun:
             if facts["state"] == FINISHED:
                 return {"spoilt": False}
             tools = own.tools(shard)
-            calls = Counter(facts["calls"])
-            calls.subtract(tools.sender.calls)
             pass_ = Pass(tools, shard.part(part.name))
             output = output_path(self.brief.options, self.source, self._parts[task.part])
             make_way(shard, output)
@@ -270,8 +268,8 @@ class _OpenRun:
                     taken=taken,
                 )
             finally:
-                calls.update(tools.sender.calls)
-                shard.note(calls={name: n for name, n in calls.items() if n})
+                tools.calling()
+                shard.note()
             kept_out = {outcome.value: n for outcome, n in pass_.kept_out.items()}
             shard.note(state=FINISHED if done else "running", kept_out=kept_out)
             return {"spoilt": not done}
