@@ -61,7 +61,8 @@ def run(
     """Re-encrypt what a source holds, after a plan that is made now or was made before.
 
     With `workers` several do it at once, each file, or range of a table's ids, by one of them:
-    `kmslab.campaign.pool.Pool`, `kmslab.campaign.cluster.Cluster`. They open the lab by themselves.
+    `kmslab.campaign.pool.Pool`, or `Cluster` and `Scheduler` of `kmslab.campaign.cluster`. They
+    open the lab by themselves.
 
     A plan brings its own source, target and options. CampaignError where the options do not fit the
     source, before anything is begun; CampaignState where another campaign on the source is
