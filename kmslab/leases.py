@@ -13,7 +13,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -102,13 +102,24 @@ class Leases:
 
     def window(self, name: str, rate: float, *, clock: Clock) -> Window:
         """The window of all that is called by a name: see `kmslab.rate.Windows.window`."""
-        whole = f"{self.scope}/{name}"
         if in_database(self.location):
-            return TableWindow(
-                replace(LabUrl.of(self.location), password=self.password), whole, rate
-            )
-        digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
-        return FileWindow(Path(self.location) / FOLDER / f"{digest}.calls", rate, clock=clock)
+            url = replace(LabUrl.of(self.location), password=self.password)
+            return TableWindow(url, f"{self.scope}/{name}", rate)
+        return FileWindow(self._file(name), rate, clock=clock)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove the files of windows that nobody asks any more. A lab's database keeps its rows,
+        some hundred bytes each."""
+        if in_database(self.location):
+            return
+        for name in names:
+            path = self._file(name)
+            with _file_errors(path):
+                path.unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        whole = f"{self.scope}/{name}".encode("utf-8", "surrogatepass")
+        return Path(self.location) / FOLDER / f"{hashlib.sha256(whole).hexdigest()}.calls"
 
 
 class FileWindow:

@@ -21,7 +21,7 @@ from kmslab.analysis.classify import Target
 from kmslab.campaign.plan import Options, target_as_dict, target_from_dict
 from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.tasks import Task
-from kmslab.errors import CampaignError, KmsError, KmslabError
+from kmslab.errors import CampaignError, KmsError, KmslabError, Throttled
 from kmslab.records.spec import SourceSpec
 
 
@@ -165,8 +165,10 @@ class Ending:
         """The ending that was sent.
 
         >>> from kmslab.errors import Throttled
-        >>> Ending.from_text(Ending(error=Throttled("later")).as_text()).error
-        Throttled('later')
+        >>> sent = Ending(error=Throttled("later", retry_after=2.5)).as_text()
+        >>> error = Ending.from_text(sent).error
+        >>> error, error.retry_after
+        (Throttled('later'), 2.5)
         """
         values = json.loads(text)
         error, refused = values["error"], values["refused"]
@@ -177,24 +179,28 @@ class Ending:
         )
 
 
-def _error_as_dict(error: KmslabError) -> dict[str, str]:
+def _error_as_dict(error: KmslabError) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "message": str(error),
         "request_id": getattr(error, "request_id", ""),
+        "code": getattr(error, "code", ""),
+        "retry_after": getattr(error, "retry_after", 0.0),
     }
 
 
-def _error(values: Mapping[str, str]) -> KmslabError:
+def _error(values: Mapping[str, Any]) -> KmslabError:
     found = getattr(kmslab.errors, values["type"], None)
     kind = found if isinstance(found, type) and issubclass(found, KmslabError) else CampaignError
     error = kind(values["message"])
     if isinstance(error, KmsError):
-        error.request_id = values["request_id"]
+        error.request_id, error.code = values["request_id"], values["code"]
+    if isinstance(error, Throttled):
+        error.retry_after = values["retry_after"]
     return error
 
 
-def _kms_error(values: Mapping[str, str]) -> KmsError:
+def _kms_error(values: Mapping[str, Any]) -> KmsError:
     error = _error(values)
     return error if isinstance(error, KmsError) else KmsError(str(error))
 

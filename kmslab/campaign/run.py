@@ -29,7 +29,7 @@ from kmslab.campaign.sharing import CheckedCrew, Sharing
 from kmslab.campaign.state import State
 from kmslab.campaign.tasks import TaskList, check_one_task
 from kmslab.campaign.watching import QUIET, Progress, Watch
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, stopped
 from kmslab.errors import (
     CampaignInterrupted,
     CampaignState,
@@ -38,7 +38,6 @@ from kmslab.errors import (
     LabError,
     Retryable,
     SourceError,
-    Unauthenticated,
 )
 from kmslab.providers.base import own_rates
 from kmslab.records.source import Part, Source, alone
@@ -312,7 +311,7 @@ class _Run:
             )
         else:
             after = self._sharing.after(self._plan)
-            self._sharing.end()
+            self._sharing.end(self._plan.options.rates)
         self._journal.note(
             state="finished",
             finished_at=self._ground.clock.now().isoformat(),
@@ -374,18 +373,8 @@ class _Run:
         if pass_.stalled is None and not pass_.unsent and not self._watch.stop():
             return
         self.note_calls()
-        campaign_id = self._journal.campaign_id
         rows = counted(self._before + pass_.rows, "record")
-        done = f"campaign {campaign_id} stopped after {rows}"
-        if pass_.stalled is not None:
-            refused = isinstance(pass_.stalled, Unauthenticated)
-            why = "refuses the credential" if refused else "does not answer"
-            raise CampaignInterrupted(
-                f"{done}, since a provider {why}: {pass_.stalled}",
-                campaign_id=campaign_id,
-                error=pass_.stalled,
-            )
-        raise CampaignInterrupted(done, campaign_id=campaign_id)
+        raise stopped(self._journal.campaign_id, f"after {rows}", pass_.stalled)
 
     def _lose_parts_that_went(self) -> None:
         """Files that were there when the campaign began, and are not any more."""
@@ -399,7 +388,4 @@ class _Run:
         counts = dict(self._tools.counts)
         self._watch.progress(Progress("counting", rows, self._plan.total, counts))
         if self._watch.stop():
-            raise CampaignInterrupted(
-                f"campaign {self._journal.campaign_id} stopped while counting; all is stored",
-                campaign_id=self._journal.campaign_id,
-            )
+            raise stopped(self._journal.campaign_id, "while counting; all is stored", None)

@@ -8,7 +8,7 @@ census.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
@@ -26,7 +26,7 @@ from kmslab.campaign.shards import Shards
 from kmslab.campaign.tally import Tally
 from kmslab.campaign.tasks import Task, TaskList, tasks_of
 from kmslab.campaign.watching import Progress, Watch
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, stopped
 from kmslab.campaign.working import Worker
 from kmslab.database_url import is_url
 from kmslab.errors import (
@@ -36,8 +36,8 @@ from kmslab.errors import (
     KmslabError,
     ShardDamaged,
     SourceBusy,
-    Unauthenticated,
 )
+from kmslab.leases import Leases
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
@@ -224,9 +224,12 @@ class Sharing:
         with suppress(SourceBusy, ShardDamaged):  # that is looked at when it is taken up
             self._shards.settle(self._journal, seconds=_END_SECONDS)
 
-    def end(self) -> None:
-        """The journal has everything: nothing is left of the workers."""
+    def end(self, rates: Iterable[str]) -> None:
+        """The journal has everything: nothing is left of the workers, nor of what they share of
+        the rates of these providers."""
         self._shards.remove(self._journal)
+        state = str(self._ground.state.path.absolute())
+        Leases(state, self._journal.campaign_id).forget(rates)
 
     # Counting
 
@@ -287,11 +290,11 @@ class Sharing:
         named = {f"{self._journal.campaign_id}-{task.name}": task for task in tasks}
         orders = [(name, self._order(kind, task)) for name, task in named.items()]
         refused: KmslabError | None = None
-        stopped: list[tuple[Task, Ending]] = []
+        halted: list[tuple[Task, Ending]] = []
         ended: list[bool] = []
 
         def stop() -> bool:
-            if not ended and (refused is not None or stopped or self._watch.stop()):
+            if not ended and (refused is not None or halted or self._watch.stop()):
                 ended.append(True)
                 self._shards.revoke()
             return bool(ended)
@@ -300,7 +303,7 @@ class Sharing:
             for name, text in endings:
                 task, ending = named[name], Ending.from_text(text)
                 if isinstance(ending.refused, SourceBusy) and ended:
-                    stopped.append((task, Ending()))  # it waited for another, and was stopped
+                    halted.append((task, Ending()))  # it waited for another, and was stopped
                 elif ending.refused is not None:
                     refused = refused or _placed(ending.refused, task, self._journal.campaign_id)
                 elif ending == Ending() and not ended and self._shards.permitted(self._run):
@@ -310,13 +313,13 @@ class Sharing:
                     )
                     refused = refused or _placed(lost, task, self._journal.campaign_id)
                 elif ending.stopped:
-                    stopped.append((task, ending))
+                    halted.append((task, ending))
                 else:
                     yield task, ending
         if refused is not None:
             raise refused
-        if stopped:
-            yield max(stopped, key=lambda each: each[1].error is not None)
+        if halted:
+            yield max(halted, key=lambda each: each[1].error is not None)
         elif ended:
             yield tasks[0], Ending()
 
@@ -332,13 +335,7 @@ class Sharing:
         ).as_text()
 
     def _stop(self, where: str, error: KmsError | None) -> NoReturn:
-        campaign_id = self._journal.campaign_id
-        said = f"campaign {campaign_id} stopped {where}"
-        if error is not None:
-            refused = isinstance(error, Unauthenticated)
-            why = "refuses the credential" if refused else "does not answer"
-            said = f"{said}, since a provider {why}: {error}"
-        raise CampaignInterrupted(said, campaign_id=campaign_id, error=error)
+        raise stopped(self._journal.campaign_id, where, error)
 
 
 class _HowFar:

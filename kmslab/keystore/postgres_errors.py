@@ -28,6 +28,15 @@ _CONNECTIONS: Final = "53300"
 # and types, damage.
 _DAMAGE: Final = ("23", "42", "XX")
 _NO_VALUE: Final = "22"
+_FORGETS: Final = (
+    "a pooler between forgets prepared statements: have one that keeps them (PgBouncer 1.21 or "
+    "newer, max_prepared_statements above 0), or connect to the server itself"
+)
+_ADVICE: Final = {
+    "26000": _FORGETS,
+    "42P05": _FORGETS,
+    "57014": "where statement_timeout says so, raise it for the lab's role",
+}
 
 _BY_WHAT: Final = "give it in PGPASSWORD or ~/.pgpass"
 _MADE: Final = "the database and the role are made by the server's administrator"
@@ -75,6 +84,8 @@ def lab_error(
         return LabError(
             f"{where}: the database is read-only: {text}; name the primary server, not a replica"
         )
+    if state in _ADVICE:
+        return LabError(f"{where}: the database refused: {text}; {_ADVICE[state]}")
     if not state or state.startswith("08") or state in (*_GONE, _CONNECTIONS):
         return _unreachable(where, error, text)
     if state.startswith(_NO_VALUE):
