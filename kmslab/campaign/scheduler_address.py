@@ -8,6 +8,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 import ssl
+import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -23,6 +24,7 @@ KEY: Final = "--scheduler-key"
 _SCHEMES: Final = ("tcp", "tls", "ws", "wss", "ucx")
 _WITHIN: Final = "inproc"
 _MOST_SAID: Final = 200
+_AGAIN_SECONDS: Final = 0.1
 
 
 def check_address(address: str, *, insecure: bool, what: str = "scheduler") -> None:
@@ -55,6 +57,9 @@ def uses_tls(address: str) -> bool:
 def check_certificates(address: str, files: Mapping[str, str | None]) -> None:
     """CampaignError where the files for TLS, by the options that name them, are not what they are
     to be. One that is a text in PEM, as Dask takes it too, is not looked at."""
+    for option, path in files.items():
+        if path is not None and "\n" not in path:
+            _check_readable(option, path)
     for option in (CA, CERT):
         if files[option] is None:
             raise CampaignError(
@@ -62,9 +67,6 @@ def check_certificates(address: str, files: Mapping[str, str | None]) -> None:
                 f"FILE ({CA}: who signs those of the cluster; {CERT} and {KEY}: our own), or set "
                 "distributed.comm.tls in Dask's configuration"
             )
-    for option, path in files.items():
-        if path is not None and "\n" not in path:
-            _check_readable(option, path)
     ca, cert, key = files[CA] or "", files[CERT] or "", files[KEY]
     if not any("\n" in text for text in (ca, cert, key or "")):
         _check_pem(ca, cert, key)
@@ -110,7 +112,7 @@ def try_connecting(
     where = f"the scheduler at {address}"
     try:
         with (
-            socket.create_connection((parts.hostname, parts.port), seconds) as plain,
+            _connected((parts.hostname or "", parts.port or 0), seconds) as plain,
             _line(plain, context) as line,
         ):
             said = line.recv(1)  # a scheduler speaks first
@@ -134,6 +136,18 @@ def try_connecting(
             return
         why = f"{where} has closed the connection at once: is it one?"
     raise CampaignError(why) from None
+
+
+def _connected(place: tuple[str, int], seconds: float) -> socket.socket:
+    """A connection to what is there, or is being started."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.create_connection(place, seconds)
+        except ConnectionRefusedError:
+            if time.monotonic() > until:
+                raise
+        time.sleep(_AGAIN_SECONDS)
 
 
 def _line(

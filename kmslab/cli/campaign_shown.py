@@ -96,6 +96,8 @@ def _show_versions(plan: Plan, names: Names, after: Sequence[CensusRow] | None =
     ]
     if rows:
         write_table(columns, rows)
+    elif not both:
+        write_line("There are no records.")
     notes = []
     if others := [each for each in told if each not in shown]:
         was, now = sum(each[1] for each in others), sum(each[2] for each in others)

@@ -359,6 +359,7 @@ def test_what_is_no_scheduler_over_tls_is_said_to_be_none(
     [
         ({}, "give --scheduler-ca FILE"),
         ({"ca": "we"}, "give --scheduler-cert FILE"),
+        ({"ca": "nowhere"}, r"nix \(--scheduler-ca\) cannot be read"),
         (
             {"ca": "nowhere", "cert": "we", "key": "we"},
             r"nix \(--scheduler-ca\) cannot be read",
@@ -438,6 +439,21 @@ def test_workers_on_another_machine_are_spoken_to_over_tls(
     with Cluster(client, insecure=True).ready() as crew:
         # Threads of one worker share its remotes, and so one part of their rate.
         assert (crew.size, crew.processes, crew.one_machine) == (4, 2, False)
+
+
+def test_one_that_is_being_started_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = free.getsockname()
+
+    def start() -> None:
+        time.sleep(0.2)
+        with socket.create_server(place) as server, server.accept()[0] as line:
+            line.sendall(b"a scheduler speaks first")
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    try_connecting(f"tcp://127.0.0.1:{place[1]}", None, {}, 10)
+    thread.join()
 
 
 def test_a_scheduler_that_is_not_there_is_refused(spec: SourceSpec, ground: Ground) -> None:
