@@ -147,7 +147,8 @@ def run(
     hints = Hints(opening, state, reaching.names)
     given = columns.given or what.given or (target, pace, some) != _NOTHING_SAID
     check_usage(source, what.plan_file, given)
-    workers, again = crew.workers_for(opening.path, source or ""), _RESUME + crew.again
+    again = _RESUME + crew.again
+    workers = crew.workers_for(_opened(opening, reaching), source or "")
     with reaching.open(opening, rate=pace.rate) as lab:
         planned = what.saved()
         ground = ground_in(lab, opening, reaching, state, source or "")
@@ -197,7 +198,8 @@ def resume(
     from kmslab.cli.reaching import names_of
 
     hints = Hints(opening, state, reaching.names)
-    workers, again = crew.workers_for(opening.path), _RESUME + crew.again
+    again = _RESUME + crew.again
+    workers = crew.workers_for(_opened(opening, reaching))
     with reaching.open(opening) as lab:
         ground = ground_in(lab, opening, reaching, state)
         campaign_id = found_id(ground.state, campaign)
@@ -396,3 +398,8 @@ def list_(
         narrate("no campaigns; `kmslab campaign run SOURCE` makes one")
     else:
         show_list(found)
+
+
+def _opened(opening: Opening, reaching: Reaching) -> str | None:
+    """The lab that workers are to open; None where remotes are asked."""
+    return None if reaching.names else opening.path

@@ -38,11 +38,10 @@ _ADVICE: Final = {
     "57014": "where statement_timeout says so, raise it for the lab's role",
 }
 
-_BY_WHAT: Final = "give it in PGPASSWORD or ~/.pgpass"
 _MADE: Final = "the database and the role are made by the server's administrator"
 # What a server says that lets nobody in until somebody has done something about it.
 _REFUSED: Final = {
-    "password": f"{_BY_WHAT}, or look at the one in the URL",
+    "password": "give the right one in PGPASSWORD or ~/.pgpass, or look at the one in the URL",
     "pg_hba.conf": "its administrator has to allow this machine and role there",
     "does not exist": _MADE,
     "not permitted": _MADE,
@@ -115,7 +114,9 @@ def _unreachable(where: str, error: BaseException | None, text: str) -> LabError
     # A connection that was refused has no SQLSTATE. Its text may be in another language; then the
     # advice is missing, and the text says it all the same.
     if isinstance(error, psycopg.Error) and error.pgconn and error.pgconn.needs_password:
-        return LabError(f"{where}: the database asks for a password: {_BY_WHAT}")
+        return LabError(
+            f"{where}: the database asks for a password: give it in PGPASSWORD or ~/.pgpass"
+        )
     for words, refused in _REFUSED.items():
         if words in text:
             return LabError(f"{where}: the database does not let us in: {text}; {refused}")

@@ -69,6 +69,17 @@ def test_no_worker_is_told_a_password(what: str, world: World, tmp_path: Path) -
     assert "geheim" not in result.output
 
 
+def test_the_lab_does_not_matter_where_remotes_are_asked(tmp_path: Path) -> None:
+    where = ["--remote", "nowhere", "--state", str(tmp_path / "state")]
+    result = CliRunner().invoke(
+        app,
+        ["campaign", "run", "orders.csv", "--workers", "2", *where],
+        env={"KMSLAB_LAB": "postgresql://kms:geheim@127.0.0.1:1/kmslab"},
+    )
+    assert result.exit_code == 2
+    assert "password" not in result.stderr
+
+
 def test_a_missing_extra_is_named(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
