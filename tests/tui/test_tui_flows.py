@@ -294,6 +294,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over two chunks: stopped after the first one, then continued to the end; then left."""
+    monkeypatch.setattr("kmslab.records.text.CHUNK_ROWS", 1_000)
     with Lab.create(tmp_path / "lab", clock=ManualClock(NOW)) as lab:
         rows = make_rows(lab, make_keys(lab), 1_100)
         spec = write_csv(tmp_path / "many", rows)
