@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import textual.app
+import textual.pilot
 from textual._compositor import Compositor
 from textual.widgets import Footer
+from tui_rest import at_rest
 from tui_world import Stage, World, make_world
 
 from kmslab import Lab
@@ -28,6 +31,13 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     monkeypatch.setattr(confirm, "QUIET", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def at_rest_means_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever presses a key waits for what it does, and no longer."""
+    for module in (textual.app, textual.pilot):
+        monkeypatch.setattr(module, "wait_for_idle", at_rest)
 
 
 @pytest.fixture(scope="session")

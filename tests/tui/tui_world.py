@@ -148,7 +148,7 @@ def in_turn(*scenes: Scene) -> Scene:
             await each(app, pilot)
             while not isinstance(app.screen, Records):
                 await pilot.press("escape")
-                await pilot.pause(0.05)
+                await pilot.pause(0.02)
             app.clear_notifications()
             app.records.query_one(FilterLine).value = ""
             app.records.place = Everything
@@ -165,7 +165,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: fl
     end = monotonic() + seconds
     while not condition():
         assert monotonic() < end, "it did not come to be so"
-        await pilot.pause(0.05)
+        await pilot.pause(0.02)
 
 
 async def settled(pilot: Pilot[None]) -> None:
