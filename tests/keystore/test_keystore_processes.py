@@ -264,6 +264,7 @@ def run_all(targets: list[Callable[[], None]]) -> None:
         thread.join()
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("shared", [False, True], ids=["a Kms each", "one Kms for all"])
 def test_eight_threads_and_two_processes(
     here: Lab, servant: Servant, lab_path: Path, key_id: str, soak: bool, shared: bool
@@ -398,6 +399,7 @@ lab.close()
 """
 
 
+@pytest.mark.scale
 @pytest.mark.sqlite("locks that hang on processes")
 def test_a_child_holds_locks_of_its_own(lab_path: Path, key_id: str) -> None:
     done = python(FORK_AND_LEAVE, lab_path, key_id)

@@ -264,6 +264,7 @@ def called(
     return sorted(tuple(each) for made in found for each in made)
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("where", ["file", "table"])
 def test_processes_share_a_rate(
     where: str, tmp_path: Path, request: pytest.FixtureRequest, soak: bool
