@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from keystore_labs import Servant, key_of, python
+from keystore_labs import Servant, key_of, python, rows
 from keystore_victim import cheap
 
 from kmslab import Lab, inspect
@@ -132,12 +132,15 @@ def test_a_setting_is_seen(here: Lab, servant: Servant) -> None:
 
 
 def test_what_a_killed_process_has_changed_is_seen_soon(
-    here: Lab, servant: Servant, key_id: str
+    here: Lab, servant: Servant, lab_path: Path, key_id: str
 ) -> None:
     """Killed after the commit, and before it could tell anybody."""
     before = key_of(here, key_id).primary_version_id
     servant.tell("rotate_many", key_id, "100000")
-    time.sleep(0.2)
+    until = time.monotonic() + 60
+    while len(rows(lab_path, "versions")) < 3:
+        assert time.monotonic() < until
+        time.sleep(0.01)
     servant.kill()
     time.sleep(0.06)
     kms = here.tencent()

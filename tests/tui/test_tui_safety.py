@@ -245,7 +245,7 @@ async def what_is_left_before_it_is_read_is_no_error(app: Explorer, pilot: Pilot
 
     def slow(_: object) -> Iterator[object]:
         began.set()
-        end.wait(10)
+        end.wait(60)
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
@@ -340,7 +340,7 @@ def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
                 value = property(raises) if name == "sources" else raises
                 patch.setattr(owner, name, value)
                 await pilot.press(*keys)
-                await until(pilot, lambda: isinstance(app.screen, Notice), 5)
+                await until(pilot, lambda: isinstance(app.screen, Notice))
                 assert CANARY not in screen_text(app), name
                 plans = [each for each in app.screen_stack if isinstance(each, PlanScreen)]
                 assert len(plans) == (name == "sources")

@@ -160,7 +160,7 @@ def in_turn(*scenes: Scene) -> Scene:
     return scene
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something is so."""
     end = monotonic() + seconds
     while not condition():
