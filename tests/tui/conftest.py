@@ -18,6 +18,7 @@ from tui_world import Stage, World, make_world
 from kmslab import Lab
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.dialogs import confirm
+from kmslab.tui.screens import records
 from kmslab.tui.session import Session
 
 
@@ -78,6 +79,12 @@ def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
         return None
 
     monkeypatch.setattr(Compositor, "render_update", looked_at)
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether somebody else has changed something is looked at so often that nobody waits."""
+    monkeypatch.setattr(records, "LOOK_SECONDS", 0.1)
 
 
 @pytest.fixture

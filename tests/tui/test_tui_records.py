@@ -418,6 +418,7 @@ async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot
     kms.update_alias(key.key_id, "orders")
 
 
+@pytest.mark.usefixtures("often")
 def test_what_is_shown_stays_true(session: Session, stage: Stage) -> None:
     stage.play(
         session,

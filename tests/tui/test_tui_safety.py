@@ -304,6 +304,7 @@ async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) ->
     await until(pilot, lambda: not status(app).startswith("!"))
 
 
+@pytest.mark.usefixtures("often")
 def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,7 +334,7 @@ def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
         places = [
             (type(session), "sources", ["a", "r"]),
             (type(session.lab), "keys", ["f5"]),
-            (watching.Watched, "look", []),
+            (watching.Watched, "look", ["f5"]),  # which looks again where the one before ended it
         ]
         for owner, name, keys in places:
             with monkeypatch.context() as patch:
@@ -586,6 +587,7 @@ def test_what_is_seen_and_kept(session: Session, stage: Stage) -> None:
     )
 
 
+@pytest.mark.usefixtures("often")
 def test_what_others_do_meanwhile(session: Session, stage: Stage) -> None:
     stage.play(
         session,

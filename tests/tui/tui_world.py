@@ -165,7 +165,7 @@ async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: fl
     end = monotonic() + seconds
     while not condition():
         assert monotonic() < end, "it did not come to be so"
-        await pilot.pause(0.02)
+        await asyncio.sleep(0.01)
 
 
 async def settled(pilot: Pilot[None]) -> None:
