@@ -178,7 +178,7 @@ def test_tls_is_spoken_with_a_certificate(
     url = json.loads(server.ready)["url"]
     assert url.startswith("https://127.0.0.1:")
     trusting = ssl.create_default_context(cafile=str(cert))
-    with urllib.request.urlopen(f"{url}/healthz", context=trusting, timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}/healthz", context=trusting, timeout=60) as answer:
         assert json.load(answer) == {"status": "ok"}
     code, _, err = server.stop(signal.SIGTERM)
     assert code == 0
