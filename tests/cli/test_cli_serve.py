@@ -61,7 +61,7 @@ def running(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
             args = ["serve", "--port", "0", *options]
             command = warm.start(args, None, write, said.fileno())
             os.close(write)
-            watchdog = threading.Timer(30, os.kill, [command.pid, signal.SIGKILL])
+            watchdog = threading.Timer(120, os.kill, [command.pid, signal.SIGKILL])
             watchdog.start()
             ends.callback(watchdog.cancel)
             return Server(command, out.readline(), out, said, watchdog)

@@ -103,7 +103,7 @@ def shown_ids(grid: Grid) -> list[str]:
 
 async def arranged(app: One, pilot: Pilot[None]) -> None:
     """Wait until what was asked for is shown, or has failed."""
-    for _ in range(500):
+    for _ in range(6000):
         if app.grid.view.wanted == app.grid.wanted or app.heard(Grid.Failed):
             await pilot.pause()
             return
