@@ -435,6 +435,7 @@ def other_process(script: str, *args: object) -> Iterator[subprocess.Popen[str]]
         process.communicate()
 
 
+@pytest.mark.scale
 def test_a_table_that_another_process_changes_all_the_time(base: Base) -> None:
     """Every row is then either changed, or theirs and reported, or was theirs before."""
     make(base, orders(5000))
@@ -522,6 +523,7 @@ def victims() -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize(
     ("how", "moment"),
     [("immediate", 0), ("immediate", 1), ("immediate", 4), ("atomic", 1), ("atomic", 4)],
