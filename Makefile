@@ -16,7 +16,8 @@ test-scale: .venv/.stamp
 	@$(PYTEST) -n $(WORKERS) --dist worksteal -m "scale and not soak"
 # The suites of keystore and providers, with all labs in a PostgreSQL server of their own.
 test-postgres: .venv/.stamp
-	@$(PYTEST) -n $(WORKERS) --dist worksteal --store postgresql tests/keystore tests/providers
+	@$(PYTEST) -n $(WORKERS) --dist worksteal -m "not soak" --store postgresql \
+	    tests/keystore tests/providers
 lint: .venv/.stamp
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check

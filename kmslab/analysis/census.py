@@ -79,13 +79,19 @@ class Census:
         return sorted(rows, key=_order)
 
 
+def by_identity(verdicts: Sequence[Verdict]) -> dict[int, Verdict]:
+    """The different ones among verdicts, each by its identity.
+
+    A `Classifier` gives the same verdict to records that are judged alike, so verdicts are told
+    apart by identity, which is much quicker than to look at what they say.
+    """
+    return dict(zip(map(id, verdicts), verdicts, strict=True))
+
+
 def alike(
     records: Sequence[Record], verdicts: Sequence[Verdict]
 ) -> Iterator[tuple[str, Verdict, int]]:
     """Providers and verdicts of records, each pair once with how many records have it.
-
-    A `Classifier` gives the same verdict to records that are judged alike, so verdicts are told
-    apart by identity, which is much quicker than to look at what they say.
 
     >>> from types import SimpleNamespace
     >>> records = [Record("1", "ctyun", "a"), Record("2", "ctyun", "b")]
@@ -93,15 +99,15 @@ def alike(
     >>> [(provider, count) for provider, _, count in alike(records, [verdict, verdict])]
     [('ctyun', 2)]
     """
-    by_identity = dict(zip(map(id, verdicts), verdicts, strict=True))
+    found = by_identity(verdicts)
     providers = column_of(records, "provider")
     if providers and providers.count(providers[0]) == len(providers):
         for identity, count in Counter(map(id, verdicts)).items():
-            yield providers[0], by_identity[identity], count
+            yield providers[0], found[identity], count
         return
     pairs = zip(providers, map(id, verdicts), strict=True)
     for (provider, identity), count in Counter(pairs).items():
-        yield provider, by_identity[identity], count
+        yield provider, found[identity], count
 
 
 def _order(row: CensusRow) -> tuple[tuple[bool, str | int], ...]:

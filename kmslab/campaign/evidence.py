@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
+from kmslab.analysis.census import by_identity
 from kmslab.analysis.classify import Drop, Outcome, Target, Verdict
 from kmslab.campaign.answers import Answer
 from kmslab.campaign.journal import Journal
@@ -67,10 +68,10 @@ class Evidence:
         Records that are judged alike have one verdict, and have one afterwards. Retryable where a
         provider does not answer.
         """
-        rows = [n for n, verdict in enumerate(verdicts) if verdict.outcome is Outcome.MAY_CHANGE]
         found = list(verdicts)
-        if not rows:
+        if all(v.outcome is not Outcome.MAY_CHANGE for v in by_identity(verdicts).values()):
             return found
+        rows = [n for n, verdict in enumerate(verdicts) if verdict.outcome is Outcome.MAY_CHANGE]
         digests = [digest_of(records[row].ciphertext_blob, records[row].context) for row in rows]
         shown = self._journal.shown(digests)
         made: dict[tuple[int, str | None], Verdict] = {}

@@ -14,6 +14,7 @@ from itertools import repeat, zip_longest
 
 from kmslab.analysis import Drop, Target, Verdict
 from kmslab.analysis import Verify as Verify
+from kmslab.analysis.census import by_identity
 from kmslab.campaign.answers import Answer as Answer
 from kmslab.campaign.answers import NewBlobs as NewBlobs
 from kmslab.campaign.answers import Reader, refused
@@ -344,5 +345,4 @@ class Sender:
 
 
 def _all_sent(verdicts: Sequence[Verdict]) -> bool:
-    distinct = dict(zip(map(id, verdicts), verdicts, strict=True))
-    return all(verdict.outcome.sent for verdict in distinct.values())
+    return all(verdict.outcome.sent for verdict in by_identity(verdicts).values())

@@ -23,10 +23,6 @@ from kmslab.records.parquet_writing import GroupWriter, text_type
 from kmslab.records.replacing import explained, file_digest, fingerprint, replacing
 from kmslab.records.source import ABSENT, CHUNK_ROWS, BlobChanges, Change, Chunk, Edit, Place
 
-# The file takes its place at the end: a chunk only says how much is asked and journalled at once,
-# and each time costs a campaign as much as fifty records.
-_CHUNK_ROWS: Final = 2 * CHUNK_ROWS
-
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -207,8 +203,8 @@ def _chunks(
     shape: _Shape, table: pa.Table, first: int, name: str
 ) -> Iterator[tuple[Chunk, list[Sequence[Cell]]]]:
     """The chunks of a row group, with their cells column by column."""
-    for start in range(0, table.num_rows, _CHUNK_ROWS):
-        rows = table.slice(start, _CHUNK_ROWS)
+    for start in range(0, table.num_rows, CHUNK_ROWS):
+        rows = table.slice(start, CHUNK_ROWS)
         count = rows.num_rows
         cells = shape.cells(rows)
         try:

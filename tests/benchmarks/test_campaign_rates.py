@@ -34,8 +34,8 @@ from kmslab.model import CTYUN, TENCENT
 from kmslab.records.opening import open_source
 from kmslab.records.source import CHUNK_ROWS
 
-ROWS = 30_000
-ROUNDS = 9
+ROWS = 100_000  # each campaign takes some 40 ms, however few they are
+ROUNDS = 5
 FLOORS = {"parquet": 0.35, "sqlite": 0.2, "postgresql": 0.2, "csv": None, "jsonl": None}
 FEW, MANY = 10_000, 1_000_000
 MOST_GROWTH_MB = {"csv": 32, "sqlite": 32, "postgresql": 32, "parquet": 48}

@@ -15,6 +15,7 @@ from kmslab.campaign.run import Ground, resume, run
 from kmslab.campaign.undo import undo
 from kmslab.campaign.watching import Watch
 from kmslab.errors import CampaignInterrupted
+from kmslab.records.source import CHUNK_ROWS
 from kmslab.records.spec import SourceSpec
 
 
@@ -104,7 +105,7 @@ def test_a_resume_leaves_a_row_edited_beside_its_blob(
     ground: Ground, lab: Lab, keys: tuple[str, str], tmp_path: Path
 ) -> None:
     old, new = keys
-    spec = write_csv(tmp_path / "edited", rows_of(lab, old, 2_000, key_id=old))
+    spec = write_csv(tmp_path / "edited", rows_of(lab, old, 2 * CHUNK_ROWS, key_id=old))
     chunks: list[str] = []
 
     def progress(told: object) -> None:
@@ -120,5 +121,5 @@ def test_a_resume_leaves_a_row_edited_beside_its_blob(
     assert caught.value.campaign_id is not None
     edited(spec, write_csv, 2)
     results = resume(ground, caught.value.campaign_id).results
-    assert (results.re_encrypted, results.lost) == (1_999, 1)
+    assert (results.re_encrypted, results.lost) == (2 * CHUNK_ROWS - 1, 1)
     assert {row["key_id"] for row in read_rows(spec)} == {new, "alias"}

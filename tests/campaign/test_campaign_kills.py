@@ -37,6 +37,14 @@ class Victim:
         return self.warm.start([], None, None, 2, before=work)
 
 
+OTHERS = [pytest.param(kind, marks=pytest.mark.scale) for kind in sorted(WRITERS) if kind != "csv"]
+
+
+@pytest.fixture(params=["csv", *OTHERS])
+def kind(request: pytest.FixtureRequest) -> str:  # in place of all of them in each run
+    return str(request.param)
+
+
 @pytest.fixture
 def records(small_chunks: None) -> int:
     return TWO_CHUNKS

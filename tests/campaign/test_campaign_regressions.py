@@ -18,6 +18,7 @@ from kmslab.campaign.selection import Selection
 from kmslab.campaign.watching import Progress, Watch
 from kmslab.errors import CampaignError, CampaignInterrupted, SourceBusy
 from kmslab.records.opening import open_source
+from kmslab.records.source import CHUNK_ROWS
 from kmslab.records.spec import SourceSpec
 
 
@@ -36,11 +37,11 @@ def only(rows: list[dict[str, str | None]], kind: range) -> list[dict[str, str |
 
 @pytest.fixture
 def stale(world: World) -> list[dict[str, str | None]]:
-    """1,000 and more records that a campaign would change, all of one key, no contexts."""
+    """More than a chunk of records that a campaign would change, all of one key, no contexts."""
     rows = [row for at, row in enumerate(world.rows) if at % 20 in (0, 5, 19)]
     return [
         row | {"record_id": f"{n}-{row['record_id']}"}
-        for n in range(1_020 // len(rows))
+        for n in range(CHUNK_ROWS // len(rows) + 1)
         for row in rows
     ]
 
@@ -57,7 +58,7 @@ def test_a_journalled_blob_of_a_dead_key_is_not_written(
     lab.tencent().disable_key(key)
     report = resume(ground, stopped.value.campaign_id)
     assert report.results.re_encrypted == 0
-    assert report.results.lost == 1_000
+    assert report.results.lost == CHUNK_ROWS
     assert {lost.reason for lost in report.losses} == {
         "its new blob does not open to what the old one holds"
     }

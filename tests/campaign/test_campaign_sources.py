@@ -221,6 +221,7 @@ for number in range(20):
 """
 
 
+@pytest.mark.scale
 def test_two_processes_at_once_lose_nothing(sources: Sources) -> None:
     processes = [
         subprocess.Popen(

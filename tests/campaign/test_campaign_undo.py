@@ -33,6 +33,7 @@ from kmslab.model import Record
 from kmslab.providers.base import Opened
 from kmslab.providers.tencent.service import TencentKms
 from kmslab.records.opening import open_source
+from kmslab.records.source import CHUNK_ROWS
 from kmslab.records.spec import SourceSpec
 
 NEW_CLOSED = "the new blob does not open, and the old one does: --unproven restores it"
@@ -198,17 +199,18 @@ class TestIdsThatOccurTwice:
     def test_a_copy_of_a_row_in_another_chunk_counts_once(
         self, ground: Ground, tmp_path: Path, sealed: Callable[[int], list[str]]
     ) -> None:
-        rows = [row(f"r{n}", blob) for n, blob in enumerate(sealed(1_001))]
+        count = CHUNK_ROWS + 1
+        rows = [row(f"r{n}", blob) for n, blob in enumerate(sealed(count))]
         spec = write_csv(tmp_path / "s", rows)
         report = run(ground, spec)
         now = read_rows(spec)
         write_csv(tmp_path / "s", [*now, now[0]])
         plan = plan_undo(ground, report.campaign)
-        assert (plan.restorable, plan.gone_count) == (1_001, 0)
+        assert (plan.restorable, plan.gone_count) == (count, 0)
         proof = verify(ground, report.campaign)
-        assert (proof.proven, proof.gone) == (1_001, 0)
+        assert (proof.proven, proof.gone) == (count, 0)
         done = undo(ground, report.campaign)
-        assert (done.undone, done.undo_left) == (1_001, 0)
+        assert (done.undone, done.undo_left) == (count, 0)
 
     def test_rows_that_moved_keep_their_entries(
         self, ground: Ground, tmp_path: Path, sealed: Callable[[int], list[str]]
@@ -304,7 +306,8 @@ def test_what_is_restored_from_a_backup_is_left_and_not_undone(
 def test_what_was_lost_and_came_back_counts_once(
     ground: Ground, tmp_path: Path, sealed: Callable[[int], list[str]], lab: Lab, key: str
 ) -> None:
-    blobs = sealed(1_200)
+    count = CHUNK_ROWS + 200
+    blobs = sealed(count)
     spec = write_table(tmp_path / "s", [row(f"r{n:04}", b) for n, b in enumerate(blobs)])
 
     def open_and_change(spec: SourceSpec) -> object:
@@ -318,7 +321,7 @@ def test_what_was_lost_and_came_back_counts_once(
         assert journal.count_lost(Step.APPLIED) == 1
     change(spec, "r0003", blobs[3])
     report = resume(ground, campaign_id)
-    assert (report.results.re_encrypted, report.results.lost, report.losses) == (1_200, 0, ())
+    assert (report.results.re_encrypted, report.results.lost, report.losses) == (count, 0, ())
 
 
 class _Meddled:

@@ -38,6 +38,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[..., str]:
     return run
 
 
+@pytest.mark.scale
 def test_a_lab_is_made_used_and_shown_by_its_url(
     run: Callable[..., str], postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

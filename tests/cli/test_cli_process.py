@@ -46,6 +46,7 @@ def test_the_command_line_and_its_help_import_nothing_heavy() -> None:
     assert not at_last & HEAVY
 
 
+@pytest.mark.scale
 def test_a_day_in_pipes(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where bytes go in and out, Python is started anew, with nothing loaded beforehand."""
     monkeypatch.setenv("KMSLAB_LAB", "lab")

@@ -61,7 +61,7 @@ def running(warm: Warm, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..
             args = ["serve", "--port", "0", *options]
             command = warm.start(args, None, write, said.fileno())
             os.close(write)
-            watchdog = threading.Timer(30, os.kill, [command.pid, signal.SIGKILL])
+            watchdog = threading.Timer(120, os.kill, [command.pid, signal.SIGKILL])
             watchdog.start()
             ends.callback(watchdog.cancel)
             return Server(command, out.readline(), out, said, watchdog)
@@ -178,7 +178,7 @@ def test_tls_is_spoken_with_a_certificate(
     url = json.loads(server.ready)["url"]
     assert url.startswith("https://127.0.0.1:")
     trusting = ssl.create_default_context(cafile=str(cert))
-    with urllib.request.urlopen(f"{url}/healthz", context=trusting, timeout=10) as answer:
+    with urllib.request.urlopen(f"{url}/healthz", context=trusting, timeout=60) as answer:
         assert json.load(answer) == {"status": "ok"}
     code, _, err = server.stop(signal.SIGTERM)
     assert code == 0

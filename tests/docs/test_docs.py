@@ -165,6 +165,7 @@ def test_the_session_of_the_readme_runs(
     assert "secret" not in run_the_session(ROOT / "README.md", warm, tmp_path)
 
 
+@pytest.mark.scale
 def test_the_runbook_runs(warm: Warm, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run_commands("".join(runbook()[::2]), Session(tmp_path, warm))
@@ -215,6 +216,7 @@ def test_the_seed_file_of_the_page_is_planted(tmp_path: Path) -> None:
         assert lab.key("orders-fixed").key_id == key_id
 
 
+@pytest.mark.scale
 def test_the_page_on_postgresql_runs(
     warm: Warm, postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

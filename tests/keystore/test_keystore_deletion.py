@@ -142,6 +142,13 @@ def test_others_keep_their_material(
         assert opened.ctyun().decrypt(blob) == b"plain"
 
 
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader who does not go is waited for a moment only."""
+    monkeypatch.setattr("kmslab.keystore.sqlite.ERASE_SECONDS", 0.02)
+
+
+@pytest.mark.usefixtures("impatient")
 def test_it_is_not_done_while_a_file_holds_it(
     lab: Lab, lab_path: Path, manual_clock: ManualClock, key_id: str
 ) -> None:
@@ -170,6 +177,7 @@ def test_it_is_not_done_while_a_file_holds_it(
     assert actions.count("DeletionBegun") == actions.count("Deleted") == 1
 
 
+@pytest.mark.usefixtures("impatient")
 @pytest.mark.sqlite("the write-ahead log")
 def test_a_reader_does_not_make_the_log_grow(
     lab: Lab, lab_path: Path, manual_clock: ManualClock, key_id: str

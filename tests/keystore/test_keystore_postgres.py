@@ -197,6 +197,7 @@ def test_a_lab_row_that_something_else_edits_is_seen_in_an_open_lab(
         pg_lab.keys()
 
 
+@pytest.mark.scale
 def test_writers_at_once_lose_nothing(pg_lab: Lab, url: str) -> None:
     """Each counts, rotates and audits over what the others have written."""
     key = pg_lab.tencent().create_key("orders").key_id

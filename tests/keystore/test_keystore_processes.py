@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from keystore_labs import Servant, key_of, python
+from keystore_labs import Servant, key_of, python, rows
 from keystore_victim import cheap
 
 from kmslab import Lab, inspect
@@ -132,12 +132,15 @@ def test_a_setting_is_seen(here: Lab, servant: Servant) -> None:
 
 
 def test_what_a_killed_process_has_changed_is_seen_soon(
-    here: Lab, servant: Servant, key_id: str
+    here: Lab, servant: Servant, lab_path: Path, key_id: str
 ) -> None:
     """Killed after the commit, and before it could tell anybody."""
     before = key_of(here, key_id).primary_version_id
     servant.tell("rotate_many", key_id, "100000")
-    time.sleep(0.2)
+    until = time.monotonic() + 60
+    while len(rows(lab_path, "versions")) < 3:
+        assert time.monotonic() < until
+        time.sleep(0.01)
     servant.kill()
     time.sleep(0.06)
     kms = here.tencent()
@@ -264,6 +267,7 @@ def run_all(targets: list[Callable[[], None]]) -> None:
         thread.join()
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize("shared", [False, True], ids=["a Kms each", "one Kms for all"])
 def test_eight_threads_and_two_processes(
     here: Lab, servant: Servant, lab_path: Path, key_id: str, soak: bool, shared: bool
@@ -398,6 +402,7 @@ lab.close()
 """
 
 
+@pytest.mark.scale
 @pytest.mark.sqlite("locks that hang on processes")
 def test_a_child_holds_locks_of_its_own(lab_path: Path, key_id: str) -> None:
     done = python(FORK_AND_LEAVE, lab_path, key_id)

@@ -146,6 +146,7 @@ def test_a_misuse_would_be_seen(calls: list[tuple[str, int, int, str]], found: l
     assert [what for what, _ in misuses(done, ["a"])] == found
 
 
+@pytest.mark.scale
 def test_a_storm_of_processes(tmp_path: Path, soak: bool) -> None:
     path = tmp_path / "lab"
     with Lab.create(path) as lab:

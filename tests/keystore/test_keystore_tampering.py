@@ -119,7 +119,8 @@ def test_text_that_is_none_is_refused(path: Path, column: str) -> None:
 
 
 def test_each_byte_of_sealed_material_counts(path: Path) -> None:
-    row = rows(path, "versions")[0]
+    # The shortest: what a pair is sealed in is twenty times as long, and opened no other way.
+    row = min(rows(path, "versions"), key=lambda row: len(row["sealed"] or bytes(10**6)))
     for at in range(len(row["sealed"])):
         edited = bytearray(row["sealed"])
         edited[at] ^= 1 << (at % 8)

@@ -17,7 +17,7 @@ from kmslab.model import Record
 from kmslab.records import text
 from kmslab.records.columns import Columns
 from kmslab.records.files import open_files
-from kmslab.records.source import Change
+from kmslab.records.source import CHUNK_ROWS, Change
 from kmslab.records.spec import SourceSpec
 
 HEADER = b"record_id,ciphertext_blob,provider,encryption_context,key_id,note\n"
@@ -175,7 +175,7 @@ def test_rows_that_stay_keep_every_byte(path: Path) -> None:
         b'"%d","A",tencent,,,\n\n',
         b'%d,A,te"ncent,,,"\xe7\xa7\x9f,"\r\n',
     ]
-    rows = [spellings[n % 3] % n for n in range(1, 2501)]
+    rows = [spellings[n % 3] % n for n in range(1, CHUNK_ROWS + 501)]
     path.write_bytes(HEADER + b"".join(rows))
     edit(part_of(path), lambda record: new_blob(record) if record.row % 5 == 0 else None)
     expected = [
@@ -186,10 +186,11 @@ def test_rows_that_stay_keep_every_byte(path: Path) -> None:
 
 
 def test_chunks_and_places(path: Path) -> None:
-    path.write_bytes(HEADER + b"".join(b"%d,A,tencent,,,\n" % n for n in range(1, 2502)))
+    rows = range(1, 2 * CHUNK_ROWS + 502)
+    path.write_bytes(HEADER + b"".join(b"%d,A,tencent,,,\n" % n for n in rows))
     chunks = list(part_of(path).read())
-    assert [len(chunk.records) for chunk in chunks] == [1000, 1000, 501]
-    assert [place for chunk in chunks for place in chunk.places] == list(range(1, 2502))
+    assert [len(chunk.records) for chunk in chunks] == [CHUNK_ROWS, CHUNK_ROWS, 501]
+    assert [place for chunk in chunks for place in chunk.places] == list(rows)
 
 
 def test_long_rows_make_short_chunks(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,12 +274,12 @@ def test_a_pass_that_was_not_ended_is_not_finished(path: Path) -> None:
 
 
 def test_a_chunk_that_nobody_wrote_stays(path: Path) -> None:
-    path.write_bytes(HEADER + b"1,A,tencent,,,\n" * 1500)
+    path.write_bytes(HEADER + b"1,A,tencent,,,\n" * (CHUNK_ROWS + 500))
     with part_of(path).edit() as pass_:
         for chunk in pass_:
-            if chunk.places[0] == 1001:
+            if chunk.places[0] == CHUNK_ROWS + 1:
                 pass_.write([new_blob(chunk.records[0])])
         pass_.finish()
     rows = path.read_bytes().splitlines(keepends=True)
-    assert [n for n, row in enumerate(rows) if b"NEW" in row] == [1001]
-    assert len(rows) == 1501
+    assert [n for n, row in enumerate(rows) if b"NEW" in row] == [CHUNK_ROWS + 1]
+    assert len(rows) == CHUNK_ROWS + 501

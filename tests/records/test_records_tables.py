@@ -104,8 +104,8 @@ def test_pages(base: Base) -> None:
     base.insert(orders(2 * CHUNK_ROWS + 1))
     chunks = list(opened(base).parts[0].read())
     assert [len(chunk.records) for chunk in chunks] == [CHUNK_ROWS, CHUNK_ROWS, 1]
-    assert [r.row for chunk in chunks for r in chunk.records] == list(range(1, 2002))
-    base.execute("DELETE FROM orders WHERE record_id >= '订单-01000'")
+    assert [r.row for chunk in chunks for r in chunk.records] == list(range(1, 2 * CHUNK_ROWS + 2))
+    base.execute(f"DELETE FROM orders WHERE record_id >= '订单-{CHUNK_ROWS:05}'")
     assert len(list(opened(base).parts[0].read())) == 1
 
 
@@ -113,7 +113,7 @@ def test_nothing_is_locked_between_two_pages(base: Base) -> None:
     make(base, orders(CHUNK_ROWS + 1))
     pages = iter(opened(base).parts[0].read())
     next(pages)
-    base.execute("DELETE FROM orders WHERE record_id = '订单-01000'")
+    base.execute(f"DELETE FROM orders WHERE record_id = '订单-{CHUNK_ROWS:05}'")
     assert list(pages) == []
 
 
@@ -435,6 +435,7 @@ def other_process(script: str, *args: object) -> Iterator[subprocess.Popen[str]]
         process.communicate()
 
 
+@pytest.mark.scale
 def test_a_table_that_another_process_changes_all_the_time(base: Base) -> None:
     """Every row is then either changed, or theirs and reported, or was theirs before."""
     make(base, orders(5000))
@@ -522,6 +523,7 @@ def victims() -> Iterator[subprocess.Popen[str]]:
         yield process
 
 
+@pytest.mark.scale
 @pytest.mark.parametrize(
     ("how", "moment"),
     [("immediate", 0), ("immediate", 1), ("immediate", 4), ("atomic", 1), ("atomic", 4)],

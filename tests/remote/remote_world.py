@@ -193,7 +193,7 @@ class Server:
                 self._loop.call_soon_threadsafe(self._cut)
             else:
                 self._server.should_exit = True
-            self._thread.join(20)
+            self._thread.join(60)
             self._thread = None
 
     def _cut(self) -> None:

@@ -550,8 +550,8 @@ class TestTheLine:
         class Slow(Told):
             def send(self, _action: str, _request: Any) -> Reply:
                 if not go_on.is_set():
-                    all_under_way.wait(5)
-                    go_on.wait(5)
+                    all_under_way.wait(60)
+                    go_on.wait(60)
                 return Reply({"Response": {"CiphertextBlob": "b", "KeyId": NOBODY}})
 
         kms: Any = remote_over(Slow(), TENCENT)
@@ -560,7 +560,7 @@ class TestTheLine:
             target=lambda: found.append(kms.encrypt_many([b"x"] * 40, key_id=NOBODY))
         )
         asks.start()
-        all_under_way.wait(5)
+        all_under_way.wait(60)
         waiting = kms._line._pool._work_queue
         while waiting.qsize() < 40 - AT_ONCE:  # the others are handed in while these begin
             time.sleep(0.001)
@@ -569,8 +569,8 @@ class TestTheLine:
         while waiting.qsize() > 1:  # what waits is cancelled, and a mark says so
             time.sleep(0.001)
         go_on.set()
-        closes.join(5)
-        asks.join(5)
+        closes.join(60)
+        asks.join(60)
         [done] = found
         assert done.ciphertext_blob == ["b"] * AT_ONCE + [None] * (40 - AT_ONCE)
         assert {type(error) for error in done.error[AT_ONCE:]} == {errors.Unreachable}
@@ -610,7 +610,7 @@ class TestTheLine:
                     most = max(most, now)
                     if now == AT_ONCE:
                         together.set()
-                together.wait(5)
+                together.wait(60)
                 with lock:
                     now -= 1
                 return refusal(TENCENT, "InternalError")

@@ -85,6 +85,7 @@ def counts(outcomes: Any) -> dict[str, int]:
 
 
 class TestThroughAServer:
+    @pytest.mark.scale
     @pytest.mark.parametrize("provider", [TENCENT, pytest.param(CTYUN, marks=SOAK)])
     def test_at_full_rate_99_percent_of_it_are_kept_and_none_is_refused(
         self, lab: Lab, provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, soak: bool
@@ -105,6 +106,7 @@ class TestThroughAServer:
             assert (count - LIMIT) / (times[-1] - times[LIMIT - 1]) >= 0.99 * LIMIT
         assert opens_to(lab, provider, path) == [b"%d" % n for n in range(count)]
 
+    @pytest.mark.scale
     @pytest.mark.parametrize("provider", [pytest.param(TENCENT, marks=SOAK), CTYUN])
     def test_a_server_that_is_killed_and_restarted_loses_nothing(
         self, lab: Lab, provider: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -343,7 +343,7 @@ class TestTheExplorer:
 
         async def scene() -> tuple[str, str, dict[str, str]]:
             async with explorer.run_test(size=(120, 40)) as pilot:
-                for _ in range(400):
+                for _ in range(6000):
                     await pilot.pause(0.01)
                     screen = pilot.app.screen
                     if isinstance(screen, Records) and screen.reader.counted and screen.keys:

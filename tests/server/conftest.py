@@ -20,11 +20,11 @@ CLIENTS = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    here = Path(__file__).parent
+    here, marks = Path(__file__).parent, [pytest.mark.filterwarnings(line) for line in CLIENTS]
     for item in items:
-        if here in item.path.parents:
-            for line in CLIENTS:
-                item.add_marker(pytest.mark.filterwarnings(line))
+        if item.path.parent == here:
+            for mark in marks:
+                item.add_marker(mark)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -54,16 +54,18 @@ def test_calls_that_wait_for_a_database_hold_up_nobody_else(
         assert (reply.status, reply.json["problem"]) == (503, "no answer within 0.3 s")
         assert far.send("GET", "/metrics", {}).status == 200
         assert replies == []
-    call.join(20)
+    call.join(60)
     assert [reply.code for reply in replies] == [""]
-    reply = far.send("GET", "/healthz", {})
-    assert (reply.status, reply.json) == (200, {"status": "ok"})
+    until = time.monotonic() + 60
+    while (reply := far.send("GET", "/healthz", {})).status != 200:  # on a busy machine
+        assert time.monotonic() < until
+    assert reply.json == {"status": "ok"}
 
 
 def until_somebody_waits(database: psycopg.Connection) -> None:
     """Until another session waits for a lock that this one has."""
     waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    until = time.monotonic() + 10
+    until = time.monotonic() + 60
     while database.execute(waiting).fetchone() == (0,):
         assert time.monotonic() < until
         time.sleep(0.01)

@@ -496,7 +496,7 @@ def test_a_region_with_a_key_in_it_is_there(wire: Wire) -> None:
 
 def talk(wire: Wire, data: bytes, *, hang_up: bool = True) -> bytes:
     """What the server says to bytes, until it ends the connection."""
-    with socket.create_connection(("127.0.0.1", wire.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", wire.port), timeout=60) as connection:
         connection.sendall(data)
         if hang_up:
             try:
@@ -580,7 +580,7 @@ def test_what_is_no_body_ends_the_connection_when_it_is_too_long(
 ) -> None:
     sent, said = 0, b""
     address = ("127.0.0.1", wire.port)
-    with suppress(ConnectionError), socket.create_connection(address, timeout=5) as connection:
+    with suppress(ConnectionError), socket.create_connection(address, timeout=60) as connection:
         connection.sendall(CHUNKED + begun)
         while sent < 16 * 1024 * 1024:
             connection.sendall(more * 64)

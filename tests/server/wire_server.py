@@ -260,7 +260,7 @@ def serving(lab: Lab, *, rate_limit: bool = False, **options: Any) -> Iterator[W
             yield Wire(lab, port, made.credential.secret_id, secret_key, text)
         finally:
             server.should_exit = True
-            thread.join(20)
+            thread.join(60)
             log.close()
     assert not thread.is_alive()
 

@@ -8,13 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import textual.app
+import textual.pilot
 from textual._compositor import Compositor
 from textual.widgets import Footer
+from tui_rest import at_rest
 from tui_world import Stage, World, make_world
 
 from kmslab import Lab
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.dialogs import confirm
+from kmslab.tui.screens import records
 from kmslab.tui.session import Session
 
 
@@ -28,6 +32,13 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("TEXTUAL_ANIMATIONS", "none")
     monkeypatch.setattr(confirm, "QUIET", 0.0)
+
+
+@pytest.fixture(autouse=True)
+def at_rest_means_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever presses a key waits for what it does, and no longer."""
+    for module in (textual.app, textual.pilot):
+        monkeypatch.setattr(module, "wait_for_idle", at_rest)
 
 
 @pytest.fixture(scope="session")
@@ -68,6 +79,12 @@ def unpainted(monkeypatch: pytest.MonkeyPatch) -> None:
         return None
 
     monkeypatch.setattr(Compositor, "render_update", looked_at)
+
+
+@pytest.fixture
+def often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether somebody else has changed something is looked at so often that nobody waits."""
+    monkeypatch.setattr(records, "LOOK_SECONDS", 0.1)
 
 
 @pytest.fixture

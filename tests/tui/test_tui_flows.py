@@ -294,6 +294,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
     tmp_path: Path, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Over two chunks: stopped after the first one, then continued to the end; then left."""
+    monkeypatch.setattr("kmslab.records.text.CHUNK_ROWS", 1_000)
     with Lab.create(tmp_path / "lab", clock=ManualClock(NOW)) as lab:
         rows = make_rows(lab, make_keys(lab), 1_100)
         spec = write_csv(tmp_path / "many", rows)
@@ -304,7 +305,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
 
         def endless(*_: object, watch: Watch, **__: object) -> None:
             planning.set()
-            end = monotonic() + 5
+            end = monotonic() + 60
             while monotonic() < end:
                 if watch.stop():
                     ended_early.set()
@@ -319,7 +320,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
             asked = Event()
 
             def begin(watch: Watch) -> object:
-                assert asked.wait(10)
+                assert asked.wait(60)
                 return run(ground, spec, watch=watch)
 
             ended: list[object] = []
@@ -390,7 +391,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
                 await until(pilot, lambda: app._exit)
 
         stage.play(session, scene)
-        assert ended_early.wait(5), "nobody waits for the plan"
+        assert ended_early.wait(60), "nobody waits for the plan"
 
 
 def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(

@@ -103,7 +103,7 @@ def shown_ids(grid: Grid) -> list[str]:
 
 async def arranged(app: One, pilot: Pilot[None]) -> None:
     """Wait until what was asked for is shown, or has failed."""
-    for _ in range(500):
+    for _ in range(6000):
         if app.grid.view.wanted == app.grid.wanted or app.heard(Grid.Failed):
             await pilot.pause()
             return
@@ -298,7 +298,7 @@ def test_a_filter_that_is_not_wanted_any_more_is_stopped_and_keys_are_answered()
         assert list(view.marked_rows()) == [1]
         app.grid.ask_filter("")
         await arranged(app, pilot)
-        assert view.stopped.wait(5)
+        assert view.stopped.wait(60)
         assert view.shown == 10
 
     run(view, steps)
@@ -516,7 +516,7 @@ def test_nothing_is_marked_while_what_was_asked_for_is_not_shown(
     go_on, arrange = Event(), View.arrange
 
     def slow(self: View, *arguments: object) -> object:
-        go_on.wait(5)
+        go_on.wait(60)
         return arrange(self, *arguments)  # type: ignore[arg-type]
 
     async def steps(app: One, pilot: Pilot[None]) -> None:
@@ -538,7 +538,7 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[Event]:
     go_on, over = Event(), View.over
 
     def slow(self: View, *arguments: object) -> object:
-        go_on.wait(5)
+        go_on.wait(60)
         return over(self, *arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(View, "over", slow)

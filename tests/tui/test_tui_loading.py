@@ -143,7 +143,7 @@ def test_a_malformed_time_costs_the_times_and_no_record(demo: Lab, tmp_path: Pat
     assert (ended.rows, ended.error) == (len(rows), None)
     (note,) = ended.notes
     assert "owners and ages are not shown" in note
-    assert "row 1200" in note
+    assert f"row {CHUNK_ROWS + 200}" in note
     assert "'yesterday'" in note
     assert len(heard.tables) == 2  # what came before the fault is not shown twice
     assert len(heard.table) == len(rows)
@@ -175,7 +175,7 @@ def test_progress_is_told_at_once_and_then_not_too_often(
     heard = Heard()
     ended = heard.read(Job(SAMPLE, demo, demo.keys))
     blocks = [len(grown.blocks) for grown in heard.grown if grown.blocks]
-    assert sum(blocks) == len(heard.table.blocks) > 2
+    assert sum(blocks) == len(heard.table.blocks) >= 2
     assert blocks == ([1] * len(blocks) if seconds == 0 else [1, sum(blocks) - 1])
     assert heard.grown[-1].rows == ended.rows
 

@@ -67,7 +67,7 @@ async def what_is_typed_ahead_makes_no_other_plan(app: Explorer, pilot: Pilot[No
     assert app.screen_stack[1:] == [screen], "O was meant for the records, which are left"
     assert isinstance(app.screen_stack[0], Records)
     keys, go_on = session.lab.keys, Event()
-    session.lab.keys = lambda: go_on.wait(10) and keys()  # type: ignore[method-assign]
+    session.lab.keys = lambda: go_on.wait(60) and keys()  # type: ignore[method-assign]
     at_once(app, "d", "enter")
     await until(pilot, lambda: told(app)[-1:] == ["agree: not before destination has ended"])
     assert app.screen is screen, "what is agreed to is not what is about to be chosen"

@@ -59,7 +59,7 @@ class Gate:
         def slow(*given: Any) -> Any:
             found = real(*given)
             self.inside.set()
-            self._open.wait(10)
+            self._open.wait(60)
             return found
 
         return slow
@@ -122,7 +122,7 @@ def test_filter_order_and_marks_are_there_in_every_table_that_comes(
         yield from blocks_of(*given)
         if not begun.is_set():
             begun.set()
-            gate.wait(10)
+            gate.wait(60)
             raise SourceError("row 20: no time")
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
@@ -191,7 +191,7 @@ def test_judging_ends_when_the_explorer_is_left(
 
     def endless(table: Any, job: Any, stop: Callable[[], bool]) -> Any:
         inside.set()
-        for _ in range(200):
+        for _ in range(3000):
             if stop():
                 asked.set()
                 break
@@ -418,6 +418,7 @@ async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot
     kms.update_alias(key.key_id, "orders")
 
 
+@pytest.mark.usefixtures("often")
 def test_what_is_shown_stays_true(session: Session, stage: Stage) -> None:
     stage.play(
         session,

@@ -245,7 +245,7 @@ async def what_is_left_before_it_is_read_is_no_error(app: Explorer, pilot: Pilot
 
     def slow(_: object) -> Iterator[object]:
         began.set()
-        end.wait(10)
+        end.wait(60)
         return iter(())
 
     with pytest.MonkeyPatch.context() as patch:
@@ -304,6 +304,7 @@ async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) ->
     await until(pilot, lambda: not status(app).startswith("!"))
 
 
+@pytest.mark.usefixtures("often")
 def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
     session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -333,14 +334,14 @@ def test_an_unforeseen_error_tells_a_log_and_nothing_that_it_held(
         places = [
             (type(session), "sources", ["a", "r"]),
             (type(session.lab), "keys", ["f5"]),
-            (watching.Watched, "look", []),
+            (watching.Watched, "look", ["f5"]),  # which looks again where the one before ended it
         ]
         for owner, name, keys in places:
             with monkeypatch.context() as patch:
                 value = property(raises) if name == "sources" else raises
                 patch.setattr(owner, name, value)
                 await pilot.press(*keys)
-                await until(pilot, lambda: isinstance(app.screen, Notice), 5)
+                await until(pilot, lambda: isinstance(app.screen, Notice))
                 assert CANARY not in screen_text(app), name
                 plans = [each for each in app.screen_stack if isinstance(each, PlanScreen)]
                 assert len(plans) == (name == "sources")
@@ -586,6 +587,7 @@ def test_what_is_seen_and_kept(session: Session, stage: Stage) -> None:
     )
 
 
+@pytest.mark.usefixtures("often")
 def test_what_others_do_meanwhile(session: Session, stage: Stage) -> None:
     stage.play(
         session,

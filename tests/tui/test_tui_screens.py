@@ -179,7 +179,7 @@ def test_progress(
     job.latest = Progress("re-encrypting", 2_000, 3_259, {"re_encrypted": 1_990, "failed": 10})
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
-        app.push_screen(AtWork("Re-encrypting", job, lambda watch: end.wait(10)))
+        app.push_screen(AtWork("Re-encrypting", job, lambda watch: end.wait(60)))
         await until(pilot, lambda: "1,250 a second" in screen_text(app))
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Job, "waiting", lambda self: 7.0)

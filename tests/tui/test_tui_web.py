@@ -20,6 +20,8 @@ from tui_world import World
 aiohttp = pytest.importorskip("aiohttp", reason="the extra `web` is not installed")
 pytest.importorskip("textual_serve", reason="the extra `web` is not installed")
 
+pytestmark = pytest.mark.scale
+
 ROOT = Path(__file__).parents[2]
 SECONDS = 30
 

@@ -148,7 +148,7 @@ def in_turn(*scenes: Scene) -> Scene:
             await each(app, pilot)
             while not isinstance(app.screen, Records):
                 await pilot.press("escape")
-                await pilot.pause(0.05)
+                await pilot.pause(0.02)
             app.clear_notifications()
             app.records.query_one(FilterLine).value = ""
             app.records.place = Everything
@@ -160,12 +160,12 @@ def in_turn(*scenes: Scene) -> Scene:
     return scene
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 10) -> None:
+async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 60) -> None:
     """Wait until something is so."""
     end = monotonic() + seconds
     while not condition():
         assert monotonic() < end, "it did not come to be so"
-        await pilot.pause(0.05)
+        await asyncio.sleep(0.01)
 
 
 async def settled(pilot: Pilot[None]) -> None:
