@@ -230,6 +230,12 @@ class Lab:
         return self._keystore.database.location
 
     @property
+    def secret_url(self) -> bool:
+        """Whether it was opened by a URL with a password: another process has to find that by
+        itself."""
+        return self._keystore.database.secret_url
+
+    @property
     def root_key(self) -> Path | None:
         """The file that the root key is in; None under a passphrase and in memory."""
         return self._source.path if isinstance(self._source, RootKeyFile) else None
@@ -274,14 +280,17 @@ class Lab:
             settings=self.settings.all(),
         )
 
-    def rekey(self, *, new_passphrase: str | None = None) -> None:
+    def rekey(self, *, new_passphrase: str | None = None) -> bool:
         """Give the lab another root key: a fresh file in the old one's place, or, for a lab under
-        a passphrase, another passphrase. Killed at any step, the lab opens."""
+        a passphrase, another passphrase. Killed at any step, the lab opens.
+
+        False where somebody who reads the database still holds what was sealed under the old one:
+        it opens with that, until another rekey has rewritten it."""
         if self._source is None:
             raise SettingError("a lab in memory has no root key to change")
         self._keystore.begin()
         new = None if new_passphrase is None else Passphrase.of(new_passphrase)
-        opening.rekey(self._keystore, self._source, new, self._act("Rekey"))
+        return opening.rekey(self._keystore, self._source, new, self._act("Rekey"))
 
     def export_bundle(self, path: str | Path, passphrase: str) -> int:
         """Write every key, with its material, to a new file under a passphrase of its own.

@@ -13,7 +13,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import accumulate
@@ -22,6 +22,7 @@ from typing import Any, Final
 
 from kmslab.clock import Clock
 from kmslab.database_url import EXTRAS, POSTGRESQL
+from kmslab.disk import refusal
 from kmslab.errors import LabBusy, LabError, StateError
 from kmslab.keystore.lab_url import LabUrl, in_database
 from kmslab.rate import Window, calls_and_window
@@ -101,13 +102,24 @@ class Leases:
 
     def window(self, name: str, rate: float, *, clock: Clock) -> Window:
         """The window of all that is called by a name: see `kmslab.rate.Windows.window`."""
-        whole = f"{self.scope}/{name}"
         if in_database(self.location):
-            return TableWindow(
-                replace(LabUrl.of(self.location), password=self.password), whole, rate
-            )
-        digest = hashlib.sha256(whole.encode("utf-8", "surrogatepass")).hexdigest()
-        return FileWindow(Path(self.location) / FOLDER / f"{digest}.calls", rate, clock=clock)
+            url = replace(LabUrl.of(self.location), password=self.password)
+            return TableWindow(url, f"{self.scope}/{name}", rate)
+        return FileWindow(self._file(name), rate, clock=clock)
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove the files of windows that nobody asks any more. A lab's database keeps its rows,
+        some hundred bytes each."""
+        if in_database(self.location):
+            return
+        for name in names:
+            path = self._file(name)
+            with _file_errors(path):
+                path.unlink(missing_ok=True)
+
+    def _file(self, name: str) -> Path:
+        whole = f"{self.scope}/{name}".encode("utf-8", "surrogatepass")
+        return Path(self.location) / FOLDER / f"{hashlib.sha256(whole).hexdigest()}.calls"
 
 
 class FileWindow:
@@ -288,7 +300,7 @@ def _file_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise StateError(f"{path} cannot be used: {error.strerror}") from None
+        raise StateError(f"{path} cannot be used: {refusal(error)}") from None
 
 
 def _connect(url: LabUrl) -> Any:

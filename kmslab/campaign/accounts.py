@@ -69,7 +69,7 @@ def summary(report: Report) -> str:
 
 def _undoing(report: Report) -> str:
     """How far an undo has come that is at work or was stopped: a file is stored at its end."""
-    if report.undone or (report.plan is not None and report.plan.spec.table is not None):
+    if report.undone or _is_table(report):
         back = counted(report.undone, "record has its", "records have their")
         return f"The undo is not finished: {back} old blob so far."
     return (
@@ -83,7 +83,18 @@ def _pending(report: Report) -> str:
     if not report.pending:
         return ""
     more = counted(report.pending, "more is", "more are")
-    return f"; {more} in the journal, and stored when the file is finished"
+    return f"; {more} in the journal, and {when_stored(report)}"
+
+
+def when_stored(report: Report) -> str:
+    """When what is only in the journal is in the source too. A table may have it already."""
+    if _is_table(report):
+        return "a resume sees whether they are stored"
+    return "stored when the file is finished"
+
+
+def _is_table(report: Report) -> bool:
+    return report.plan is not None and report.plan.spec.table is not None
 
 
 def _why_nothing(report: Report) -> str:

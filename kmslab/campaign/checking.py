@@ -38,7 +38,8 @@ def to_be_seen(state: State, source: Source) -> Iterator[Mapping[str, Any]]:
         with source.marked() if isinstance(source, Recognisable) else nullcontext() as mark:
             yield {"file": name, "text": text, "mark": mark, **_seen(source)}
     finally:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # what is left is removed by a later check
+            path.unlink(missing_ok=True)
 
 
 def _remove_old(folder: Path) -> None:

@@ -1,65 +1,37 @@
 """Workers of a Dask cluster, on this machine or on others.
 
-What goes through the scheduler is orders and outcomes as text: where things are, counts and names;
-never key material, a password, a blob or a context. But who controls the scheduler can run any
-code on the workers, and on the machine that runs the campaign. So one that is not on this machine
-is spoken to over TLS, unless it is said by name that it need not be.
-
-This is the only module that loads Dask: the extra `dask`.
+What goes through the scheduler is orders and their endings as text: where things are, counts and
+names; never key material, a password, a blob or a context. But who controls the scheduler can run
+any code on the workers, and on the machine that runs the campaign. So one that is not on this
+machine is spoken to over TLS, unless it is said by name that it need not be.
 """
 
 from __future__ import annotations
 
-import ipaddress
-import logging
-import queue
-import time
-from collections import Counter, deque
-from collections.abc import (
-    Callable,
-    Collection,
-    Generator,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
-from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any, Final
-from urllib.parse import urlsplit
 
-from distributed import Client, Future, WorkerPlugin, as_completed, get_worker
+from distributed import Client
 from distributed.security import Security
 
-from kmslab.campaign.crew import Told, this_machine
-from kmslab.campaign.orders import Outcome
+from kmslab.campaign.cluster_crew import ClusterCrew, KeptWorker
 from kmslab.campaign.reopening import Reopening
-from kmslab.campaign.working import Worker
-from kmslab.errors import CampaignError, CampaignInterrupted
+from kmslab.campaign.scheduler_address import (
+    CA,
+    CERT,
+    KEY,
+    check_address,
+    check_certificates,
+    try_connecting,
+    uses_tls,
+)
+from kmslab.errors import CampaignError
 
 CONNECT_SECONDS: Final = 10.0
 """How long a scheduler, and its first worker, is waited for."""
-
-_LOOK_SECONDS: Final = 0.02
-_TOLD_SECONDS: Final = 0.2
-_STOP_SECONDS: Final = 10.0
-_RETRIES: Final = 2
-_ANSWER_SECONDS: Final = 60.0
-_RESULT_SECONDS: Final = 5.0
-_AT_ONCE: Final = 2
-"""The orders that a thread has: the one that it is at, and the next."""
-_MEMBERS_SECONDS: Final = 0.5
-_BACK_SECONDS: Final = 15.0
-"""How long is waited where all workers have gone: a nanny starts one anew."""
-_GONE: Final = "the scheduler has gone, or has dropped what was to be done"
-_ALL_LEFT: Final = (
-    "all workers that were there at the beginning have gone, and those that came later were not "
-    "looked at"
-)
-_ENDS: Final = "the worker that was at it has ended, again and again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +50,34 @@ class Scheduler:
 
     def check(self, reopening: Reopening) -> None:
         """CampaignError where it is not to be spoken to. Workers have their own environment."""
+        self.check_settings()
+
+    def check_settings(self) -> None:
+        """CampaignError where address and files are not what they are to be; nobody is asked."""
         check_address(self.address, insecure=self.insecure)
+        if uses_tls(self.address):
+            check_certificates(self.address, self._files(self._security()))
+        elif any(each is not None for each in (self.ca, self.cert, self.key)):
+            raise CampaignError(
+                f"certificates are given, and {self.address} is not spoken to over TLS: name it as "
+                "tls://HOST:PORT"
+            )
+
+    def enough(self, tasks: int) -> Scheduler:
+        """All that the cluster has: nobody starts them for a campaign."""
+        return self
 
     @contextmanager
-    def ready(self) -> Iterator[Hired]:
+    def ready(self) -> Iterator[ClusterCrew]:
         """Its workers, until this ends. CampaignError where it does not answer, or has none."""
+        security, context = self._security(), None
+        if security is not None:
+            context = security.get_connection_args("client")["ssl_context"]
+        try_connecting(self.address, context, self._files(security), CONNECT_SECONDS)
         try:
             client = Client(
                 self.address,
-                security=self._security(),
+                security=security,
                 timeout=CONNECT_SECONDS,
                 set_as_default=False,
             )
@@ -94,37 +85,28 @@ class Scheduler:
             raise CampaignError(
                 f"the scheduler at {self.address} cannot be reached: {error}"
             ) from error
-        with _quiet(), client, Cluster(client, insecure=self.insecure).ready() as hired:
-            yield hired
+        with client, Cluster(client, insecure=self.insecure).ready() as crew:
+            yield crew
 
     def _security(self) -> Security | None:
+        if not uses_tls(self.address):
+            return None
         given = {
             "tls_ca_file": self.ca,
             "tls_client_cert": self.cert,
             "tls_client_key": self.key,
         }
         files = {name: value for name, value in given.items() if value is not None}
-        if not files and not self.address.startswith("tls://"):
-            return None
         return Security(**files, require_encryption=True)
 
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Have Dask say nothing of its own: what is wrong is raised."""
-    loggers = [
-        logger
-        for name, logger in logging.root.manager.loggerDict.items()
-        if name.split(".")[0] == "distributed" and isinstance(logger, logging.Logger)
-    ]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+    @staticmethod
+    def _files(security: Security | None) -> Mapping[str, str | None]:
+        """What is used for TLS, whoever has named it, by the options that do."""
+        return {
+            CA: getattr(security, "tls_ca_file", None),
+            CERT: getattr(security, "tls_client_cert", None),
+            KEY: getattr(security, "tls_client_key", None),
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +120,12 @@ class Cluster:
         """CampaignError where the scheduler is not to be spoken to."""
         check_address(self._address, insecure=self.insecure)
 
+    def enough(self, tasks: int) -> Cluster:
+        """All that the cluster has: nobody starts them for a campaign."""
+        return self
+
     @contextmanager
-    def ready(self) -> Iterator[Hired]:
+    def ready(self) -> Iterator[ClusterCrew]:
         """Its workers, until this ends; they close then what they have opened."""
         client = self.client
         try:
@@ -151,17 +137,17 @@ class Cluster:
             ) from None
         name = f"kmslab-{token_hex(8)}"
         try:
-            client.register_plugin(Bench(), name=name)
+            client.register_plugin(KeptWorker(), name=name)
         except Exception as error:
             raise CampaignError(
                 f"kmslab is not to be used on all workers: {type(error).__name__}: {error}; "
                 "install the same version everywhere"
             ) from error
         try:
-            hired = Hired.of(client, name)
-            for address in hired.threads:
+            crew = ClusterCrew.of(client, name)
+            for address in crew.threads:
                 check_address(address, insecure=self.insecure, what="worker")
-            yield hired
+            yield crew
         finally:
             if client.status == "running":  # where the scheduler has gone, so has it
                 client.unregister_worker_plugin(name)
@@ -170,299 +156,3 @@ class Cluster:
     def _address(self) -> str:
         scheduler: Any = self.client.scheduler
         return str(scheduler.address)
-
-
-class Bench(WorkerPlugin):
-    """What a worker has of kmslab while it is hired: a `Worker`, which keeps a lab open."""
-
-    def setup(self, worker: Any) -> None:
-        """The worker begins."""
-        self.worker = Worker()
-
-    def teardown(self, worker: Any) -> None:
-        """The worker is not needed any more."""
-        self.worker.close()
-
-
-@dataclass(frozen=True, slots=True)
-class Hired:
-    """The workers that a cluster had when they were hired, at work; `bench` is the name of what
-    they work on, and `threads` how many orders each carries out at once, by its address.
-
-    A worker that comes later takes no part, since nobody knows what it sees. One that is started
-    anew by its nanny is the same one, at another address.
-    """
-
-    client: Client
-    bench: str
-    threads: Mapping[str, int]
-    _members: _Members
-    _said: queue.SimpleQueue[Mapping[str, Any]] = field(default_factory=queue.SimpleQueue)
-
-    @classmethod
-    def of(cls, client: Client, bench: str) -> Hired:
-        """Those that are there now."""
-        threads: Mapping[str, int] = client.nthreads()
-        members = _Members(client)
-        there = members.hire(threads)
-        return cls(client, bench, {at: threads[at] for at in there}, members)
-
-    @property
-    def size(self) -> int:
-        """How many orders are carried out at once: the threads of all workers."""
-        return max(1, sum(self.threads.values()))
-
-    @property
-    def processes(self) -> int:
-        """How many open the lab, or remotes: the workers, with whatever threads."""
-        return max(1, len(self.threads))
-
-    @property
-    def one_machine(self) -> bool:
-        """Whether all workers are on this machine, by whatever address."""
-        return self._members.machines == {this_machine()}
-
-    def everyone(self, order: str) -> Iterator[tuple[str, str]]:
-        """Have each worker carry out an order."""
-        asked = {address: self._submit("check", "", order, [address]) for address in self.threads}
-        for address, future in asked.items():
-            with suppress(CancelledError, OSError, TimeoutError):
-                future.exception(timeout=_ANSWER_SECONDS)
-            try:
-                yield f"worker {address}", _outcome_of(future, _ANSWER_SECONDS)[0]
-            except TimeoutError:
-                yield f"worker {address}", _refused(f"no answer in {_ANSWER_SECONDS:g} s")
-
-    def do(
-        self, orders: Sequence[tuple[str, str]], told: Told, stop: Callable[[], bool]
-    ) -> Generator[tuple[str, str]]:
-        """Have the orders carried out, each by one worker.
-
-        One whose worker ends before it is carried out by another. Those under way are left where
-        they do not end soon after `stop`.
-        """
-        if not orders:
-            return
-        left, until, gone_at = deque(orders), None, None
-        way = _Way(self.client)
-        self.client.subscribe_topic(self.bench, self._hear)
-        try:
-            while left or way.under:
-                if until is None and stop():
-                    until = time.monotonic() + _STOP_SECONDS
-                if until is not None:
-                    left.clear()
-                    if not way.under or time.monotonic() > until:
-                        return
-                running = self.client.status == "running"
-                members = self._members.now() if running else []
-                left.extendleft(way.stranded(members) if members else [])
-                while left and members and len(way.under) < _AT_ONCE * self.size:
-                    name, order = left.popleft()
-                    if way.tries[name] > _RETRIES:
-                        yield name, _refused(_ENDS)
-                        continue
-                    way.add(name, order, self._submit(name, name, order, members), members)
-                gone_at = None if members else gone_at or time.monotonic()
-                if gone_at is not None and (
-                    time.monotonic() > gone_at + _BACK_SECONDS or not (running or way.under)
-                ):
-                    names = [*(name for name, _, _ in way.under.values()), *(n for n, _ in left)]
-                    yield names[0], _refused(_ALL_LEFT if running else _GONE)
-                    return
-                batch = way.ended()
-                while not self._said.empty():
-                    said = dict(self._said.get())
-                    if (name := said.pop("name")) in way.names:  # else all of it was told
-                        told(name, said)
-                for future in batch:
-                    name, order, may = way.under.pop(future)
-                    try:
-                        outcome, how_far = _outcome_of(future, _RESULT_SECONDS)
-                    except TimeoutError:  # its worker has ended, and the answer with it
-                        way.tries[name] += 1
-                        if way.tries[name] <= _RETRIES:
-                            way.add(name, order, future, may)
-                            continue
-                        outcome, how_far = _refused(_ENDS), None
-                    if how_far:
-                        told(name, how_far)
-                    yield name, outcome
-                if not batch:
-                    time.sleep(_LOOK_SECONDS)
-        finally:
-            if self.client.status == "running":
-                self.client.unsubscribe_topic(self.bench)
-                self.client.cancel(list(way.under))
-
-    def _submit(self, key: str, name: str, order: str, members: Sequence[str]) -> Future[Any]:
-        return self.client.submit(
-            _do,
-            order,
-            name,
-            self.bench,
-            workers=list(members),
-            allow_other_workers=False,
-            key=f"kmslab-{key}-{token_hex(4)}",  # an answer to an earlier run is none to this one
-            pure=False,
-            retries=_RETRIES,
-        )
-
-    def _hear(self, event: tuple[float, Mapping[str, Any]]) -> None:
-        self._said.put(event[1])
-
-
-class _Members:
-    """Which workers of a cluster were hired, wherever their nannies start them anew, and the
-    `machines` of all that were asked."""
-
-    def __init__(self, client: Client) -> None:
-        self._client = client
-        self._hired: frozenset[str] = frozenset()
-        self._names: dict[str, str] = {}
-        self.machines: set[str] = set()
-        self._there: list[str] = []
-        self._looked = 0.0
-
-    def hire(self, addresses: Iterable[str]) -> Sequence[str]:
-        """Hire the workers at these addresses; those that are still there."""
-        there = self._ask(addresses)
-        self._hired = frozenset(self._names.values())
-        return there
-
-    def now(self) -> Sequence[str]:
-        """Where those that were hired are, as it was known a moment ago."""
-        if time.monotonic() > self._looked + _MEMBERS_SECONDS:
-            with suppress(OSError, TimeoutError):  # the scheduler has gone, which shows elsewhere
-                there = self._client.nthreads()
-                self._ask(address for address in there if address not in self._names)
-                self._there = [each for each in there if self._names.get(each) in self._hired]
-            self._looked = time.monotonic()
-        return self._there
-
-    def _ask(self, addresses: Iterable[str]) -> Sequence[str]:
-        asked = list(addresses)
-        if not asked:
-            return []
-        found = self._client.run(_where, workers=asked, on_error="ignore")
-        for address, (name, machine) in found.items():
-            self._names[address] = name
-            self.machines.add(machine)
-        return list(found)
-
-
-def _where(dask_worker: Any) -> tuple[str, str]:
-    """What a worker is called, however often its nanny starts it anew, and its machine."""
-    return str(dask_worker.nanny or dask_worker.address), this_machine()
-
-
-class _Way:
-    """The orders that are `under` way, by their futures: name, order, and who may carry it out.
-
-    `tries` says how often each was given to workers who are not there any more.
-    """
-
-    def __init__(self, client: Client) -> None:
-        self.under: dict[Future[Any], tuple[str, str, Sequence[str]]] = {}
-        self.tries: Counter[str] = Counter()
-        self._client = client
-        self._ending = as_completed(loop=client.loop)
-
-    def add(self, name: str, order: str, future: Future[Any], members: Sequence[str]) -> None:
-        """An order is under way."""
-        self.under[future] = name, order, members
-        self._ending.add(future)
-
-    @property
-    def names(self) -> set[str]:
-        """The names of those under way."""
-        return {name for name, _, _ in self.under.values()}
-
-    def ended(self) -> list[Future[Any]]:
-        """Those that have ended since."""
-        return [each for each in self._ending.next_batch(block=False) if each in self.under]
-
-    def stranded(self, there: Collection[str]) -> list[tuple[str, str]]:
-        """The orders none of whose workers is there any more; they are not under way then."""
-        lost = [
-            future
-            for future, (_, _, members) in self.under.items()
-            if not future.done() and not set(members).intersection(there)
-        ]
-        if lost:
-            self._client.cancel(lost)
-        orders = [self.under.pop(future)[:2] for future in lost]
-        self.tries.update(name for name, _ in orders)
-        return orders
-
-
-def check_address(address: str, *, insecure: bool, what: str = "scheduler") -> None:
-    """CampaignError for a scheduler, or worker, of another machine that is not spoken to over TLS.
-
-    >>> check_address("tcp://127.0.0.1:8786", insecure=False)
-    >>> check_address("tls://dask.example:8786", insecure=False)
-    """
-    if insecure or address.startswith("tls://") or _is_near(address):
-        return
-    raise CampaignError(
-        f"the {what} {address} is on another machine, and who controls it, or the network "
-        "between, can run any code on the workers and here: use tls:// with certificates, or say "
-        "that it may be, by name (--insecure-scheduler)"
-    )
-
-
-def _is_near(address: str) -> bool:
-    """Whether what is at an address is on this machine, and spoken to without a network."""
-    parts = urlsplit(address if "://" in address else f"tcp://{address}")
-    host = parts.hostname or ""
-    if parts.scheme == "inproc" or host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _do(order: str, name: str, bench: str) -> tuple[str, Mapping[str, Any] | None]:
-    """What a worker does for one order, in its own process: the outcome, and how far it got."""
-    here = get_worker()
-    told, last = [0.0], dict[str, Any]()
-
-    def heard(how_far: Mapping[str, Any]) -> None:
-        if "waiting" not in how_far:
-            last.update(how_far)
-            if time.monotonic() < told[0] + _TOLD_SECONDS:
-                return
-            told[0] = time.monotonic()
-        if name:
-            here.log_event(bench, {"name": name, **how_far})
-
-    found: Any = here.plugins[bench]
-    return str(found.worker.do(order, heard, lambda: False)), last or None
-
-
-def _outcome_of(future: Future[Any], seconds: float) -> tuple[str, Mapping[str, Any] | None]:
-    """What was answered, and how far it got; TimeoutError where that is not there any more, or not
-    yet."""
-    try:
-        match future.status:
-            case "cancelled":
-                return _refused(_GONE), None
-            case "error":
-                return _failed(future.exception(timeout=seconds)), None
-            case _:
-                outcome, how_far = future.result(timeout=seconds)
-                return str(outcome), how_far
-    except TimeoutError:
-        raise
-    except (CancelledError, OSError) as error:
-        return _refused(f"{_GONE} ({type(error).__name__})"), None
-
-
-def _failed(error: BaseException | None) -> str:
-    # What a worker raises is Dask's own: an order raises nothing.
-    return _refused(f"{type(error).__name__}: {error}")
-
-
-def _refused(why: str) -> str:
-    return Outcome(refused=CampaignInterrupted(why)).as_text()

@@ -47,13 +47,13 @@ class Crew(Protocol):
         ...
 
     def everyone(self, order: str) -> Iterator[tuple[str, str]]:
-        """Have each worker carry out an order; what each is called, and its outcome."""
+        """Have each worker carry out an order; what each is called, and its ending."""
         ...
 
     def do(
         self, orders: Sequence[tuple[str, str]], told: Told, stop: Callable[[], bool]
     ) -> Generator[tuple[str, str]]:
-        """Have orders carried out, each by one worker; their outcomes by name, as they come.
+        """Have orders carried out, each by one worker; their endings by name, as they come.
 
         Once `stop` says so none is begun any more, those under way are asked to end after their
         chunk, and this ends when they have. One whose worker has ended before it is given to
@@ -67,6 +67,10 @@ class Workers(Protocol):
 
     def check(self, reopening: Reopening) -> None:
         """CampaignError where they could not open what the campaign stands on."""
+        ...
+
+    def enough(self, tasks: int) -> Workers:
+        """The same, or fewer where they are started for the campaign and there are fewer tasks."""
         ...
 
     def ready(self) -> AbstractContextManager[Crew]:

@@ -57,8 +57,25 @@ def tools_for(
         selection=options.selection,
         fields=fields,
         counts=no_counts(),
+        calling=CallCount(journal, sender),
         trusting=bool(own_rates(ground.providers)) and verify == Verify.ANSWER,
     )
+
+
+class CallCount:
+    """Has a journal know of the calls that a sender makes from now on."""
+
+    def __init__(self, journal: Journal, sender: Sender) -> None:
+        self._journal = journal
+        self._sender = sender
+        self._told = Counter(sender.calls)
+
+    def __call__(self) -> None:
+        """Tell it of those that it does not know of; on the disk with what is told next."""
+        made = Counter(self._sender.calls)
+        if more := made - self._told:
+            self._journal.add_calls(more)
+            self._told = made
 
 
 def no_counts() -> Counter[str]:

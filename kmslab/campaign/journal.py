@@ -132,6 +132,14 @@ class Journal:
         self._many(PUT_FACT, fact_rows(facts))
         self._commit()
 
+    def add_calls(self, calls: Mapping[str, int]) -> None:
+        """So many more calls were made, by provider; on the disk with what is told next."""
+        self._begin()
+        known = Facts(dict(self._query("SELECT name, value FROM fact WHERE name = 'calls'")))
+        total = Counter(known.get("calls", {}))
+        total.update(calls)
+        self._many(PUT_FACT, fact_rows({"calls": dict(total)}))
+
     # What is intended
 
     def part(self, name: str) -> int:

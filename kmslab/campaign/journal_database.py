@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from kmslab.campaign.journal_schema import FORMAT, connect
+from kmslab.disk import refusal
 from kmslab.errors import CampaignNotFound, StateError
 
 _HELD_BACK_PAGES: Final = 2_048
@@ -37,7 +38,7 @@ class JournalDatabase:
             connection = connect(path)
             found = connection.execute("PRAGMA user_version").fetchone()[0]
         except sqlite3.Error as error:
-            raise StateError(f"{path}: this journal cannot be read: {error}") from error
+            raise StateError(f"{path}: this journal cannot be read: {refusal(error)}") from error
         if found != FORMAT:
             connection.close()
             raise StateError(f"{path}: a journal of format {found}; this kmslab reads {FORMAT}")
@@ -99,4 +100,4 @@ class JournalDatabase:
                 f"{self.path}: another program has this journal open and does not let go of it: "
                 "end it (another kmslab, a database browser, a backup), and try again"
             )
-        return StateError(f"{self.path}: the journal cannot be used: {error}")
+        return StateError(f"{self.path}: the journal cannot be used: {refusal(error)}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kmslab.campaign.large import read, written
+from kmslab.disk import refusal
 from kmslab.errors import JournalExists, StateError
 from kmslab.keystore.root import sync_directory
 
@@ -66,7 +67,7 @@ def make(path: Path, facts: Mapping[str, Any]) -> None:
     except FileExistsError:
         raise JournalExists(f"{path}: another campaign has this id") from None
     except (OSError, sqlite3.Error) as error:
-        raise StateError(f"{path}: the journal cannot be made: {error}") from error
+        raise StateError(f"{path}: the journal cannot be made: {refusal(error)}") from error
 
 
 def connect(path: Path) -> sqlite3.Connection:

@@ -1,8 +1,8 @@
-"""What is said between a campaign and its workers: orders one way, outcomes the other, as JSON.
+"""What is said between a campaign and its workers: orders one way, endings the other, as JSON.
 
 An order says what to do, where the lab is and in which folder to write; never key material, a
 password, a blob or a context. What all workers of a run are to know stands in that folder. An
-outcome has counts, names and messages.
+ending has counts, names and messages.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kmslab.analysis.classify import Target
 from kmslab.campaign.plan import Options, target_as_dict, target_from_dict
 from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.tasks import Task
-from kmslab.errors import CampaignError, KmsError, KmslabError
+from kmslab.errors import CampaignError, KmsError, KmslabError, Throttled
 from kmslab.records.spec import SourceSpec
 
 
@@ -136,7 +136,7 @@ class Brief:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Ending:
     """How an order ended: it was carried out and found `found`; or it was stopped before its end,
     by somebody or by what a provider answered (`error`); or it was refused (`refused`)."""
 
@@ -150,7 +150,7 @@ class Outcome:
         return self.found is None and self.refused is None
 
     def as_text(self) -> str:
-        """The outcome as it is sent."""
+        """The ending as it is sent."""
         return json.dumps(
             {
                 "found": self.found,
@@ -161,12 +161,14 @@ class Outcome:
         )
 
     @classmethod
-    def from_text(cls, text: str) -> Outcome:
-        """The outcome that was sent.
+    def from_text(cls, text: str) -> Ending:
+        """The ending that was sent.
 
         >>> from kmslab.errors import Throttled
-        >>> Outcome.from_text(Outcome(error=Throttled("later")).as_text()).error
-        Throttled('later')
+        >>> sent = Ending(error=Throttled("later", retry_after=2.5)).as_text()
+        >>> error = Ending.from_text(sent).error
+        >>> error, error.retry_after
+        (Throttled('later'), 2.5)
         """
         values = json.loads(text)
         error, refused = values["error"], values["refused"]
@@ -177,24 +179,28 @@ class Outcome:
         )
 
 
-def _error_as_dict(error: KmslabError) -> dict[str, str]:
+def _error_as_dict(error: KmslabError) -> dict[str, Any]:
     return {
         "type": type(error).__name__,
         "message": str(error),
         "request_id": getattr(error, "request_id", ""),
+        "code": getattr(error, "code", ""),
+        "retry_after": getattr(error, "retry_after", 0.0),
     }
 
 
-def _error(values: Mapping[str, str]) -> KmslabError:
+def _error(values: Mapping[str, Any]) -> KmslabError:
     found = getattr(kmslab.errors, values["type"], None)
     kind = found if isinstance(found, type) and issubclass(found, KmslabError) else CampaignError
     error = kind(values["message"])
     if isinstance(error, KmsError):
-        error.request_id = values["request_id"]
+        error.request_id, error.code = values["request_id"], values["code"]
+    if isinstance(error, Throttled):
+        error.retry_after = values["retry_after"]
     return error
 
 
-def _kms_error(values: Mapping[str, str]) -> KmsError:
+def _kms_error(values: Mapping[str, Any]) -> KmsError:
     error = _error(values)
     return error if isinstance(error, KmsError) else KmsError(str(error))
 

@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from kmslab.campaign.plan import Options
-from kmslab.errors import CampaignError
-from kmslab.records.source import Part, Source
+from kmslab.errors import CampaignError, SourceError
+from kmslab.records.source import Guarded, Part, Source
 
 
 def output_path(options: Options, source: Source, part: Part) -> Path | None:
@@ -23,7 +23,8 @@ def output_path(options: Options, source: Source, part: Part) -> Path | None:
 
 
 def check_options(options: Options, source: Source) -> None:
-    """CampaignError where a campaign with these options could not be finished on the source."""
+    """CampaignError where a campaign with these options could not be finished on the source, and
+    SourceError where that is known not to take anything."""
     if options.atomic and len(source.parts) > 1:
         raise CampaignError(
             f"{source.name} has {len(source.parts)} files, which cannot change all at once; "
@@ -31,6 +32,21 @@ def check_options(options: Options, source: Source) -> None:
         )
     if options.output is not None:
         _check_output(Path(options.output).resolve(), source)
+    elif isinstance(source, Guarded):
+        source.check_writable()
+    else:
+        _check_folders(source)
+
+
+def _check_folders(source: Source) -> None:
+    for folder in sorted({Path(part.name).parent for part in source.parts}):
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise SourceError(
+                f"{folder} cannot be written to, and a changed file is made beside the old one, "
+                "which it then replaces: allow it, or write a copy elsewhere with --output; "
+                "nothing was changed",
+                source=source.name,
+            )
 
 
 def _check_output(output: Path, source: Source) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -37,6 +37,7 @@ UNPROVEN: Final = "its new blob does not open to what the old one holds"
 class Tools:
     """What every pass of a campaign works with. `counts` grows with each chunk.
 
+    `calling` has the journal know of the calls that were made, with what is intended next.
     `trusting` ones open nothing: a remote's blobs would come here as plaintext.
     """
 
@@ -48,6 +49,7 @@ class Tools:
     selection: Selection
     fields: frozenset[str]
     counts: Counter[str]
+    calling: Callable[[], None]
     trusting: bool = False
 
 
@@ -90,6 +92,7 @@ class Pass:
         known = self._known(chunk) if self._resumes else {}
         taken_up = self._taken_up(chunk, known) if known else []
         fresh, providers = self._re_encrypt(chunk, known.keys())
+        self._tools.calling()
         work = _Work(fresh, self._journal.intend(self._part, fresh, providers))
         if taken_up:
             work = _Work(

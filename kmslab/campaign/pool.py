@@ -22,7 +22,7 @@ from itertools import chain, repeat
 from typing import Any, Final
 
 from kmslab.campaign.crew import Told
-from kmslab.campaign.orders import Outcome
+from kmslab.campaign.orders import Ending
 from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.working import Worker
 from kmslab.errors import CampaignError, CampaignInterrupted
@@ -50,12 +50,16 @@ class Pool:
             raise CampaignError(f"a campaign has 1 worker or more, not {self.size}")
         reopening.check_inherited()
 
+    def enough(self, tasks: int) -> Pool:
+        """One for each task at most: another one would have nothing to do."""
+        return Pool(min(self.size, max(1, tasks)))
+
     @contextmanager
-    def ready(self) -> Iterator[Processes]:
+    def ready(self) -> Iterator[PoolCrew]:
         """The workers, from the moment they are started until they are ended."""
         processes = [_Process() for _ in range(self.size)]
         try:
-            yield Processes(processes)
+            yield PoolCrew(processes)
         except KeyboardInterrupt:
             for process in processes:
                 process.kill()
@@ -67,7 +71,7 @@ class Pool:
                 process.end()
 
 
-class Processes:
+class PoolCrew:
     """The workers of a pool, at work."""
 
     def __init__(self, processes: Sequence[_Process]) -> None:
@@ -93,8 +97,8 @@ class Processes:
         for process in self._processes:
             process.send("everyone", order)
         for process, _, said in self._heard(lambda: False):
-            if "outcome" in said:
-                yield process.name, said["outcome"]
+            if "ending" in said:
+                yield process.name, said["ending"]
 
     def do(
         self, orders: Sequence[tuple[str, str]], told: Told, stop: Callable[[], bool]
@@ -104,19 +108,19 @@ class Processes:
         there = [process for process in self._processes if process.at_work]
         if left and not there:
             refused = CampaignInterrupted("all workers have ended")
-            yield left[0][0], Outcome(refused=refused).as_text()
+            yield left[0][0], Ending(refused=refused).as_text()
             return
         for _ in range(_AT_ONCE):
             for process in there:
                 if left:
                     process.send(*left.popleft())
         for process, name, said in self._heard(stop):
-            if "outcome" not in said:
+            if "ending" not in said:
                 told(name, said)
                 continue
             if left and process.there and not stop():
                 process.send(*left.popleft())
-            yield name, said["outcome"]
+            yield name, said["ending"]
 
     def _heard(self, stop: Callable[[], bool]) -> Iterator[tuple[_Process, str, Mapping[str, Any]]]:
         """What the workers say, until each has done all that it was given, or has ended."""
@@ -194,7 +198,7 @@ class _Process:
             *lines, self._rest = (self._rest + data).split(b"\n")
             said = [json.loads(line) for line in lines]
         for each in said:
-            if "outcome" in each:
+            if "ending" in each:
                 self.orders.remove(each["name"])
         return said
 
@@ -206,7 +210,7 @@ class _Process:
         orders, self.orders = self.orders, deque()
         refused = CampaignInterrupted(f"{self.name} {how}")
         return [
-            {"name": name, "outcome": Outcome(refused=refused if first else None).as_text()}
+            {"name": name, "ending": Ending(refused=refused if first else None).as_text()}
             for name, first in zip(orders, chain([True], repeat(False)), strict=False)
         ]
 
@@ -283,7 +287,7 @@ def serve() -> None:
             def heard(how_far: Mapping[str, Any], name: str = name) -> None:
                 say(name=name, **how_far)
 
-            say(name=name, outcome=worker.do(said["order"], heard, stopped.is_set))
+            say(name=name, ending=worker.do(said["order"], heard, stopped.is_set))
     except BrokenPipeError:
         pass  # nobody is there any more
     finally:

@@ -21,6 +21,10 @@ from kmslab.leases import Leases
 from kmslab.rate import OWN_WINDOWS, Windows
 from kmslab.remotes import Remotes, connect
 
+LEAVE_OUT: Final = (
+    "leave it out of the URL, and set PGPASSWORD or write ~/.pgpass here and where the workers are"
+)
+
 _FROM_TEXT: Final = "KMSLAB_PASSPHRASE"
 _FROM_FILE: Final = "KMSLAB_ROOT_KEY"
 
@@ -49,6 +53,11 @@ class Reopening:
                     raise CampaignError(
                         "a lab in memory is this process's alone, so that no worker can open it; "
                         "make one on disk with Lab.create, or go on without workers"
+                    )
+                if lab.secret_url:
+                    raise CampaignError(
+                        f"workers open the lab {lab.location} by themselves, and are told no "
+                        f"password: {LEAVE_OUT}"
                     )
                 return cls(
                     lab=lab.location

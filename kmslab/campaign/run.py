@@ -25,11 +25,11 @@ from kmslab.campaign.plan import NEVER_SENT, Options, Plan, target_as_dict, targ
 from kmslab.campaign.planning import check_current, make_plan
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.shards import Shards
-from kmslab.campaign.sharing import Gang, Sharing
+from kmslab.campaign.sharing import CheckedCrew, Sharing
 from kmslab.campaign.state import State
 from kmslab.campaign.tasks import TaskList, check_one_task
 from kmslab.campaign.watching import QUIET, Progress, Watch
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, stopped
 from kmslab.errors import (
     CampaignInterrupted,
     CampaignState,
@@ -38,7 +38,6 @@ from kmslab.errors import (
     LabError,
     Retryable,
     SourceError,
-    Unauthenticated,
 )
 from kmslab.providers.base import own_rates
 from kmslab.records.source import Part, Source, alone
@@ -61,7 +60,8 @@ def run(
     """Re-encrypt what a source holds, after a plan that is made now or was made before.
 
     With `workers` several do it at once, each file, or range of a table's ids, by one of them:
-    `kmslab.campaign.pool.Pool`, `kmslab.campaign.cluster.Cluster`. They open the lab by themselves.
+    `kmslab.campaign.pool.Pool`, or `Cluster` and `Scheduler` of `kmslab.campaign.cluster`. They
+    open the lab by themselves.
 
     A plan brings its own source, target and options. CampaignError where the options do not fit the
     source, before anything is begun; CampaignState where another campaign on the source is
@@ -81,7 +81,7 @@ def run(
         refuse_second(ground.state, source.name)
         if plan is not None:
             check_current(plan, source, ground.providers)
-        gang = _gathered(stack, workers, ground, spec, source)
+        crew = _gathered(stack, workers, ground, spec, source, None, watch)
         facts = {
             "state": "planning",
             "source": source.name,
@@ -93,15 +93,21 @@ def run(
             "plan": None if plan is None else plan.as_dict(),
         }
         with _new_journal(ground, facts) as journal:
-            return _go_on(ground, journal, source, watch, gang)
+            return _go_on(ground, journal, source, watch, crew)
 
 
 def _gathered(
-    stack: ExitStack, workers: Workers | None, ground: Ground, spec: SourceSpec, source: Source
-) -> Gang | None:
+    stack: ExitStack,
+    workers: Workers | None,
+    ground: Ground,
+    spec: SourceSpec,
+    source: Source,
+    journal: Journal | None,
+    watch: Watch,
+) -> CheckedCrew | None:
     if workers is None:
         return None
-    return stack.enter_context(Gang.of(workers, ground, spec, source))
+    return stack.enter_context(CheckedCrew.of(workers, ground, spec, source, journal, watch))
 
 
 def _new_journal(ground: Ground, facts: Mapping[str, Any]) -> Journal:
@@ -145,8 +151,8 @@ def resume(
         spec = SourceSpec.from_dict(facts["spec"])
         source = ground.open_source(spec)
         with alone(source), ExitStack() as stack:
-            gang = _gathered(stack, workers, ground, spec, source)
-            return _go_on(ground, journal, source, watch, gang)
+            crew = _gathered(stack, workers, ground, spec, source, journal, watch)
+            return _go_on(ground, journal, source, watch, crew)
 
 
 def refuse_other_remotes(ground: Ground, campaign_id: str, facts: Mapping[str, Any]) -> None:
@@ -172,11 +178,11 @@ def refuse_second(state: State, source: str, *, but: str = "") -> None:
 
 
 def _go_on(
-    ground: Ground, journal: Journal, source: Source, watch: Watch, gang: Gang | None
+    ground: Ground, journal: Journal, source: Source, watch: Watch, crew: CheckedCrew | None
 ) -> Report:
-    if gang is None and TaskList(journal.database).there():
-        gang = Gang.of_this_process(ground)
-    sharing = None if gang is None else Sharing(ground, journal, source, gang, watch)
+    if crew is None and TaskList(journal.database).there():
+        crew = CheckedCrew.of_this_process(ground, source, journal)
+    sharing = None if crew is None else Sharing(ground, journal, source, crew, watch)
     if sharing is None:
         Shards.of(ground.state, journal.campaign_id).remove(journal)  # of workers that only planned
     facts = journal.facts()
@@ -270,7 +276,6 @@ class _Run:
         self._watch = watch
         self._before = 0  # rows of the parts that are behind
         self._told = 0  # rows that progress was told of
-        self._noted_calls: Counter[str] = Counter()
         self._kept_out: Counter[str] = Counter(journal.facts().get("kept_out", {}))
         self._tools = tools_for(
             ground, journal, plan.target, plan.options, source.fields, watch, self._tell_more
@@ -283,7 +288,7 @@ class _Run:
         A run that was killed has not told of its calls; what it may have stored is intended.
         """
         self.note_calls()
-        asked = any(self._journal.facts()["calls"].values())
+        asked = any(self._journal.facts().get("calls", {}).values())
         if asked or self._journal.has_entries():
             return False
         return self._sharing is None or self._sharing.settled()
@@ -306,7 +311,7 @@ class _Run:
             )
         else:
             after = self._sharing.after(self._plan)
-            self._sharing.end()
+            self._sharing.end(self._plan.options.rates)
         self._journal.note(
             state="finished",
             finished_at=self._ground.clock.now().isoformat(),
@@ -326,10 +331,8 @@ class _Run:
 
     def note_calls(self) -> None:
         """Have the journal know of the calls that were made; on the disk when this returns."""
-        made = Counter(self._tools.sender.calls)
-        calls = Counter(self._journal.facts().get("calls", {}))
-        self._journal.note(calls=dict(calls + (made - self._noted_calls)))
-        self._noted_calls = made
+        self._tools.calling()
+        self._journal.note()
 
     def _over(self, part: Part) -> bool:
         """One pass over a part; False where an atomic campaign has to leave it as it is."""
@@ -370,18 +373,8 @@ class _Run:
         if pass_.stalled is None and not pass_.unsent and not self._watch.stop():
             return
         self.note_calls()
-        campaign_id = self._journal.campaign_id
         rows = counted(self._before + pass_.rows, "record")
-        done = f"campaign {campaign_id} stopped after {rows}"
-        if pass_.stalled is not None:
-            refused = isinstance(pass_.stalled, Unauthenticated)
-            why = "refuses the credential" if refused else "does not answer"
-            raise CampaignInterrupted(
-                f"{done}, since a provider {why}: {pass_.stalled}",
-                campaign_id=campaign_id,
-                error=pass_.stalled,
-            )
-        raise CampaignInterrupted(done, campaign_id=campaign_id)
+        raise stopped(self._journal.campaign_id, f"after {rows}", pass_.stalled)
 
     def _lose_parts_that_went(self) -> None:
         """Files that were there when the campaign began, and are not any more."""
@@ -395,7 +388,4 @@ class _Run:
         counts = dict(self._tools.counts)
         self._watch.progress(Progress("counting", rows, self._plan.total, counts))
         if self._watch.stop():
-            raise CampaignInterrupted(
-                f"campaign {self._journal.campaign_id} stopped while counting; all is stored",
-                campaign_id=self._journal.campaign_id,
-            )
+            raise stopped(self._journal.campaign_id, "while counting; all is stored", None)

@@ -20,8 +20,9 @@ from typing import Any, Final
 from kmslab.campaign.absorbing import absorb, give_back
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.pacing import Stop, never
-from kmslab.campaign.state import State, try_lock, write_private
+from kmslab.campaign.state import State, state_errors, try_lock, write_private
 from kmslab.campaign.tasks import Task, TaskList
+from kmslab.disk import refusal
 from kmslab.errors import ShardDamaged, SourceBusy, StateError
 from kmslab.keystore.root import sync_directory
 
@@ -59,8 +60,9 @@ class Shards:
 
     def permit(self, brief: Mapping[str, Any]) -> str:
         """Let workers begin, with what all of them are to know; the name of the run."""
-        self.folder.mkdir(mode=0o700, exist_ok=True)
-        sync_directory(self.folder.parent)  # what is written in it is to be found after a crash
+        with state_errors(self.folder, "cannot be made"):
+            self.folder.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self.folder.parent)  # what is written in it is to be found after a crash
         run = secrets.token_hex(8)
         write_private(self._brief(run), json.dumps(brief))
         write_private(self.folder / _PERMIT, run)
@@ -72,6 +74,8 @@ class Shards:
             found: dict[str, Any] = json.loads(self._brief(run).read_text("utf-8"))
         except FileNotFoundError:
             raise RunEnded from None
+        except OSError as error:
+            raise StateError(f"{self._brief(run)} cannot be read: {refusal(error)}") from None
         return found
 
     def permitted(self, run: str) -> bool:
@@ -83,9 +87,10 @@ class Shards:
 
     def revoke(self) -> None:
         """End the run: its workers stop after their chunk, and begin nothing more."""
-        (self.folder / _PERMIT).unlink(missing_ok=True)
-        for brief in self.folder.glob("*.json"):
-            brief.unlink(missing_ok=True)
+        with state_errors(self.folder / _PERMIT, "cannot be removed"):
+            (self.folder / _PERMIT).unlink(missing_ok=True)
+            for brief in self.folder.glob("*.json"):
+                brief.unlink(missing_ok=True)
 
     @contextmanager
     def working(self, task: Task, run: str, stop: Stop = never) -> Iterator[None]:
@@ -119,7 +124,8 @@ class Shards:
     def taken(self, task: Task) -> bool:
         """Whether the journal has all of a task, for whoever is alone with it. One may be ordered
         again even then: a scheduler forgets answers with the worker that gave them."""
-        return bool(self._lock(task).stat().st_size)
+        with state_errors(self._lock(task), "cannot be read"):
+            return bool(self._lock(task).stat().st_size)
 
     def _lock(self, task: Task) -> Path:
         return self.folder / f"{task.name}.lock"
@@ -182,16 +188,16 @@ class Shards:
         if not self.there():
             return
         self.end(journal)
-        try:
+        with state_errors(self.folder, "cannot be removed"):
             shutil.rmtree(self.folder)
-        except OSError as error:
-            raise StateError(f"{self.folder} cannot be removed: {error.strerror}") from None
 
     def _take(self, journal: Journal, task: Task) -> None:
         path = self.path(task)
         if path.is_file() and absorb(journal, task, path):
-            self._lock(task).write_text("taken", "ascii")
-            path.unlink()
+            with state_errors(self._lock(task), "cannot be written"):
+                self._lock(task).write_text("taken", "ascii")
+            with state_errors(path, "cannot be removed"):
+                path.unlink()
 
 
 def settle_if_free(state: State, campaign_id: str, *, held: Collection[str] = frozenset()) -> None:

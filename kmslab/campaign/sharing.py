@@ -8,7 +8,7 @@ census.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
@@ -19,14 +19,14 @@ from kmslab.campaign.counting import Counting, count_alone, source_after
 from kmslab.campaign.crew import Alone, Crew, Workers
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.journal import Journal
-from kmslab.campaign.orders import Brief, Kind, Order, Outcome, own_version
+from kmslab.campaign.orders import Brief, Ending, Kind, Order, own_version
 from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.shards import Shards
 from kmslab.campaign.tally import Tally
-from kmslab.campaign.tasks import Task, TaskList, divided
+from kmslab.campaign.tasks import Task, TaskList, tasks_of
 from kmslab.campaign.watching import Progress, Watch
-from kmslab.campaign.wording import counted
+from kmslab.campaign.wording import counted, stopped
 from kmslab.campaign.working import Worker
 from kmslab.database_url import is_url
 from kmslab.errors import (
@@ -36,8 +36,8 @@ from kmslab.errors import (
     KmslabError,
     ShardDamaged,
     SourceBusy,
-    Unauthenticated,
 )
+from kmslab.leases import Leases
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
@@ -47,29 +47,43 @@ _END_SECONDS: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class Gang:
-    """A crew that has been looked at, and how its workers open what the campaign stands on."""
+class CheckedCrew:
+    """A crew that has been looked at, how its workers open what the campaign stands on, and the
+    tasks that there are."""
 
     crew: Crew
     reopening: Reopening
+    tasks: Sequence[Task]
 
     @classmethod
-    def of_this_process(cls, ground: Ground) -> Gang:
+    def of_this_process(cls, ground: Ground, source: Source, journal: Journal) -> CheckedCrew:
         """This process alone, for a campaign that was begun with several."""
-        return cls(Alone(Worker(ground)), Reopening())
+        return cls(Alone(Worker(ground)), Reopening(), tasks_of(source, journal))
 
     @classmethod
     @contextmanager
     def of(
-        cls, workers: Workers, ground: Ground, spec: SourceSpec, source: Source
-    ) -> Iterator[Gang]:
-        """The crew of some workers, each of whom sees what the campaign sees.
+        cls,
+        workers: Workers,
+        ground: Ground,
+        spec: SourceSpec,
+        source: Source,
+        journal: Journal | None,
+        watch: Watch,
+    ) -> Iterator[CheckedCrew]:
+        """The crew of some workers, each of whom sees what the campaign sees; its `journal`, where
+        there is one already.
 
         CampaignError names the first who does not, and says why: nothing has been begun then.
         """
         reopening = Reopening.of(ground)
         workers.check(reopening)
-        with workers.ready() as crew:
+        tasks = tasks_of(source, journal)
+        enough = workers.enough(len(tasks))
+        with enough.ready() as crew:
+            if enough != workers:
+                at_work = counted(crew.size, "worker is at work", "workers are at work")
+                watch.said(f"{at_work}: the source is divided into {counted(len(tasks), 'task')}")
             if not crew.one_machine:
                 refuse_sqlite(reopening, spec)
             shared = reopening.shared(
@@ -84,11 +98,11 @@ class Gang:
                     spec=spec,
                     seen=seen,
                 )
-                for name, outcome in crew.everyone(order.as_text()):
-                    found = Outcome.from_text(outcome)
+                for name, ending in crew.everyone(order.as_text()):
+                    found = Ending.from_text(ending)
                     if error := found.refused or found.error:
                         raise CampaignError(f"{name} cannot take part: {error}; nothing was begun")
-            yield cls(crew, shared)
+            yield cls(crew, shared, tasks)
 
 
 def refuse_sqlite(reopening: Reopening, spec: SourceSpec) -> None:
@@ -111,16 +125,16 @@ class Sharing:
     """One run, or the rest of one, by a crew."""
 
     def __init__(
-        self, ground: Ground, journal: Journal, source: Source, gang: Gang, watch: Watch
+        self, ground: Ground, journal: Journal, source: Source, crew: CheckedCrew, watch: Watch
     ) -> None:
         self._ground = ground
         self._journal = journal
         self._source = source
-        self._gang = gang
+        self._crew = crew
         self._watch = watch
         self._tasks = TaskList(journal.database)
         self._shards = Shards.of(ground.state, journal.campaign_id)
-        self._planned: list[Task] = []
+        self._planned: Sequence[Task] = []
         self._brief: Brief | None = None
         self._run = ""
 
@@ -138,17 +152,17 @@ class Sharing:
         """Who reads the source for a plan."""
 
         def read(target: Target, options: Options, tally: Tally) -> Mapping[str, str]:
-            self._planned = divided(self._source)
+            self._planned = self._crew.tasks
             found: dict[int, Mapping[str, Any]] = {}
             fingerprints: dict[str, str] = {}
             self._begin(Brief(spec, target, options))
             progress = _HowFar(self._watch, "planning", None)
             try:
-                for task, outcome in self._done(Kind.PLAN, self._planned, progress):
-                    if outcome.found is None:
-                        self._stop("while planning; nothing was changed", outcome.error)
-                    found[task.number] = outcome.found["tally"]
-                    fingerprints[task.part] = outcome.found["fingerprint"]
+                for task, ending in self._done(Kind.PLAN, self._planned, progress):
+                    if ending.found is None:
+                        self._stop("while planning; nothing was changed", ending.error)
+                    found[task.number] = ending.found["tally"]
+                    fingerprints[task.part] = ending.found["fingerprint"]
             except BaseException:
                 self._shards.revoke()
                 raise
@@ -173,11 +187,11 @@ class Sharing:
         self._begin(Brief(plan.spec, plan.target, plan.options))
         progress = _HowFar(self._watch, "re-encrypting", plan.total)
         try:
-            for task, outcome in self._done(Kind.RUN, self._to_run(), progress):
-                if outcome.found is None:
+            for task, ending in self._done(Kind.RUN, self._to_run(), progress):
+                if ending.found is None:
                     rows = counted(progress.rows, "record")
-                    self._stop(f"after {rows}", outcome.error)
-                if outcome.found["spoilt"]:
+                    self._stop(f"after {rows}", ending.error)
+                if ending.found["spoilt"]:
                     self._shards.settle(self._journal)
                     return False
                 self._shards.take(self._journal, task)
@@ -190,9 +204,8 @@ class Sharing:
 
     def _divide(self) -> None:
         """Make the tasks that are not there yet: all, or those of files that are new."""
-        known = {task.part for task in self._tasks.all()} | self._journal.part_names().keys()
-        first = len(self._tasks.all()) + 1
-        if added := divided(self._source, first=first, but=known):
+        known = {task.number for task in self._tasks.all()}
+        if added := [task for task in self._crew.tasks if task.number not in known]:
             self._tasks.add(added)
         for task in self._tasks.all():
             self._journal.part(task.part)  # so that parts are in the source's order
@@ -211,9 +224,12 @@ class Sharing:
         with suppress(SourceBusy, ShardDamaged):  # that is looked at when it is taken up
             self._shards.settle(self._journal, seconds=_END_SECONDS)
 
-    def end(self) -> None:
-        """The journal has everything: nothing is left of the workers."""
+    def end(self, rates: Iterable[str]) -> None:
+        """The journal has everything: nothing is left of the workers, nor of what they share of
+        the rates of these providers."""
         self._shards.remove(self._journal)
+        state = str(self._ground.state.path.absolute())
+        Leases(state, self._journal.campaign_id).forget(rates)
 
     # Counting
 
@@ -231,10 +247,10 @@ class Sharing:
             )
         self._begin(Brief(plan.spec, plan.target, plan.options))
         counting = Counting(self._ground.providers, plan.target)
-        for _, outcome in self._done(Kind.COUNT, self._to_count(plan), progress):
-            if outcome.found is None:
-                self._stop("while counting; all is stored", outcome.error)
-            counting.add(outcome.found)
+        for _, ending in self._done(Kind.COUNT, self._to_count(plan), progress):
+            if ending.found is None:
+                self._stop("while counting; all is stored", ending.error)
+            counting.add(ending.found)
         return counting.as_dict()
 
     def _counted(self, progress: _HowFar, rows: int) -> None:
@@ -259,59 +275,59 @@ class Sharing:
     def _begin(self, brief: Brief) -> None:
         """Let the workers begin, unless they have begun with the same brief."""
         if brief != self._brief or not self._shards.permitted(self._run):
-            rates = self._gang.reopening.share(brief.options.rates, self._gang.crew.size)
+            rates = self._crew.reopening.share(brief.options.rates, self._crew.crew.size)
             self._run = self._shards.permit(brief.with_rates(rates).as_dict())
             self._brief = brief
 
     def _done(
         self, kind: Kind, tasks: Sequence[Task], progress: _HowFar
-    ) -> Iterator[tuple[Task, Outcome]]:
+    ) -> Iterator[tuple[Task, Ending]]:
         """Have tasks carried out; what became of each that was begun, as it is known.
 
-        What is wrong with one ends all, and is raised once they have ended. So does an outcome
+        What is wrong with one ends all, and is raised once they have ended. So does an ending
         that is none, which the last one is then.
         """
         named = {f"{self._journal.campaign_id}-{task.name}": task for task in tasks}
         orders = [(name, self._order(kind, task)) for name, task in named.items()]
         refused: KmslabError | None = None
-        stopped: list[tuple[Task, Outcome]] = []
+        halted: list[tuple[Task, Ending]] = []
         ended: list[bool] = []
 
         def stop() -> bool:
-            if not ended and (refused is not None or stopped or self._watch.stop()):
+            if not ended and (refused is not None or halted or self._watch.stop()):
                 ended.append(True)
                 self._shards.revoke()
             return bool(ended)
 
-        with closing(self._gang.crew.do(orders, progress, stop)) as outcomes:
-            for name, text in outcomes:
-                task, outcome = named[name], Outcome.from_text(text)
-                if isinstance(outcome.refused, SourceBusy) and ended:
-                    stopped.append((task, Outcome()))  # it waited for another, and was stopped
-                elif outcome.refused is not None:
-                    refused = refused or _placed(outcome.refused, task, self._journal.campaign_id)
-                elif outcome == Outcome() and not ended and self._shards.permitted(self._run):
+        with closing(self._crew.crew.do(orders, progress, stop)) as endings:
+            for name, text in endings:
+                task, ending = named[name], Ending.from_text(text)
+                if isinstance(ending.refused, SourceBusy) and ended:
+                    halted.append((task, Ending()))  # it waited for another, and was stopped
+                elif ending.refused is not None:
+                    refused = refused or _placed(ending.refused, task, self._journal.campaign_id)
+                elif ending == Ending() and not ended and self._shards.permitted(self._run):
                     lost = CampaignInterrupted(
                         "a worker does not find the run in the state folder any more: is that "
                         "still there for all machines?"
                     )
                     refused = refused or _placed(lost, task, self._journal.campaign_id)
-                elif outcome.stopped:
-                    stopped.append((task, outcome))
+                elif ending.stopped:
+                    halted.append((task, ending))
                 else:
-                    yield task, outcome
+                    yield task, ending
         if refused is not None:
             raise refused
-        if stopped:
-            yield max(stopped, key=lambda each: each[1].error is not None)
+        if halted:
+            yield max(halted, key=lambda each: each[1].error is not None)
         elif ended:
-            yield tasks[0], Outcome()
+            yield tasks[0], Ending()
 
     def _order(self, kind: Kind, task: Task) -> str:
         return Order(
             kind,
             own_version(),
-            self._gang.reopening,
+            self._crew.reopening,
             str(self._ground.state.path.absolute()),
             self._journal.campaign_id,
             self._run,
@@ -319,13 +335,7 @@ class Sharing:
         ).as_text()
 
     def _stop(self, where: str, error: KmsError | None) -> NoReturn:
-        campaign_id = self._journal.campaign_id
-        said = f"campaign {campaign_id} stopped {where}"
-        if error is not None:
-            refused = isinstance(error, Unauthenticated)
-            why = "refuses the credential" if refused else "does not answer"
-            said = f"{said}, since a provider {why}: {error}"
-        raise CampaignInterrupted(said, campaign_id=campaign_id, error=error)
+        raise stopped(self._journal.campaign_id, where, error)
 
 
 class _HowFar:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from kmslab.clock import Clock
+from kmslab.disk import refusal
 from kmslab.errors import CampaignNotFound, LabPermissions, SourceBusy, StateError
 from kmslab.keystore.root import check_private, sync_directory
 
@@ -69,7 +70,7 @@ class State:
         """The journals of all campaigns, oldest first."""
         if not self._is_there():
             return ()
-        with _state_errors(self.path, "cannot be read"):
+        with state_errors(self.path, "cannot be read"):
             return tuple(sorted((self.path / _CAMPAIGNS).glob("*.db")))
 
     def journal_path(self, campaign_id: str) -> Path:
@@ -146,7 +147,7 @@ class State:
         path = self.path / _checked(name)
         if not self._is_there():
             return None
-        with _state_errors(path, "cannot be read"):
+        with state_errors(path, "cannot be read"):
             _private(path)
             try:
                 descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
@@ -167,7 +168,7 @@ class State:
         folder = self._folder(path.parent.name) if "/" in name else self._folder()
         text = json.dumps(value, ensure_ascii=False, indent=1) + "\n"
         write_private(path, text)
-        with _state_errors(path, "cannot be written"):
+        with state_errors(path, "cannot be written"):
             sync_directory(folder)
 
     def _is_there(self) -> bool:
@@ -183,7 +184,7 @@ class State:
     def _folder(self, name: str | None = None) -> Path:
         """The folder, or one in it; made where it is not there."""
         if not self._is_there():
-            with _state_errors(self.path, "cannot be made"):
+            with state_errors(self.path, "cannot be made"):
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
                 # Journals hold ids and contexts: no `git add` shall take them along.
                 with suppress(FileExistsError):
@@ -193,7 +194,7 @@ class State:
             return self.path
         folder = self.path / name
         if not folder.is_dir():
-            with _state_errors(folder, "cannot be made"):
+            with state_errors(folder, "cannot be made"):
                 folder.mkdir(mode=0o700, exist_ok=True)
                 sync_directory(self.path)
         return folder
@@ -212,7 +213,7 @@ def try_lock(path: Path) -> Iterator[bool]:
 def write_private(path: Path, text: str) -> None:
     """Have a file that is its owner's alone hold a text: all of it or none."""
     making = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
-    with _state_errors(path, "cannot be written"):
+    with state_errors(path, "cannot be written"):
         try:
             _write_new(making, text.encode("utf-8", "surrogatepass"))
             making.replace(path)
@@ -256,7 +257,7 @@ def _write_new(path: Path, data: bytes) -> None:
 @contextmanager
 def _open_lock(path: Path) -> Iterator[int]:
     # The file stays: were it removed, two could each lock a file of this name.
-    with _state_errors(path, "cannot be opened"):
+    with state_errors(path, "cannot be opened"):
         _private(path)
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
     try:
@@ -272,13 +273,14 @@ def _take(descriptor: int, path: Path) -> bool:
     except BlockingIOError:
         return False
     except OSError as error:
-        raise StateError(f"{path} cannot be locked: {error.strerror}") from None
+        raise StateError(f"{path} cannot be locked: {refusal(error)}") from None
     return True
 
 
 @contextmanager
-def _state_errors(path: Path, what: str) -> Iterator[None]:
+def state_errors(path: Path, what: str) -> Iterator[None]:
+    """Turn what the system refuses of a file into a StateError that names it."""
     try:
         yield
     except OSError as error:
-        raise StateError(f"{path} {what}: {error.strerror}") from None
+        raise StateError(f"{path} {what}: {refusal(error)}") from None

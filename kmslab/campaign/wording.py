@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from kmslab.analysis.forecast import action_name
+from kmslab.errors import CampaignInterrupted, KmsError, Unauthenticated
 
 if TYPE_CHECKING:
     from kmslab.analysis.census import CensusRow
@@ -21,6 +22,21 @@ def counted(count: int, one: str, many: str = "") -> str:
     ('1 record was', '2 records were')
     """
     return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def stopped(campaign_id: str, where: str, error: KmsError | None) -> CampaignInterrupted:
+    """What is raised where a campaign was stopped, by somebody or by what a provider answered.
+
+    >>> from kmslab.errors import Throttled
+    >>> print(stopped("20260102-030405-6e1f", "after 2 records", Throttled("later")))
+    campaign 20260102-030405-6e1f stopped after 2 records, since a provider does not answer: later
+    """
+    said = f"campaign {campaign_id} stopped {where}"
+    if error is not None:
+        refused = isinstance(error, Unauthenticated)
+        why = "refuses the credential" if refused else "does not answer"
+        said = f"{said}, since a provider {why}: {error}"
+    return CampaignInterrupted(said, campaign_id=campaign_id, error=error)
 
 
 def version_text(number: int | None, version_id: str | None, *, inferred: bool) -> str | None:

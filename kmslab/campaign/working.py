@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -15,10 +14,10 @@ from typing import Any, Final
 from kmslab.campaign.absorbing import FINISHED
 from kmslab.campaign.checking import check
 from kmslab.campaign.counting import Counting
-from kmslab.campaign.going_over import go_over, make_way, no_counts, tools_for
+from kmslab.campaign.going_over import CallCount, go_over, make_way, no_counts, tools_for
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.journal import Journal
-from kmslab.campaign.orders import Brief, Kind, Order, Outcome, unforeseen
+from kmslab.campaign.orders import Brief, Ending, Kind, Order, unforeseen
 from kmslab.campaign.outputs import output_path
 from kmslab.campaign.passes import Pass, Tools
 from kmslab.campaign.planning import changed_meanwhile
@@ -65,8 +64,8 @@ class Worker:
         self._own = ground
         self._lock = threading.RLock()
         self._grounds: dict[str, Ground] = {}
-        self._runs: dict[tuple[str, bool], _Run] = {}
-        self._hands = threading.local()
+        self._runs: dict[tuple[str, bool], _OpenRun] = {}
+        self._of_thread = threading.local()
 
     def close(self) -> None:
         """Close the labs that were opened."""
@@ -74,30 +73,30 @@ class Worker:
             opened, self._grounds = self._grounds, {}
             self._runs.clear()
         for ground in opened.values():
-            with suppress(LabError):  # the outcome of its orders has said so
+            with suppress(LabError):  # the ending of its orders has said so
                 ground.providers.close()  # type: ignore[attr-defined]
 
     def do(self, text: str, heard: Heard, stop: Callable[[], bool]) -> str:
-        """Carry out an order; its outcome. Nothing is raised, whatever is wrong."""
+        """Carry out an order; its ending. Nothing is raised, whatever is wrong."""
         try:
-            return self._outcome(Order.from_text(text), heard, stop).as_text()
+            return self._ending(Order.from_text(text), heard, stop).as_text()
         except _Stopped as stopped:
-            return Outcome(error=stopped.error).as_text()
+            return Ending(error=stopped.error).as_text()
         except RunEnded:
-            return Outcome().as_text()
+            return Ending().as_text()
         except Retryable as error:
-            return Outcome(error=error).as_text()
+            return Ending(error=error).as_text()
         except KmslabError as error:
-            return Outcome(refused=error).as_text()
+            return Ending(refused=error).as_text()
         except Exception as error:
-            return Outcome(refused=unforeseen(error)).as_text()
+            return Ending(refused=unforeseen(error)).as_text()
 
-    def _outcome(self, order: Order, heard: Heard, stop: Callable[[], bool]) -> Outcome:
+    def _ending(self, order: Order, heard: Heard, stop: Callable[[], bool]) -> Ending:
         if stop():
             raise _Stopped
         ground = self._ground(order)
         if order.kind is Kind.CHECK:
-            return Outcome(check(ground, order))
+            return Ending(check(ground, order))
         if order.task is None:
             raise CampaignError("an order without a task")
         shards = Shards.of(ground.state, order.campaign)
@@ -110,15 +109,15 @@ class Worker:
         run = self._run(ground, shards, order)
         match order.kind:
             case Kind.PLAN:
-                return Outcome(run.planned(order.task, watch, heard))
+                return Ending(run.planned(order.task, watch, heard))
             case Kind.RUN:
                 with shards.working(order.task, order.run, looking):
                     if shards.taken(order.task):
-                        return Outcome({"spoilt": False})
-                    hands = self._hands_for(run, order, watch, heard)
-                    return Outcome(run.run(order.task, shards, hands, looking, heard))
+                        return Ending({"spoilt": False})
+                    own = self._tools_of_thread(run, order, watch, heard)
+                    return Ending(run.run(order.task, shards, own, looking, heard))
             case _:
-                return Outcome(run.counted(order.task, watch, heard))
+                return Ending(run.counted(order.task, watch, heard))
 
     def _ground(self, order: Order) -> Ground:
         if self._own is not None:
@@ -136,7 +135,7 @@ class Worker:
                 )
             return self._grounds[name]
 
-    def _run(self, ground: Ground, shards: Shards, order: Order) -> _Run:
+    def _run(self, ground: Ground, shards: Shards, order: Order) -> _OpenRun:
         copies = order.kind is Kind.COUNT
         with self._lock:
             if (order.run, copies) not in self._runs:
@@ -144,14 +143,16 @@ class Worker:
                     del self._runs[name]
                 brief = Brief.from_dict(shards.brief(order.run))
                 windows = order.reopening.windows(order.campaign)
-                self._runs[order.run, copies] = _Run(ground, brief, windows, copies=copies)
+                self._runs[order.run, copies] = _OpenRun(ground, brief, windows, copies=copies)
             return self._runs[order.run, copies]
 
-    def _hands_for(self, run: _Run, order: Order, watch: Watch, heard: Heard) -> _Hands:
+    def _tools_of_thread(
+        self, run: _OpenRun, order: Order, watch: Watch, heard: Heard
+    ) -> _ThreadTools:
         """What this thread works with in a run: it remembers what it has asked for before."""
-        kept: _Hands | None = getattr(self._hands, "kept", None)
+        kept: _ThreadTools | None = getattr(self._of_thread, "kept", None)
         if kept is None or kept.run != order.run:
-            kept = self._hands.kept = _Hands(order.run, run)
+            kept = self._of_thread.kept = _ThreadTools(order.run, run)
         kept.watch, kept.heard = watch, heard
         return kept
 
@@ -173,10 +174,10 @@ class _Looking:
         return self._ended or self._stop()
 
 
-class _Hands:
+class _ThreadTools:
     """The tools of one thread in one run, whatever order it is at."""
 
-    def __init__(self, run: str, over: _Run) -> None:
+    def __init__(self, run: str, over: _OpenRun) -> None:
         self.run = run
         self.watch = Watch()
         self.heard: Heard = lambda _: None
@@ -200,10 +201,11 @@ class _Hands:
                 lambda _: None,
                 windows=over.windows,
             )
-        return replace(self._tools, journal=shard, counts=no_counts())
+        calling = CallCount(shard, self._tools.sender)
+        return replace(self._tools, journal=shard, counts=no_counts(), calling=calling)
 
 
-class _Run:
+class _OpenRun:
     """The source of a run, or the copy of it that the run writes, and how each order goes over
     it."""
 
@@ -236,7 +238,7 @@ class _Run:
         self,
         task: Task,
         shards: Shards,
-        hands: _Hands,
+        own: _ThreadTools,
         stop: Callable[[], bool],
         heard: Heard,
     ) -> Mapping[str, Any]:
@@ -246,9 +248,7 @@ class _Run:
             facts = shard.facts()
             if facts["state"] == FINISHED:
                 return {"spoilt": False}
-            tools = hands.tools(shard)
-            calls = Counter(facts["calls"])
-            calls.subtract(tools.sender.calls)
+            tools = own.tools(shard)
             pass_ = Pass(tools, shard.part(part.name))
             output = output_path(self.brief.options, self.source, self._parts[task.part])
             make_way(shard, output)
@@ -268,8 +268,8 @@ class _Run:
                     taken=taken,
                 )
             finally:
-                calls.update(tools.sender.calls)
-                shard.note(calls={name: n for name, n in calls.items() if n})
+                tools.calling()
+                shard.note()
             kept_out = {outcome.value: n for outcome, n in pass_.kept_out.items()}
             shard.note(state=FINISHED if done else "running", kept_out=kept_out)
             return {"spoilt": not done}

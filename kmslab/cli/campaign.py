@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import typer
 
 from kmslab.cli.campaign_options import (
     CampaignId,
     PaceOptions,
+    ReportOptions,
+    RunOptions,
     SelectionOptions,
     TargetOptions,
     check_usage,
 )
-from kmslab.cli.campaign_steps import ground_in, made_plan, naming_campaign, tell, wanted
+from kmslab.cli.campaign_steps import (
+    agreed_plan,
+    ground_in,
+    made_plan,
+    naming_campaign,
+    tell,
+    undo_wanted,
+)
 from kmslab.cli.grounds import StateFolder
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
-from kmslab.cli.output import narrate, write_json, write_line, write_table
+from kmslab.cli.output import narrate, write_json, write_table
 from kmslab.cli.reaching import Reaching
 from kmslab.cli.source_options import READ_HELP, ReadSource, SourceOptions
 from kmslab.cli.worker_options import WorkerOptions
@@ -107,26 +116,16 @@ def plan(
 )
 @opens_lab
 def run(
+    what: RunOptions,
     columns: SourceOptions,
     target: TargetOptions,
     pace: PaceOptions,
     some: SelectionOptions,
-    hands: WorkerOptions,
+    crew: WorkerOptions,
     opening: Opening,
     reaching: Reaching,
     source: Annotated[str | None, typer.Argument(metavar="SOURCE", help=READ_HELP)] = None,
     yes: Yes = False,
-    plan_file: Annotated[
-        str | None,
-        typer.Option("--plan", metavar="FILE", help="Carry out this plan, in place of SOURCE."),
-    ] = None,
-    atomic: Annotated[
-        bool, typer.Option("--atomic", help="Write nothing unless every record succeeds.")
-    ] = False,
-    output: Annotated[
-        str | None,
-        typer.Option("--output", metavar="PATH", help="Write a changed copy, not the source."),
-    ] = None,
     state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -140,30 +139,26 @@ def run(
     ids. They open the lab by themselves: its root key is where they find it, or KMSLAB_ROOT_KEY or
     KMSLAB_PASSPHRASE says it.
     """
-    from kmslab.campaign.planning import check_current
     from kmslab.campaign.run import run as run_campaign
-    from kmslab.cli.campaign_options import saved_plan
     from kmslab.cli.hints import Hints
     from kmslab.cli.progress import watching
     from kmslab.cli.reaching import names_of
 
     hints = Hints(opening, state, reaching.names)
-    given = columns.given or (target, pace, some) != _NOTHING_SAID
-    check_usage(source, plan_file, given or atomic or output is not None)
-    workers, again = hands.crew(source or ""), _RESUME + hands.again
+    given = columns.given or what.given or (target, pace, some) != _NOTHING_SAID
+    check_usage(source, what.plan_file, given)
+    again = _RESUME + crew.again
+    workers = crew.workers_for(_opened(opening, reaching), source or "")
     with reaching.open(opening, rate=pace.rate) as lab:
-        planned = None if plan_file is None else saved_plan(plan_file)
+        planned = what.saved()
         ground = ground_in(lab, opening, reaching, state, source or "")
         spec = columns.find(source or "", ground.state) if planned is None else planned.spec
         names = names_of(lab)
         goes_to = target.target(lab)
-        options = pace.options(lab, some.selection(lab), atomic=atomic, output=output)
+        options = pace.options(lab, some.selection(lab), atomic=what.atomic, output=what.output)
         if not yes:
+            planned = agreed_plan(ground, spec, goes_to, options, planned, names, as_json=as_json)
             if planned is None:
-                planned = made_plan(ground, spec, goes_to, options)
-            else:
-                check_current(planned, ground.open_source(spec), lab)
-            if not wanted(planned, names, as_json=as_json):
                 return
         naming = naming_campaign(ground.state, hints, again, spec)
         with naming, watching(hints(again)) as watch:
@@ -182,7 +177,7 @@ def run(
 @app.command(epilog=example("kmslab campaign resume 20260102-030405-6e1f"))
 @opens_lab
 def resume(
-    hands: WorkerOptions,
+    crew: WorkerOptions,
     opening: Opening,
     reaching: Reaching,
     campaign: CampaignId,
@@ -203,7 +198,8 @@ def resume(
     from kmslab.cli.reaching import names_of
 
     hints = Hints(opening, state, reaching.names)
-    workers, again = hands.crew(), _RESUME + hands.again
+    again = _RESUME + crew.again
+    workers = crew.workers_for(_opened(opening, reaching))
     with reaching.open(opening) as lab:
         ground = ground_in(lab, opening, reaching, state)
         campaign_id = found_id(ground.state, campaign)
@@ -282,32 +278,17 @@ def undo(
     same. Where the new key is disabled or gone that cannot be seen: --unproven restores the old
     blob if it opens, and counts it apart. Interrupted, it goes on when it is run again.
     """
-    from kmslab.campaign.undo import plan_undo
     from kmslab.campaign.undo import undo as undo_campaign
-    from kmslab.cli.campaign_options import agreed, found_id, may_ask
-    from kmslab.cli.campaign_shown import show_undo_plan, show_undone
+    from kmslab.cli.campaign_options import found_id
+    from kmslab.cli.campaign_shown import show_undone
     from kmslab.cli.hints import Hints
     from kmslab.cli.progress import watching
 
     with reaching.open(opening) as lab:
         ground = ground_in(lab, opening, reaching, state)
         campaign_id = found_id(ground.state, campaign)
-        if not yes:
-            with watching("") as watch:
-                would = plan_undo(ground, campaign_id, watch=watch)
-            if as_json:
-                write_json(would)
-                return
-            show_undo_plan(would)
-            if not may_ask():
-                narrate("nothing was changed; --yes does it")
-                return
-            if not would.restorable:
-                narrate("nothing is to be restored")
-                return
-            if not agreed(would.restorable):
-                narrate("nothing was changed")
-                raise typer.Exit(1)
+        if not yes and not undo_wanted(ground, campaign_id, as_json=as_json):
+            return
         again = "campaign undo {id} --yes" + (" --unproven" if unproven else "")
         hints = Hints(opening, state, reaching.names)
         naming = naming_campaign(ground.state, hints, again, campaign_id)
@@ -360,24 +341,10 @@ def close(
 )
 @opens_lab
 def report(
+    how: ReportOptions,
     opening: Opening,
     reaching: Reaching,
     campaign: CampaignId,
-    form: Annotated[
-        Literal["json", "md", "html"],
-        typer.Option("--format", show_default=True, help="Markdown, JSON, or a page by itself."),
-    ] = "md",
-    output: Annotated[
-        str | None, typer.Option("--output", metavar="FILE", help="Write it to a new file.")
-    ] = None,
-    failures: Annotated[
-        str | None,
-        typer.Option(
-            "--failures",
-            metavar="FILE",
-            help="In place of a report: every record that failed or was lost, to a new JSONL file.",
-        ),
-    ] = None,
     state: StateFolder = None,
     as_json: Json = False,
 ) -> None:
@@ -389,39 +356,21 @@ def report(
     A report names the first 1,000 records that failed or were lost; --failures writes them all.
     """
     from kmslab.campaign.journal import Journal
-    from kmslab.campaign.rendering import markdown
-    from kmslab.campaign.rendering_html import html
     from kmslab.campaign.report import read_report
-    from kmslab.campaign.shards import settle_if_free
     from kmslab.cli.campaign_options import found_id
-    from kmslab.cli.campaign_steps import write_failures
+    from kmslab.cli.campaign_steps import count_workers, write_failures
     from kmslab.cli.grounds import state_of
-    from kmslab.cli.output import json_text
-    from kmslab.cli.streams import write_private_file
-    from kmslab.errors import SettingError, ShardDamaged
 
-    if failures is not None and (output is not None or as_json or form != "md"):
-        raise SettingError("--failures FILE writes no report: give no --output, --format or --json")
+    how.check(as_json=as_json)
     there = state_of(opening, state, reaching.names)
     campaign_id = found_id(there, campaign)
-    try:
-        settle_if_free(there, campaign_id)
-    except ShardDamaged as error:
-        narrate(f"warning: the report is without what cannot be read: {error}")
+    count_workers(there, campaign_id)
     with Journal.open(there.journal_path(campaign_id)) as journal:
-        if failures is not None:
-            write_failures(journal, failures)
+        if how.failures is not None:
+            write_failures(journal, how.failures)
             return
         found = read_report(journal)
-    if as_json or form == "json":
-        text = json_text(found.as_dict(), indent=output is not None)
-    else:
-        text = html(found) if form == "html" else markdown(found)
-    if output is None:
-        write_line(text.rstrip("\n"))
-        return
-    write_private_file(output, f"{text.rstrip()}\n".encode("utf-8", "backslashreplace"))
-    narrate(f"the report is in {output}")
+    how.write(found, as_json=as_json)
 
 
 @app.command("list", epilog=example("kmslab campaign list --json"))
@@ -431,16 +380,26 @@ def list_(
 ) -> None:
     """List the campaigns, oldest first, closed ones too.
 
-    One whose journal cannot be read is `unreadable`. No lab is opened.
+    What workers have done counts once nobody is at work any more, and until then by whole tasks. A
+    campaign whose journal cannot be read is `unreadable`. No lab is opened.
     """
     from kmslab.campaign.closing import campaigns
     from kmslab.cli.campaign_shown import as_listed, show_list
+    from kmslab.cli.campaign_steps import count_workers
     from kmslab.cli.grounds import state_of
 
-    found = list(campaigns(state_of(opening, state, reaching.names)))
+    there = state_of(opening, state, reaching.names)
+    for path in there.journals():
+        count_workers(there, path.stem)
+    found = list(campaigns(there))
     if as_json:
         write_json([as_listed(each) for each in found])
     elif not found:
         narrate("no campaigns; `kmslab campaign run SOURCE` makes one")
     else:
         show_list(found)
+
+
+def _opened(opening: Opening, reaching: Reaching) -> str | None:
+    """The lab that workers are to open; None where remotes are asked."""
+    return None if reaching.names else opening.path

@@ -7,7 +7,7 @@ import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
@@ -16,6 +16,7 @@ from kmslab.cli.options import ProviderName
 if TYPE_CHECKING:
     from kmslab.analysis.classify import Target
     from kmslab.campaign.plan import Options, Plan
+    from kmslab.campaign.report import Report
     from kmslab.campaign.selection import Selection
     from kmslab.campaign.state import State
     from kmslab.lab import Lab
@@ -183,6 +184,81 @@ class PaceOptions:
         return Options(verify=verify, rates=rates, atomic=atomic, output=place, selection=selection)
 
 
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options that say what a run writes, and by which plan."""
+
+    plan_file: Annotated[
+        str | None,
+        typer.Option("--plan", metavar="FILE", help="Carry out this plan, in place of SOURCE."),
+    ] = None
+    atomic: Annotated[
+        bool, typer.Option("--atomic", help="Write nothing unless every record succeeds.")
+    ] = False
+    output: Annotated[
+        str | None,
+        typer.Option("--output", metavar="PATH", help="Write a changed copy, not the source."),
+    ] = None
+
+    @property
+    def given(self) -> bool:
+        """Whether any of them is that a plan brings along."""
+        return self.atomic or self.output is not None
+
+    def saved(self) -> Plan | None:
+        """The plan that is to be carried out, where one is named."""
+        return None if self.plan_file is None else _saved_plan(self.plan_file)
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """The options that say what a report looks like, and where it goes."""
+
+    form: Annotated[
+        Literal["json", "md", "html"],
+        typer.Option("--format", show_default=True, help="Markdown, JSON, or a page by itself."),
+    ] = "md"
+    output: Annotated[
+        str | None, typer.Option("--output", metavar="FILE", help="Write it to a new file.")
+    ] = None
+    failures: Annotated[
+        str | None,
+        typer.Option(
+            "--failures",
+            metavar="FILE",
+            help="In place of a report: every record that failed or was lost, to a new JSONL file.",
+        ),
+    ] = None
+
+    def check(self, *, as_json: bool) -> None:
+        """SettingError for options that do not go together."""
+        from kmslab.errors import SettingError
+
+        shaped = self.output is not None or as_json or self.form != "md"
+        if self.failures is not None and shaped:
+            raise SettingError(
+                "--failures FILE writes no report: give no --output, --format or --json"
+            )
+
+    def write(self, found: Report, *, as_json: bool) -> None:
+        """Write a report as they say, to stdout or to a new file."""
+        from kmslab.campaign.rendering import markdown
+        from kmslab.campaign.rendering_html import html
+        from kmslab.cli.output import json_text, narrate, write_line
+        from kmslab.cli.streams import write_private_file
+
+        if as_json or self.form == "json":
+            text = json_text(found.as_dict(), indent=self.output is not None)
+        else:
+            text = html(found) if self.form == "html" else markdown(found)
+        if self.output is None:
+            write_line(text.rstrip("\n"))
+            return
+        data = f"{text.rstrip()}\n".encode("utf-8", "backslashreplace")
+        write_private_file(self.output, data)
+        narrate(f"the report is in {self.output}")
+
+
 def check_usage(source: str | None, plan_file: str | None, given: bool) -> None:
     """SettingError unless there is a source or a plan; `given` says that options came with it."""
     from kmslab.errors import SettingError
@@ -195,7 +271,7 @@ def check_usage(source: str | None, plan_file: str | None, given: bool) -> None:
         )
 
 
-def saved_plan(path: str) -> Plan:
+def _saved_plan(path: str) -> Plan:
     """The plan in a file."""
     from kmslab.campaign.plan import Plan
     from kmslab.cli.streams import decoded, read_bytes

@@ -96,6 +96,8 @@ def _show_versions(plan: Plan, names: Names, after: Sequence[CensusRow] | None =
     ]
     if rows:
         write_table(columns, rows)
+    elif not both:
+        write_line("There are no records.")
     notes = []
     if others := [each for each in told if each not in shown]:
         was, now = sum(each[1] for each in others), sum(each[2] for each in others)
@@ -226,7 +228,8 @@ def as_listed(campaign: Report | Unreadable) -> dict[str, Any]:
 
 
 def show_list(campaigns: Sequence[Report | Unreadable]) -> None:
-    """Campaigns as a table; what is on its way into a file, and what cannot be read, below it."""
+    """Campaigns as a table; what is on its way into the source, and what cannot be read, below."""
+    from kmslab.campaign.accounts import when_stored
     from kmslab.campaign.report import Report
     from kmslab.campaign.wording import counted
 
@@ -237,9 +240,7 @@ def show_list(campaigns: Sequence[Report | Unreadable]) -> None:
             narrate(f"{each.campaign}: {each.error}")
         elif each.pending and each.state == "running":
             more = counted(each.pending, "more is", "more are")
-            narrate_text(
-                f"{each.campaign}: {more} in the journal, stored when the file is finished"
-            )
+            narrate_text(f"{each.campaign}: {more} in the journal, {when_stored(each)}")
 
 
 def _line(campaign: Report | Unreadable) -> list[Any]:

@@ -68,7 +68,29 @@ def made_plan(
         )
 
 
-def wanted(planned: Plan, names: Names, *, as_json: bool) -> bool:
+def agreed_plan(
+    ground: Ground,
+    spec: SourceSpec,
+    target: Target,
+    options: Options,
+    saved: Plan | None,
+    names: Names,
+    *,
+    as_json: bool,
+) -> Plan | None:
+    """The plan that somebody has agreed to: the saved one, or one that is made now; None where
+    nobody has."""
+    from kmslab.campaign.planning import check_current
+
+    if saved is None:
+        planned = made_plan(ground, spec, target, options)
+    else:
+        planned = saved
+        check_current(planned, ground.open_source(spec), ground.providers)
+    return planned if _wanted(planned, names, as_json=as_json) else None
+
+
+def _wanted(planned: Plan, names: Names, *, as_json: bool) -> bool:
     """Show a plan, and ask whether it is to be carried out, where somebody can be asked."""
     from kmslab.cli.campaign_options import agreed, may_ask
     from kmslab.cli.campaign_shown import show_intent, show_plan
@@ -85,6 +107,31 @@ def wanted(planned: Plan, names: Names, *, as_json: bool) -> bool:
         return False
     show_intent(planned)
     if not agreed(planned.to_send):
+        narrate("nothing was changed")
+        raise typer.Exit(1)
+    return True
+
+
+def undo_wanted(ground: Ground, campaign_id: str, *, as_json: bool) -> bool:
+    """Show what an undo would do, and ask whether it is to be done, where somebody can be asked."""
+    from kmslab.campaign.undo import plan_undo
+    from kmslab.cli.campaign_options import agreed, may_ask
+    from kmslab.cli.campaign_shown import show_undo_plan
+    from kmslab.cli.progress import watching
+
+    with watching("") as watch:
+        would = plan_undo(ground, campaign_id, watch=watch)
+    if as_json:
+        write_json(would)
+        return False
+    show_undo_plan(would)
+    if not may_ask():
+        narrate("nothing was changed; --yes does it")
+        return False
+    if not would.restorable:
+        narrate("nothing is to be restored")
+        return False
+    if not agreed(would.restorable):
         narrate("nothing was changed")
         raise typer.Exit(1)
     return True
@@ -128,6 +175,20 @@ def _tell_left(report: Report) -> None:
 
 def _lower(sentence: str) -> str:
     return f"{sentence[:1].lower()}{sentence[1:]}"
+
+
+def count_workers(state: State, campaign_id: str) -> None:
+    """Have a campaign's journal know of what workers have done of whom nobody hears any more.
+
+    What stands in the way of that is told, and the journal has what it had.
+    """
+    from kmslab.campaign.shards import settle_if_free
+    from kmslab.errors import KmslabError
+
+    try:
+        settle_if_free(state, campaign_id)
+    except KmslabError as error:
+        narrate(f"warning: {campaign_id} is counted without what workers have left: {error}")
 
 
 def write_failures(journal: Journal, path: str) -> None:

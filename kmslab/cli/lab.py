@@ -128,12 +128,17 @@ def rekey(opening: Opening, as_json: Json = False) -> None:
         new = None
         if lab.info().root == "passphrase":
             new = passphrase("New passphrase of the lab", "KMSLAB_NEW_PASSPHRASE", confirm=True)
-        lab.rekey(new_passphrase=new)
+        erased = lab.rekey(new_passphrase=new)
         found = lab.info()
     if as_json:
         write_json(found)
     else:
         narrate(f"the lab is under a new {'passphrase' if new else 'root key'}")
+    if not erased:
+        narrate(
+            "warning: something that reads the database still holds what was sealed under the old "
+            "one, which opens it: let it end, and rekey once more"
+        )
 
 
 @app.command("export", epilog=example("kmslab lab export lab.bundle"))

@@ -63,7 +63,7 @@ def watching(goes_on: str) -> Iterator[Watch]:
 
     with _on_interrupt(stop), telling_waits(waiting):
         try:
-            yield Watch(progress, asked.is_set, waiting)
+            yield Watch(progress, asked.is_set, waiting, narrate)
         except CampaignInterrupted as error:
             hint = f"to go on: {goes_on.replace('{id}', error.campaign_id)}"
             raise Refused(interrupted(error, hint if error.campaign_id else None)) from error

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 if TYPE_CHECKING:
     from kmslab.campaign.crew import Workers
+
+_OF_DASK: Final = ("distributed", "tornado", "asyncio")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,14 +71,15 @@ class WorkerOptions:
         options = [f" {name} {shlex.quote(str(value))}" for name, value in said.items() if value]
         return "".join(options) + (" --insecure-scheduler" if self.insecure_scheduler else "")
 
-    def crew(self, source: str = "") -> Workers | None:
+    def workers_for(self, lab: str | None, source: str = "") -> Workers | None:
         """The workers; None where this process does it alone.
 
-        SettingError for options that do not go together, and where SOURCE holds a password, which
-        no worker is told.
+        SettingError for options that do not go together, and where the URL of the lab or of SOURCE
+        holds a password, which no worker is told.
         """
+        from kmslab.campaign.reopening import LEAVE_OUT
+        from kmslab.database_url import is_url, password_of
         from kmslab.errors import SettingError
-        from kmslab.records.opening import split_location
 
         if self.workers is not None and self.scheduler is not None:
             raise SettingError("--workers are of this machine, or --scheduler has some; not both")
@@ -84,11 +88,11 @@ class WorkerOptions:
                 raise SettingError("certificates and --insecure-scheduler go with --scheduler")
             if self.workers is None:
                 return None
-        if split_location(source)[1] is not None:
-            raise SettingError(
-                "workers open the database by themselves, and a password in the URL is told to "
-                "nobody: leave it out, and set PGPASSWORD or write ~/.pgpass where they are"
-            )
+        for what, url in {"lab": lab or "", "table": source}.items():
+            if is_url(url) and password_of(url) is not None:
+                raise SettingError(
+                    f"workers open the {what} by themselves, and are told no password: {LEAVE_OUT}"
+                )
         if self.workers is not None:
             from kmslab.campaign.pool import Pool
 
@@ -104,10 +108,24 @@ class WorkerOptions:
             raise SettingError(
                 f"--scheduler needs the extra dask: pip install 'kmslab[dask]' ({error})"
             ) from None
-        return Scheduler(
+        _have_dask_say_nothing()
+        found = Scheduler(
             address,
             self.scheduler_ca,
             self.scheduler_cert,
             self.scheduler_key,
             self.insecure_scheduler,
         )
+        found.check_settings()
+        return found
+
+
+def _have_dask_say_nothing() -> None:
+    """What is wrong with a scheduler or a worker is said by us, once: not by its library too."""
+    for name, logger in logging.root.manager.loggerDict.items():
+        if name.split(".")[0] in _OF_DASK and isinstance(logger, logging.Logger):
+            logger.handlers[:] = [logging.NullHandler()]
+    for name in _OF_DASK:  # those that are made later hang on these
+        logger = logging.getLogger(name)
+        logger.handlers[:] = [logging.NullHandler()]
+        logger.propagate = False

@@ -51,6 +51,11 @@ class Database(Protocol):
         ...
 
     @property
+    def secret_url(self) -> bool:
+        """Whether it was opened by a URL with a password, which no other process is told."""
+        ...
+
+    @property
     def where(self) -> str:
         """The lab's place, for messages."""
         ...

@@ -200,8 +200,8 @@ def settle(keystore: Keystore) -> float:
                 erase = True
                 _settle_deletion(change, unit, now)
             else:
+                erase = erase or _past(unit.row.material_expires_at, now)
                 row, versions = _settle_expiry(change, unit, now)
-                erase = erase or versions is not unit.versions
                 _settle_rotation(keystore, change, row, versions, now)
     if not erase:
         return -math.inf
@@ -211,9 +211,14 @@ def settle(keystore: Keystore) -> float:
         for key_id in due:
             unit = keystore.unit(key_id)
             # Another process may have been quicker.
-            if is_overdue(unit.row, now) and not unit.has_material:
+            if unit.has_material:
+                continue
+            if is_overdue(unit.row, now):
                 change.put(replace(unit.row, state=KeyState.DELETED), unit.versions)
                 change.entries.append(_clock_act(unit.row, "Deleted").entry(now, key_id))
+            elif _past(unit.row.material_expires_at, now):
+                change.put(replace(unit.row, material_expires_at=None), unit.versions)
+                change.entries.append(_clock_act(unit.row, "MaterialExpired").entry(now, key_id))
     return -math.inf
 
 
@@ -332,16 +337,18 @@ def _settle_deletion(change: Change, unit: Unit, now: int) -> None:
 
 
 def _settle_expiry(change: Change, unit: Unit, now: int) -> tuple[KeyRow, tuple[VersionRow, ...]]:
+    """Take expired material away. The date stays until no file holds it any more: until then it is
+    erased again and again."""
     row = unit.row
-    if not _past(row.material_expires_at, now):
+    if not _past(row.material_expires_at, now) or not unit.has_material:
         return row, unit.versions
     state = row.state
     if state in (KeyState.ENABLED, KeyState.DISABLED, KeyState.ARCHIVED):
         state = KeyState.PENDING_IMPORT
-    row = replace(row, state=state, material_expires_at=None)
+    row = replace(row, state=state)
     versions = _without_material(unit.versions)
     change.put(row, versions)
-    change.entries.append(_clock_act(row, "MaterialExpired").entry(now, row.key_id))
+    change.entries.append(_clock_act(row, "ExpiryBegun").entry(now, row.key_id))
     return row, versions
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection
 
@@ -209,10 +209,10 @@ def in_memory(surroundings: Surroundings) -> Keystore:
     return _keystore(database, lambda lab: Subkeys(root, lab.lab_id), surroundings)
 
 
-def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: Act) -> None:
+def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: Act) -> bool:
     """Give the lab another root key: a fresh one in the same file, or another passphrase.
 
-    What was sealed under the old one is then rewritten away, as far as no other process holds it.
+    What was sealed under the old one is then rewritten away; False where somebody still holds it.
     """
     lab_id = keystore.lab.lab_id
     entry = act.entry(now_of(keystore))
@@ -224,8 +224,7 @@ def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: A
         with keystore.change(entry, unhurried=True) as change:
             writing.rekey(change, subkeys, kdf, keystore.units)
         keystore.subkeys_for = _subkeys_by(keystore.database, new)
-        _erase_old(keystore)
-        return
+        return _erased_old(keystore)
     if new is not None:
         raise RootKeyError("this lab is under a root key file, not under a passphrase")
     root = Secret(os.urandom(ROOT_BYTES))
@@ -237,12 +236,14 @@ def rekey(keystore: Keystore, source: RootSource, new: Passphrase | None, act: A
         write_root_key(source.next_path(subkeys.root_id), root)
         writing.rekey(change, subkeys, None, keystore.units)
     switch_root_key(source, subkeys.root_id)
-    _erase_old(keystore)
+    return _erased_old(keystore)
 
 
-def _erase_old(keystore: Keystore) -> None:
-    with suppress(LabError):
-        keystore.erase_deleted_bytes()
+def _erased_old(keystore: Keystore) -> bool:
+    try:
+        return keystore.erase_deleted_bytes()
+    except LabError:
+        return False
 
 
 def _fill(making: Path, root: Secret | Passphrase, clock: Clock) -> None:
@@ -293,6 +294,13 @@ def _keystore(
     )
 
 
+_NEW_FILE: Final = (
+    "where another machine has given the lab another root key, put the file that it has now in "
+    "this place; it is taken from the next call on"
+)
+_NEW_WORDS: Final = "where another machine has given the lab another one, open it with that"
+
+
 def _subkeys_by(database: Database, source: RootSource) -> Callable[[LabRow], Subkeys]:
     """What opens the lab row of a lab, by its root key."""
     if database.path is not None:
@@ -302,10 +310,8 @@ def _subkeys_by(database: Database, source: RootSource) -> Callable[[LabRow], Su
         try:
             return _subkeys(lab, source)
         except RootKeyError as error:
-            raise RootKeyError(
-                f"{error} (where another machine has given the lab another root key, put the file "
-                "that it has now in this place; it is taken from the next call on)"
-            ) from None
+            typed = isinstance(source, Passphrase)
+            raise RootKeyError(f"{error} ({_NEW_WORDS if typed else _NEW_FILE})") from None
 
     return subkeys
 

@@ -71,6 +71,7 @@ class PostgresDatabase:
     def __init__(self, url: str) -> None:
         found = LabUrl.of(url)
         self.location = self.where = found.location
+        self.secret_url = found.password is not None
         self._schema = found.schema
         self._connections = Connections(found)
         self._engine = _engine(found, self._connections)

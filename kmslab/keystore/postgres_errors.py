@@ -28,6 +28,25 @@ _CONNECTIONS: Final = "53300"
 # and types, damage.
 _DAMAGE: Final = ("23", "42", "XX")
 _NO_VALUE: Final = "22"
+_FORGETS: Final = (
+    "a pooler between forgets prepared statements: have one that keeps them (PgBouncer 1.21 or "
+    "newer, max_prepared_statements above 0), or connect to the server itself"
+)
+_ADVICE: Final = {
+    "26000": _FORGETS,
+    "42P05": _FORGETS,
+    "57014": "where statement_timeout says so, raise it for the lab's role",
+}
+
+_MADE: Final = "the database and the role are made by the server's administrator"
+# What a server says that lets nobody in until somebody has done something about it.
+_REFUSED: Final = {
+    "password": "give the right one in PGPASSWORD or ~/.pgpass, or look at the one in the URL",
+    "pg_hba.conf": "its administrator has to allow this machine and role there",
+    "does not exist": _MADE,
+    "not permitted": _MADE,
+    "permission denied": "its administrator has to GRANT CONNECT on the database to the role",
+}
 
 
 @contextmanager
@@ -64,6 +83,8 @@ def lab_error(
         return LabError(
             f"{where}: the database is read-only: {text}; name the primary server, not a replica"
         )
+    if state in _ADVICE:
+        return LabError(f"{where}: the database refused: {text}; {_ADVICE[state]}")
     if not state or state.startswith("08") or state in (*_GONE, _CONNECTIONS):
         return _unreachable(where, error, text)
     if state.startswith(_NO_VALUE):
@@ -92,11 +113,16 @@ def _unreachable(where: str, error: BaseException | None, text: str) -> LabError
         return LabError(f"{where}: the database cannot be used: {text}")
     # A connection that was refused has no SQLSTATE. Its text may be in another language; then the
     # advice is missing, and the text says it all the same.
+    if isinstance(error, psycopg.Error) and error.pgconn and error.pgconn.needs_password:
+        return LabError(
+            f"{where}: the database asks for a password: give it in PGPASSWORD or ~/.pgpass"
+        )
+    for words, refused in _REFUSED.items():
+        if words in text:
+            return LabError(f"{where}: the database does not let us in: {text}; {refused}")
     advice = "try again"
-    if "password" in text:
-        advice = "give the password in PGPASSWORD or ~/.pgpass"
-    elif "read-only" in text or "standby" in text:
+    if "read-only" in text or "standby" in text:
         advice = "name the primary server, not a replica; during a failover try again"
-    elif "does not exist" in text:
-        advice = "the database and the role are made by the server's administrator"
+    elif "too many" in text:
+        advice = "end some, or have the server allow more (max_connections); then try again"
     return LabUnreachable(f"{where}: the database does not answer: {text}; {advice}")

@@ -42,6 +42,7 @@ class SqliteDatabase:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         self.location = None if path is None else str(path)
+        self.secret_url = False
         self.where = self.location or "the lab in memory"
         self._engine = _engine(None if path is None else path / DATABASE_FILE)
         self._bell: Bell | None = None

@@ -48,6 +48,7 @@ from kmslab.keystore.audit import (
     first_broken,
     stored_entry,
 )
+from kmslab.keystore.catching_up import Known, read_changes
 from kmslab.keystore.changes import Change
 from kmslab.keystore.database import Database
 from kmslab.keystore.schema import audit_table
@@ -55,9 +56,6 @@ from kmslab.keystore.sealing import Subkeys
 from kmslab.keystore.state import CredentialRow, LabRow, Mark
 from kmslab.keystore.units import Handle, KeyRow, Unit, VersionRow
 from kmslab.secret import Entropy, Secret
-
-# More keys than these are not read by name: a statement takes so many parameters and no more.
-_MOST_NAMED = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -345,38 +343,15 @@ class Keystore:
     def _take_in(
         self, connection: Connection, lab: LabRow, subkeys: Subkeys, *, before: LabRow | None
     ) -> None:
-        # Everything is read and checked before any of it is believed.
-        state.check_audit_end(connection, lab, before, None if before is None else self.subkeys)
-        if before is None or lab.credentials_digest != before.credentials_digest:
-            credentials = state.read_credentials(connection, lab)
-        else:
-            credentials = self._credentials
-        found: list[tuple[KeyRow, tuple[VersionRow, ...]]] = []
-        marks = self._marks
-        if before is None or lab.keys_digest != before.keys_digest:
-            marks = state.read_marks(connection, lab)
-            rekeyed = before is not None and before.root_id != lab.root_id
-            wanted = self._changed(marks, rekeyed=rekeyed)
-            few = before is not None and len(wanted) <= _MOST_NAMED
-            read = state.read_units(connection, subkeys, wanted if few else None)
-            found = [unit for unit in read if unit[0].key_id in wanted]
-            if {row.key_id: row.generation for row, _ in found} != {k: marks[k][0] for k in wanted}:
-                raise TamperedLab("a key was replayed, added or deleted by something else")
-        self.subkeys = subkeys
-        self._credentials = credentials
-        self._marks = marks
-        self._adopt(found)
+        known = None
+        if before is not None:
+            known = Known(before, self.subkeys, self._credentials, self._marks)
+        now, changed = read_changes(connection, self.where, lab, subkeys, known)
+        self.subkeys = now.subkeys
+        self._credentials = now.credentials
+        self._marks = now.marks
+        self._adopt(changed)
         self._set_lab(lab)
-
-    def _changed(self, marks: Mapping[str, Mark], *, rekeyed: bool) -> set[str]:
-        """The keys that are other than this process knows them, and have gone on from there."""
-        for key_id, (generation, mac) in self._marks.items():
-            now, now_mac = marks.get(key_id, (0, b""))
-            if now < generation:
-                raise TamperedLab(f"{self.where} went back to an older state while it was open")
-            if now == generation and now_mac != mac and not rekeyed:
-                raise TamperedLab(f"{self.where}: {state.OTHER_HISTORY}")
-        return {key_id for key_id, mark in marks.items() if mark != self._marks.get(key_id)}
 
     # What is read without the lock is replaced whole, and the epoch counts up when all of it is.
 

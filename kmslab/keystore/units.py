@@ -192,7 +192,7 @@ class Unit:
         times = [row.deletion_at if row.state is KeyState.PENDING_DELETION else None]
         if row.state is KeyState.ENABLED:
             times.append(row.next_rotation_at)
-        if self.has_material:
+        if row.state is not KeyState.DELETED:
             times.append(row.material_expires_at)
         return min((t / 1e6 for t in times if t is not None), default=math.inf)
 

@@ -268,6 +268,15 @@ class Lockable(Protocol):
 
 
 @runtime_checkable
+class Guarded(Protocol):
+    """A source that can tell beforehand whether it is going to take new blobs: a table."""
+
+    def check_writable(self) -> None:
+        """SourceError where it does not: a right is missing, or it is read only."""
+        ...
+
+
+@runtime_checkable
 class Recognisable(Protocol):
     """A source of which another process can tell that it is the very same one: a table."""
 

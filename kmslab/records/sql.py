@@ -180,10 +180,18 @@ class TablePart:
     @contextmanager
     def _edit(self, *, atomic: bool) -> Iterator[Edit]:
         with self._connected() as connection:
-            with database_errors(self.source):
-                self._database.refuse_unwritable(connection, self.source, self._shape, self._blob)
+            self._refuse_unwritable(connection)
             pages = self._pages(connection)
             yield TableEdit(connection, self._database, self.source, pages, atomic=atomic)
+
+    def check_writable(self) -> None:
+        """SourceError where it is known that it takes no new blobs."""
+        with self._connected() as connection:
+            self._refuse_unwritable(connection)
+
+    def _refuse_unwritable(self, connection: Connection) -> None:
+        with database_errors(self.source):
+            self._database.refuse_unwritable(connection, self.source, self._shape, self._blob)
 
     def _pages(self, connection: Connection) -> Pages:
         database, shape, rows = self._database, self._shape, self._rows
@@ -249,6 +257,10 @@ class TableSource:
     def lock(self, *, but_readers: bool = False) -> AbstractContextManager[None]:
         """Be the only campaign at work on the table: see `kmslab.records.source.Lockable`."""
         return self._part.lock(but_readers=but_readers)
+
+    def check_writable(self) -> None:
+        """SourceError where it is known that it takes no new blobs."""
+        self._part.check_writable()
 
     def marked(self) -> AbstractContextManager[str]:
         """Have the table carry a mark: see `kmslab.records.source.Recognisable`."""

@@ -142,11 +142,11 @@ def refuse_unwritable(
     cursor.execute(
         "SELECT current_setting('transaction_read_only') = 'on',"
         " has_column_privilege(%(relation)s::text::regclass, %(column)s::text, 'UPDATE'),"
-        " attgenerated <> '' FROM pg_attribute"
+        " attgenerated <> '', quote_ident(current_user) FROM pg_attribute"
         " WHERE attrelid = %(relation)s::text::regclass AND attname = %(column)s::text",
         {"relation": relation, "column": column},
     )
-    read_only, allowed, generated = cursor.fetchone() or (False, True, False)
+    read_only, allowed, generated, user = cursor.fetchone() or (False, True, False, "")
     why = None
     if read_only:
         why = (
@@ -156,7 +156,8 @@ def refuse_unwritable(
     elif generated:
         why = f"column {column!r} is computed by the database; name the one that is stored"
     elif not allowed:
-        why = f"this user may not change column {column!r}; grant UPDATE on it"
+        grant = f"GRANT UPDATE ({quoted(column)}) ON {quoted(schema)}.{quoted(table)} TO {user}"
+        why = f"this user may not change column {column!r}: {grant.replace('%%', '%')}"
     if why is not None:
         raise SourceError(f"{name}: {why}", source=name)
 

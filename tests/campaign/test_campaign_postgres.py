@@ -120,6 +120,27 @@ def test_run_again_and_undo(postgres_url: str, world: World, lab: Lab, ground: G
     assert rows_in(postgres_url) == before
 
 
+def test_a_right_that_is_missing_is_said_before_anything_begins(
+    postgres_url: str, world: World, ground: Ground
+) -> None:
+    write(postgres_url, world.rows)
+    spec = SourceSpec(postgres_url.replace("kmslab@", "clerk@"), TABLE)
+    with psycopg.connect(postgres_url, autocommit=True) as database:
+        database.execute("CREATE ROLE clerk LOGIN")
+        try:
+            database.execute(f"GRANT SELECT ON {TABLE} TO clerk".encode())
+            with pytest.raises(SourceError) as refused:
+                run(ground, spec)
+            assert not ground.state.journals()
+            _, _, statement = str(refused.value).rpartition(": ")
+            assert statement == f'GRANT UPDATE ("ciphertext_blob") ON "public"."{TABLE}" TO clerk'
+            database.execute(statement.encode())
+            assert run(ground, spec).state == "finished"
+        finally:
+            database.execute("DROP OWNED BY clerk")
+            database.execute("DROP ROLE clerk")
+
+
 def test_by_the_command_line(postgres_url: str, world: World, tmp_path: Path) -> None:
     write(postgres_url, world.rows)
     before = rows_in(postgres_url)

@@ -26,6 +26,7 @@ from campaign_sources import plaintexts
 from kmslab import Lab
 from kmslab.analysis.classify import Outcome
 from kmslab.campaign.closing import campaigns
+from kmslab.campaign.report import Report
 from kmslab.campaign.run import Ground, resume, run
 from kmslab.campaign.watching import Progress, Watch
 from kmslab.errors import (
@@ -231,6 +232,38 @@ class TestProviders:
         lab.faults.add("ReEncrypt", "InternalError", count=3)
         report = run(ground, table)
         assert report.results.re_encrypted == 9 * MANY_TWENTIES
+
+
+class Killed(BaseException):
+    """Stands for kill -9: whatever has caught errors and counted then does not."""
+
+
+@pytest.mark.parametrize("write", [write_csv, write_table])
+def test_calls_are_known_with_what_they_have_answered(
+    ground: Ground, world: World, tmp_path: Path, write: Callable[..., SourceSpec]
+) -> None:
+    def kill() -> None:
+        raise Killed
+
+    expected = run(ground, write(tmp_path / "whole", world.rows)).calls
+    spec = write(tmp_path / "records", world.rows)
+    with pytest.raises(Killed):
+        run(ground, spec, watch=at_first_chunk(kill))
+    *_, campaign = campaigns(ground.state)
+    assert isinstance(campaign, Report)
+    assert sum(campaign.calls.values()) > 0
+    calls = resume(ground, campaign.campaign).calls
+    assert all(calls[provider] >= made for provider, made in expected.items())
+
+
+def test_a_folder_that_takes_no_new_file_is_said_before_anything_begins(
+    ground: Ground, csv: SourceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = Path(csv.location).parent
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+    with pytest.raises(SourceError, match=f"{folder} cannot be written to.*--output"):
+        run(ground, csv)
+    assert not ground.state.journals()
 
 
 def test_a_lab_that_does_not_answer_stops_the_campaign(

@@ -910,3 +910,10 @@ def test_a_bar_shows_rows_rate_and_counts(
     assert "1,500/3,000" in told.err
     assert "re_encrypted 1,234" in told.err
     assert "move" not in told.err
+
+
+def test_a_source_without_records_is_said_to_have_none(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "empty.csv"
+    path.write_text("record_id,provider,ciphertext_blob\n", "ascii")
+    done = run("campaign", "run", str(path), "--yes")
+    assert done.stdout.endswith("before and after\nThere are no records.\n")

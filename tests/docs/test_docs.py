@@ -29,7 +29,8 @@ def blocks(language: str) -> list[pytest.param]:
     for page in PAGES:
         for number, (kind, text) in enumerate(_FENCE.findall(page.read_text("utf-8")), start=1):
             if kind == language:
-                found.append(pytest.param(text, id=f"{page.name}-{number}"))
+                marks = [pytest.mark.scale] if "workers=" in text else []
+                found.append(pytest.param(text, id=f"{page.name}-{number}", marks=marks))
     return found
 
 

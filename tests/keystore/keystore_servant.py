@@ -107,6 +107,10 @@ def as_credential(lab: Lab, name: str, key_id: str) -> str:
     return lab.tencent(credential=name).encrypt(key_id, b"plain")
 
 
+def rekey(lab: Lab) -> None:
+    lab.rekey()
+
+
 COMMANDS: dict[str, Callable[..., str | None]] = {
     "create": lambda lab, alias: lab.tencent().create_key(alias).key_id,
     "encrypt": encrypt,
@@ -119,7 +123,7 @@ COMMANDS: dict[str, Callable[..., str | None]] = {
     "disable": lambda lab, key_id: lab.tencent().disable_key(key_id).state.value,
     "enable": lambda lab, key_id: lab.tencent().enable_key(key_id).state.value,
     "schedule": lambda lab, key_id: lab.tencent().schedule_key_deletion(key_id, 7).state.value,
-    "rekey": lambda lab: lab.rekey(),
+    "rekey": rekey,
     "set": lambda lab, name, value: lab.settings.set(name, value),
     "revoke": lambda lab, name: lab.credentials.revoke(name).name,
     "audit": lambda lab: str(lab.audit.verify().intact),

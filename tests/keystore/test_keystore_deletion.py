@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from keystore_labs import Servant, key_of, rows
 from keystore_victim import cheap
 from lab_stores import copy, files, reader
 
 from kmslab import Lab, ManualClock
 from kmslab.errors import KeyNotFound, KeyPendingDeletion, KmsError
-from kmslab.model import KeySpec, KeyState
+from kmslab.model import KeyOrigin, KeySpec, KeyState, OaepAlgorithm
 
 WEEK = timedelta(days=7)
 PASSPHRASE = "correct horse"
@@ -312,13 +315,6 @@ def test_an_overdue_key_does_not_rotate(
 def test_expired_material_is_in_no_file(
     lab: Lab, lab_path: Path, manual_clock: ManualClock
 ) -> None:
-    from base64 import b64encode
-
-    from cryptography.hazmat.primitives import hashes, serialization
-    from cryptography.hazmat.primitives.asymmetric import padding, rsa
-
-    from kmslab.model import KeyOrigin, OaepAlgorithm
-
     kms = lab.tencent()
     key = kms.create_key("mine", origin=KeyOrigin.EXTERNAL)
     given = kms.get_parameters_for_import(key.key_id, wrapping_algorithm=OaepAlgorithm.SHA_256)
@@ -343,3 +339,41 @@ def test_expired_material_is_in_no_file(
             kms.delete_imported_key_material(key.key_id)
         assert key_of(lab, key.key_id).state is KeyState.PENDING_IMPORT
         assert held(lab_path, material) == []
+
+
+def test_expired_material_is_erased_once_nobody_holds_it(
+    lab: Lab, lab_path: Path, manual_clock: ManualClock
+) -> None:
+    """A reader keeps the old state alive: the key is of no use at once, and the rest follows."""
+    kms = lab.tencent()
+    key_id = kms.create_key("mine", origin=KeyOrigin.EXTERNAL).key_id
+    given = kms.get_parameters_for_import(key_id, wrapping_algorithm=OaepAlgorithm.SHA_256)
+    pair = serialization.load_der_public_key(given.public_key_der)
+    assert isinstance(pair, rsa.RSAPublicKey)
+    oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
+    wrapped = b64encode(pair.encrypt(bytes(range(32)), oaep)).decode()
+    end = manual_clock.now() + WEEK
+    kms.import_key_material(key_id, wrapped, given.import_token, valid_to=end)
+    material = sealed(lab_path, key_id)
+    with reader(lab_path):
+        manual_clock.advance(WEEK)
+        found = key_of(lab, key_id)
+        assert (found.state, found.versions[0].has_material) == (KeyState.PENDING_IMPORT, False)
+        assert held(lab_path, material)
+        assert "MaterialExpired" not in [entry.action for entry in lab.audit.entries()]
+    manual_clock.advance(timedelta(seconds=2))
+    assert key_of(lab, key_id).material_expires_at is None
+    assert held(lab_path, material) == []
+    actions = [entry.action for entry in lab.audit.entries() if entry.key_id == key_id]
+    assert actions.count("ExpiryBegun") == actions.count("MaterialExpired") == 1
+
+
+def test_a_rekey_says_whether_what_it_replaced_is_gone(
+    lab: Lab, lab_path: Path, key_id: str
+) -> None:
+    material = sealed(lab_path, key_id)
+    with reader(lab_path):
+        assert lab.rekey() is False
+        assert held(lab_path, material)
+    assert lab.rekey() is True
+    assert held(lab_path, material) == []

@@ -374,7 +374,7 @@ def test_a_user_who_may_only_read(server: PostgresBase) -> None:
         source = open_table(SourceSpec(url, "orders"))
         assert len(read(source)) == 3
         with (
-            pytest.raises(SourceError, match="may not change column 'ciphertext_blob'; grant"),
+            pytest.raises(SourceError, match=r"change column 'ciphertext_blob': GRANT UPDATE \("),
             source.parts[0].edit(),
         ):
             pass

@@ -1,4 +1,4 @@
-"""Crews for tests: the same orders and outcomes as between processes, in one process."""
+"""Crews for tests: the same orders and endings as between processes, in one process."""
 
 from __future__ import annotations
 
@@ -39,6 +39,9 @@ class Here:
     def check(self, reopening: Reopening) -> None:
         reopening.check_inherited()
 
+    def enough(self, tasks: int) -> Here:
+        return self
+
     @contextmanager
     def ready(self) -> Iterator[Here]:
         self.workers = [Worker() for _ in range(self.size)]
@@ -53,9 +56,9 @@ class Here:
             changed = json.loads(order)
             self.asked(changed)
             self.said.append(order)
-            outcome = worker.do(json.dumps(changed), lambda _: None, lambda: False)
-            self.said.append(outcome)
-            yield f"worker {number}", outcome
+            ending = worker.do(json.dumps(changed), lambda _: None, lambda: False)
+            self.said.append(ending)
+            yield f"worker {number}", ending
 
     def do(
         self,
@@ -76,7 +79,7 @@ class Here:
                 self.chunks(order, how_far)
 
             self.said.append(text)
-            outcome = self.workers[number % self.size].do(text, heard, stop)
-            self.said.append(outcome)
+            ending = self.workers[number % self.size].do(text, heard, stop)
+            self.said.append(ending)
             self.after(order)
-            yield name, outcome
+            yield name, ending

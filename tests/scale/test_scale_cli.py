@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from campaign_data import World
+from scale_crews import Here, Killed
 from scale_sources import SOURCES
 from typer.testing import CliRunner
 
+from kmslab.campaign.ground import Ground
+from kmslab.campaign.journal import Journal
+from kmslab.campaign.run import run
 from kmslab.cli.app import app
 
 pytestmark = pytest.mark.scale
@@ -23,6 +30,8 @@ pytestmark = pytest.mark.scale
         (["--scheduler-ca", "ca.pem"], "go with --scheduler"),
         (["--workers", "2", "--insecure-scheduler"], "go with --scheduler"),
         (["--scheduler", "tcp://192.0.2.7:8786"], "--insecure-scheduler"),
+        (["--scheduler", "foo"], "'foo' is no address of a Dask scheduler"),
+        (["--scheduler", "tls://127.0.0.1:8786"], "give --scheduler-ca FILE"),
         (["--workers", "2", "--atomic"], None),
     ],
 )
@@ -47,13 +56,28 @@ def test_atomic_is_for_one_task(world: World, tmp_path: Path, small_ranges: None
     assert "one transaction, which several cannot share" in result.stderr
 
 
-def test_no_worker_is_told_a_password(world: World, tmp_path: Path) -> None:
-    source = "postgresql://app:geheim@127.0.0.1:1/shop"
-    where = ["--lab", str(world.path), "--state", str(tmp_path / "state")]
-    result = CliRunner().invoke(app, ["campaign", "run", source, "--workers", "2", *where])
+@pytest.mark.parametrize("what", ["lab", "table"])
+def test_no_worker_is_told_a_password(what: str, world: World, tmp_path: Path) -> None:
+    secret = "postgresql://app:geheim@127.0.0.1:1/shop"
+    campaign = ["campaign", "run", secret if what == "table" else "orders.csv", "--workers", "2"]
+    lab = secret if what == "lab" else str(world.path)
+    where = ["--lab", lab, "--state", str(tmp_path / "state")]
+    result = CliRunner().invoke(app, [*campaign, *where])
     assert result.exit_code == 2
+    assert f"workers open the {what} by themselves, and are told no password" in result.stderr
     assert "PGPASSWORD" in result.stderr
     assert "geheim" not in result.output
+
+
+def test_the_lab_does_not_matter_where_remotes_are_asked(tmp_path: Path) -> None:
+    where = ["--remote", "nowhere", "--state", str(tmp_path / "state")]
+    result = CliRunner().invoke(
+        app,
+        ["campaign", "run", "orders.csv", "--workers", "2", *where],
+        env={"KMSLAB_LAB": "postgresql://kms:geheim@127.0.0.1:1/kmslab"},
+    )
+    assert result.exit_code == 2
+    assert "password" not in result.stderr
 
 
 def test_a_missing_extra_is_named(
@@ -66,3 +90,38 @@ def test_a_missing_extra_is_named(
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
     assert "kmslab[dask]" in result.stderr
+
+
+def test_a_list_counts_what_workers_left_of_whom_nobody_hears_any_more(
+    world: World, ground: Ground, tmp_path: Path, small_ranges: None
+) -> None:
+    """As after kill -9 of the command, and as a report does; a shard that is damaged hides none."""
+    spec = SOURCES["table"](tmp_path / "records", world.rows)
+    ran: list[str] = []
+
+    def last(order: dict[str, Any], how_far: Mapping[str, Any]) -> None:
+        if order["kind"] == "run":
+            ran.append(order["task"]["part"])
+            if len(ran) == 7:
+                raise Killed
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("kmslab.campaign.shards.Shards.take", lambda *_: None)
+        with pytest.raises(Killed):
+            run(ground, spec, workers=Here(chunks=last))
+    first, *_ = sorted(ground.state.shards_path(ground.state.journals()[0].stem).glob("*.db"))
+    first.write_bytes(b"no shard")
+
+    def told(*command: str) -> Any:
+        result = CliRunner().invoke(
+            app, ["campaign", *command, "--state", str(ground.state.path), "--json"]
+        )
+        assert result.exit_code == 0, result.output
+        assert f"{first}: what a worker wrote" in result.stderr
+        return json.loads(result.stdout)
+
+    (listed,) = told("list")
+    report = told("report", listed["campaign"])
+    assert listed["results"] == report["results"]
+    with Journal.open(ground.state.journals()[0]) as journal:
+        assert 0 < listed["results"]["re_encrypted"] <= journal.count_intended()

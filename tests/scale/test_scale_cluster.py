@@ -12,6 +12,7 @@ import time
 from base64 import b64decode
 from collections.abc import Iterator
 from contextlib import closing, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,9 +25,10 @@ from keystore_labs import leaks
 from scale_sources import SOURCES, contents
 
 from kmslab import Lab
-from kmslab.campaign.cluster import Cluster, Scheduler, check_address
+from kmslab.campaign.cluster import Cluster, Scheduler
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.run import resume, run
+from kmslab.campaign.scheduler_address import CA, CERT, KEY, check_address, try_connecting
 from kmslab.campaign.watching import Watch
 from kmslab.campaign.working import Worker
 from kmslab.errors import CampaignError, CampaignInterrupted
@@ -122,7 +124,7 @@ def test_a_worker_that_comes_later_takes_no_part(
     before = contents(lab, spec)
     worked: set[str] = set()
     do = Worker.do
-    monkeypatch.setattr("kmslab.campaign.cluster._BACK_SECONDS", 0.1)
+    monkeypatch.setattr("kmslab.campaign.cluster_crew._BACK_SECONDS", 0.1)
 
     def noted(worker: Worker, *args: Any) -> str:
         worked.add(get_worker().address)
@@ -218,6 +220,32 @@ def test_a_scheduler_that_is_killed_interrupts(spec: SourceSpec, ground: Ground,
     assert contents(lab, spec) == before
 
 
+def test_the_command_line_says_nothing_but_its_own_lines(
+    spec: SourceSpec, world: World, ground: Ground
+) -> None:
+    """Where the scheduler is killed, of which its library would have much to say."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    where = ["--lab", str(world.path), "--state", str(ground.state.path)]
+    with closing(Scheduling()) as scheduling:
+        until = time.monotonic() + 20
+        with Client(scheduling.address, set_as_default=False) as client:
+            client.wait_for_workers(1, timeout=20)
+        options = ["--scheduler", scheduling.address, "--yes", *where]
+        command = [sys.executable, "-m", "kmslab", "campaign", "run", spec.location, *options]
+        with subprocess.Popen(
+            command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        ) as running:
+            while not list(ground.state.path.glob("campaigns/*.shards/permit")):
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            scheduling.kill()
+            said, complained = running.communicate(timeout=60)
+    assert (running.returncode, said) == (130, "")
+    first, second = complained.splitlines()
+    assert first.startswith("interrupted: the scheduler has gone")
+    assert second.startswith("to go on: kmslab campaign resume")
+
+
 class Scheduling:
     """A scheduler and a worker as they are started on a machine: processes of their own."""
 
@@ -249,17 +277,130 @@ class Scheduling:
             process.wait()
 
 
-def test_it_is_spoken_to_over_tls(spec: SourceSpec, ground: Ground, tmp_path: Path) -> None:
-    security = Security.temporary()
-    files = {}
-    for name in ("tls_ca_file", "tls_client_cert", "tls_client_key"):
-        files[name] = tmp_path / name
-        files[name].write_text(getattr(security, name), "ascii")
-    ca, cert, key = map(str, files.values())
-    with two_workers(processes=False, security=security) as cluster:
-        assert cluster.scheduler_address.startswith("tls://")
-        workers = Scheduler(cluster.scheduler_address, ca, cert, key)
+@dataclass(frozen=True)
+class Party:
+    """Somebody with an own authority, a certificate by it, and the key: as Dask has them, and as
+    files."""
+
+    security: Security
+    ca: str
+    cert: str
+    key: str
+
+    @classmethod
+    def made(cls, folder: Path) -> Party:
+        security = Security.temporary()
+        folder.mkdir()
+        files = []
+        for name in ("tls_ca_file", "tls_client_cert", "tls_client_key"):
+            files.append(str(folder / f"{name}.pem"))
+            Path(files[-1]).write_text(getattr(security, name), "ascii")
+        return cls(security, *files)
+
+
+@pytest.fixture(scope="module")
+def we(tmp_path_factory: pytest.TempPathFactory) -> Party:
+    return Party.made(tmp_path_factory.mktemp("tls") / "we")
+
+
+@pytest.fixture(scope="module")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Party:
+    return Party.made(tmp_path_factory.mktemp("tls") / "others")
+
+
+def test_it_is_spoken_to_over_tls(
+    spec: SourceSpec, ground: Ground, we: Party, others: Party, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with two_workers(processes=False, security=we.security) as cluster:
+        address = cluster.scheduler_address
+        assert address.startswith("tls://")
+        for workers, said in (
+            (Scheduler(address, others.ca, we.cert, we.key), f"{others.ca} .*does not vouch for"),
+            (Scheduler(address, we.ca, others.cert, others.key), f"our certificate {others.cert}"),
+        ):
+            with pytest.raises(CampaignError, match=said):
+                run(ground, spec, workers=workers)
+        with monkeypatch.context() as patch:
+            patch.setattr("kmslab.campaign.cluster.CONNECT_SECONDS", 0.3)
+            with pytest.raises(CampaignError, match=r"is it spoken to over TLS \(tls://\)"):
+                run(ground, spec, workers=Scheduler(address.replace("tls://", "tcp://")))
+        assert not ground.state.journals()
+        workers = Scheduler(address, we.ca, we.cert, we.key)
         assert run(ground, spec, workers=workers).state == "finished"
+
+
+@pytest.mark.parametrize(
+    ("says", "said"),
+    [(b"a scheduler speaks first", r"does not speak TLS .*tcp://"), (b"", r"does not answer$")],
+)
+def test_what_is_no_scheduler_over_tls_is_said_to_be_none(
+    says: bytes, said: str, we: Party
+) -> None:
+    files = {CA: we.ca, CERT: we.cert, KEY: we.key}
+    context = we.security.get_connection_args("client")["ssl_context"]
+
+    def serve() -> None:
+        with suppress(OSError), server.accept()[0] as line:
+            line.sendall(says)
+            while line.recv(1 << 16):
+                pass
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=serve)
+        thread.start()
+        address = f"tls://127.0.0.1:{server.getsockname()[1]}"
+        with pytest.raises(CampaignError, match=said):
+            try_connecting(address, context, files, 5 if says else 0.1)
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "give --scheduler-ca FILE"),
+        ({"ca": "we"}, "give --scheduler-cert FILE"),
+        ({"ca": "nowhere"}, r"nix \(--scheduler-ca\) cannot be read"),
+        (
+            {"ca": "nowhere", "cert": "we", "key": "we"},
+            r"nix \(--scheduler-ca\) cannot be read",
+        ),
+        ({"ca": "we", "cert": "nowhere", "key": "we"}, r"nix \(--scheduler-cert\) cannot be read"),
+        ({"ca": "we", "cert": "we", "key": "nowhere"}, r"nix \(--scheduler-key\) cannot be read"),
+        (
+            {"ca": "text", "cert": "we", "key": "we"},
+            r"\(--scheduler-ca\) holds no certificate",
+        ),
+        ({"ca": "we", "cert": "text", "key": "we"}, "are no certificate and key in PEM"),
+        ({"ca": "we", "cert": "we", "key": "others"}, "is not the key of"),
+        ({"ca": "we", "cert": "we"}, "give --scheduler-key FILE"),
+    ],
+)
+def test_certificates_that_are_not_what_they_are_to_be(
+    given: dict[str, str], said: str, we: Party, others: Party, tmp_path: Path
+) -> None:
+    (tmp_path / "text").write_text("no PEM", "ascii")
+    places = {"we": we, "others": others}
+    files = {
+        name: getattr(places[whose], name)
+        if whose in places
+        else str(tmp_path / {"nowhere": "nix", "text": "text"}[whose])
+        for name, whose in given.items()
+    }
+    with pytest.raises(CampaignError, match=said):
+        Scheduler("tls://127.0.0.1:8786", **files).check_settings()
+
+
+def test_certificates_are_for_tls(we: Party) -> None:
+    with pytest.raises(CampaignError, match="is not spoken to over TLS: name it as tls://"):
+        Scheduler("tcp://127.0.0.1:8786", we.ca, we.cert, we.key).check_settings()
+
+
+@pytest.mark.parametrize(
+    "address", ["foo", "", "tcp://foo", "tls://:8786", "http://127.0.0.1:80", "tcp://h:x", "8786"]
+)
+def test_what_is_no_address_is_said_to_be_none(address: str) -> None:
+    with pytest.raises(CampaignError, match="is no address of a Dask scheduler: it looks like"):
+        Scheduler(address, insecure=True).check_settings()
 
 
 @pytest.mark.parametrize(
@@ -295,9 +436,24 @@ def test_workers_on_another_machine_are_spoken_to_over_tls(
     with pytest.raises(CampaignError, match=r"the worker tcp://192\.0\.2\.2:1 .*--insecure-sched"):
         run(ground, spec, workers=Cluster(client))
     assert not ground.state.journals()
-    with Cluster(client, insecure=True).ready() as hired:
+    with Cluster(client, insecure=True).ready() as crew:
         # Threads of one worker share its remotes, and so one part of their rate.
-        assert (hired.size, hired.processes, hired.one_machine) == (4, 2, False)
+        assert (crew.size, crew.processes, crew.one_machine) == (4, 2, False)
+
+
+def test_one_that_is_being_started_is_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        place = free.getsockname()
+
+    def start() -> None:
+        time.sleep(0.2)
+        with socket.create_server(place) as server, server.accept()[0] as line:
+            line.sendall(b"a scheduler speaks first")
+
+    thread = threading.Thread(target=start)
+    thread.start()
+    try_connecting(f"tcp://127.0.0.1:{place[1]}", None, {}, 10)
+    thread.join()
 
 
 def test_a_scheduler_that_is_not_there_is_refused(spec: SourceSpec, ground: Ground) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -483,3 +485,37 @@ def test_a_worker_that_does_not_see_the_run_any_more_says_so(
 
     with pytest.raises(CampaignInterrupted, match="does not find the run in the state folder"):
         run(ground, spec, workers=Here(before=gone))
+
+
+@pytest.mark.parametrize("call", ["mkdir", "write_text", "unlink", "fsync"])
+def test_a_disk_that_refuses_is_named_with_what_to_do(
+    call: str,
+    world: World,
+    ground: Ground,
+    lab: Lab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a full one does wherever it is met: in a folder, a file of the run, or a shard."""
+    spec = SOURCES["csv"](tmp_path / "records", world.rows)
+    before = contents(lab, spec)
+    folder = str(ground.state.path)
+    where, what = (os, call) if call == "fsync" else (Path, call)
+    real: Callable[..., Any] = getattr(where, what)
+
+    def full(found: Any, *arguments: Any, **options: Any) -> Any:
+        path = str(Path(f"/proc/self/fd/{found}").readlink() if call == "fsync" else found)
+        if path.startswith(folder) and ".shards" in path:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return real(found, *arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(where, what, full)
+        with pytest.raises(StateError, match=f"{folder}.*No space left.*make room") as refused:
+            run(ground, spec, workers=Here())
+    assert ".shards" in str(refused.value)
+    report = resume(ground, only(ground.state), workers=Here())
+    if report.state == "aborted":  # while it was planned
+        report = run(ground, spec, workers=Here())
+    assert (report.state, report.results.lost) == ("finished", 0)
+    assert contents(lab, spec) == before

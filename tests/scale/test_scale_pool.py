@@ -90,7 +90,21 @@ def test_two_processes_do_it_and_nothing_secret_is_seen(
     for text in [*overheard.lines, *overheard.processes]:
         assert not [found for secret in root_keys for found in leaks(secret, text)]
         assert not any(blob in text for blob in blobs)
-    assert sum(b'"outcome"' in line for line in overheard.lines) > 2
+    assert sum(b'"ending"' in line for line in overheard.lines) > 2
+
+
+def test_there_are_no_more_workers_than_tasks(spec: SourceSpec, ground: Ground) -> None:
+    said: list[str] = []
+    started: list[int] = []
+
+    def progress(found: Any) -> None:
+        started.append(len(workers_of(os.getpid())))
+
+    for path in sorted(Path(spec.location).iterdir())[2:]:
+        path.unlink()
+    run(ground, spec, workers=Pool(100), watch=Watch(progress, said=said.append))
+    assert set(started) == {2}
+    assert said == ["2 workers are at work: the source is divided into 2 tasks"]
 
 
 @contextmanager
@@ -213,7 +227,21 @@ def test_killed_at_any_moment_it_ends_the_same(
         report = resume(again, path.stem, workers=rng.choice([None, Pool(2)]))
         assert report.results == expected.results, number
         assert report.census_after == expected.census_after, number
+        assert sum(report.calls.values()) >= sum(expected.calls.values()), number
         assert contents(lab, spec) == before, number
+
+
+def test_a_password_that_no_worker_is_told_is_refused(
+    spec: SourceSpec, ground: Ground, postgres_url: str, tmp_path: Path
+) -> None:
+    url = postgres_url.replace("@", ":geheim@")
+    with (
+        Lab.create(url, root_key=tmp_path / "root.key") as lab,
+        pytest.raises(CampaignError, match="told no password: leave it out") as refused,
+    ):
+        run(Ground(lab, ground.state, ground.clock), spec, workers=Pool(2))
+    assert "geheim" not in str(refused.value)
+    assert not ground.state.journals()
 
 
 @pytest.mark.parametrize("what", ["memory", "passphrase"])

@@ -68,6 +68,7 @@ def test_a_rate_is_for_all_workers_together(world: World, ground: Ground, tmp_pa
     assert leases == str(ground.state.path)
     assert report.plan is not None
     assert report.plan.options.rates == options.rates
+    assert not list(ground.state.path.glob("leases/*.calls"))
     assert took > (max(report.calls.values()) - rate) / rate
 
 
