@@ -32,7 +32,7 @@ from kmslab.tui.jobs import Job
 from kmslab.tui.responsive import is_responsive, keep, responsive, tidy
 from kmslab.tui.session import Session
 from kmslab.tui.stopping import Stopped
-from kmslab.tui.styles import Styles, variables_of
+from kmslab.tui.styles import Styles, fit, variables_of
 from kmslab.tui.texts import told, visible
 from kmslab.tui.theme import first_theme, next_theme, themes
 
@@ -167,6 +167,13 @@ class Explorer(App[None]):
         """In a browser: end where the server has ended, however it did."""
         if os.getppid() != parent:
             self.exit()
+
+    def push_screen(self, screen: Any, *args: Any, **options: Any) -> Any:
+        """Show a screen, which knows at once how much room it has: Textual styles and paints all of
+        it once more where it is told so later."""
+        if isinstance(screen, Screen):
+            fit(screen, self.size)
+        return super().push_screen(screen, *args, **options)
 
     # What everything tells and asks
 
