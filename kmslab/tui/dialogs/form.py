@@ -16,6 +16,7 @@ from textual.widgets import Button, Input, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
 from kmslab.tui.chrome import KeyLine
+from kmslab.tui.finishing import leave
 from kmslab.tui.line import Line
 from kmslab.tui.texts import visible
 
@@ -109,11 +110,11 @@ class Form(ModalScreen[Mapping[str, str] | None]):
 
     def action_cancel(self) -> None:
         """Ask nothing more."""
-        self.dismiss(None)
+        leave(self, None)
 
     @on(Button.Pressed, "#cancel")
     def _cancelled(self) -> None:
-        self.dismiss(None)
+        leave(self, None)
 
     @on(Button.Pressed, "#go")
     @on(Input.Submitted)
@@ -123,7 +124,7 @@ class Form(ModalScreen[Mapping[str, str] | None]):
         if wrong:
             self.query_one(".wrong", Static).update(visible(wrong))
         else:
-            self.dismiss(values)
+            leave(self, values)
 
     def _value(self, field: Field) -> str:
         if field.choices:
@@ -175,8 +176,8 @@ class Choose(ModalScreen[str | None]):
 
     def action_cancel(self) -> None:
         """Choose nothing."""
-        self.dismiss(None)
+        leave(self, None)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._options[event.option_index][0])
+        leave(self, self._options[event.option_index][0])

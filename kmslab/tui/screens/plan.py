@@ -31,7 +31,7 @@ from kmslab.tui.activity import command_line, source_words
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
-from kmslab.tui.finishing import finish
+from kmslab.tui.finishing import finish, leave
 from kmslab.tui.host import Host, away_for, host_of, in_worker, is_left
 from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
@@ -275,7 +275,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_close(self) -> None:
         """Leave; nothing was changed."""
-        self.dismiss(None)
+        leave(self, None)
 
     def action_deep(self) -> None:
         """Open every blob, or read only their heads."""
