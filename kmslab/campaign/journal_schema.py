@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from kmslab.campaign.large import read, written
+from kmslab.campaign.large import LONG, read, written
 from kmslab.disk import refusal
 from kmslab.errors import JournalExists, StateError
 from kmslab.keystore.root import sync_directory
@@ -86,6 +86,9 @@ def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
 class Facts(Mapping[str, Any]):
     """What is known of a campaign, each fact as JSON until it is asked for: a plan may be long.
 
+    One with a million ids is read anew each time: they would stay for as long as the campaign runs,
+    and every collection of garbage would go through them.
+
     >>> facts = Facts({"state": '"running"', "calls": '{"ctyun": 3}'})
     >>> facts["calls"], facts.get("after"), sorted(facts)
     ({'ctyun': 3}, None, ['calls', 'state'])
@@ -96,9 +99,13 @@ class Facts(Mapping[str, Any]):
         self._read: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
-        if name not in self._read:
-            self._read[name] = read(self._texts[name])
-        return self._read[name]
+        if name in self._read:
+            return self._read[name]
+        text = self._texts[name]
+        value = read(text)
+        if len(text) < LONG:
+            self._read[name] = value
+        return value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._texts)

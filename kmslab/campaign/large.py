@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from itertools import chain, islice, pairwise
 from json.decoder import JSONArray  # type: ignore[attr-defined]
 from json.scanner import py_make_scanner  # type: ignore[attr-defined]
@@ -18,17 +19,22 @@ from typing import Any, Final
 STEP: Final = 4_096
 """How many are dealt with at once: a millisecond or two."""
 
-_LONG: Final = 1_000_000  # letters of JSON, read at once in some 10 ms
+LONG: Final = 1_000_000
+"""So many letters of JSON are read at once, in some 10 ms."""
+
 _WINDOW: Final = 65_536  # letters of a long array that are read at once, in a millisecond
 _BETWEEN: Final = re.compile(r'",\s*"')  # two texts
-_SHARDS: Final = 256
+_SHARDS: Final = 32_768
+_END: Final = "\0"
+_ESCAPE: Final = "\1"
 
 
 class Ids(Set[str]):
     """Record ids. Those that nobody looks for are kept packed, in order, as texts of JSON.
 
-    Looking for one takes as long as in a set. But a set of a million is gone through by each
-    collection of garbage, and let go of at once, and both hold up every other thread for 0.1 s.
+    Looking for one takes a microsecond. But a set of a million is gone through by each collection
+    of garbage, and let go of at once, and both hold up every other thread for 0.2 s. So the ids of
+    a shard, some thirty of a million, are one text.
 
     >>> ids = Ids(["b", "a", "b"])
     >>> "a" in ids, len(ids), ids == {"a", "b"}
@@ -42,9 +48,8 @@ class Ids(Set[str]):
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self._texts: tuple[str, ...] | None = None
-        self._shards: tuple[dict[str, None], ...] | None = None
-        self._shards = _sharded(ids)
-        self._count = sum(map(len, self._shards))
+        self._shards: dict[int, str] | None = None
+        self._shards, self._count = _sharded(ids)
 
     @classmethod
     def packed(cls, ids: Collection[str]) -> Ids:
@@ -64,19 +69,23 @@ class Ids(Set[str]):
         """Nobody looks for one just now; whoever does so later waits for a second."""
         if self._texts is None:
             self._texts = _texts(in_order(self))
-        self._let_go()
+        self._shards = None
 
     def __contains__(self, record_id: object) -> bool:
         shards = self._shards
         if shards is None:
-            shards = self._shards = _sharded(self)
-        return record_id in shards[hash(record_id) % _SHARDS]
+            shards, _ = _sharded(self)
+            self._shards = shards
+        return isinstance(record_id, str) and f"{_END}{_told(record_id)}{_END}" in shards.get(
+            hash(record_id) % _SHARDS, ""
+        )
 
     def __iter__(self) -> Iterator[str]:
         shards = self._shards  # before the texts: a thread that packs makes them first
         if self._texts is not None:
             return chain.from_iterable(map(json.loads, self._texts))
-        return chain.from_iterable(shards or ())
+        texts = (shards or {}).values()
+        return (_meant(each) for text in texts for each in text[1:-1].split(_END))
 
     def __len__(self) -> int:
         return self._count
@@ -84,22 +93,33 @@ class Ids(Set[str]):
     def __repr__(self) -> str:
         return f"Ids({self._count:,})"
 
-    def __del__(self) -> None:
-        self._let_go()
 
-    def _let_go(self) -> None:
-        # One shard at a time. A thread that is looking for an id holds the tuple.
-        shards, self._shards = list(self._shards or ()), None
-        while shards:
-            shards.pop()
-
-
-def _sharded(ids: Iterable[str]) -> tuple[dict[str, None], ...]:
-    """Ids by their hash. A dict of texts and None is nothing to the garbage collector."""
-    shards: tuple[dict[str, None], ...] = tuple({} for _ in range(_SHARDS))
+def _sharded(ids: Iterable[str]) -> tuple[dict[int, str], int]:
+    """Ids by their hash, each once, and how many there are."""
+    lists: defaultdict[int, list[str]] = defaultdict(list)
     for each in ids:
-        shards[hash(each) % _SHARDS][each] = None
-    return shards
+        lists[hash(each) % _SHARDS].append(_told(each))
+    shards, count = {}, 0
+    while lists:
+        shard, some = lists.popitem()
+        once = dict.fromkeys(some)
+        shards[shard] = f"{_END}{_END.join(once)}{_END}"
+        count += len(once)
+    return shards, count
+
+
+def _told(record_id: str) -> str:
+    """An id without what stands between two, and at the ends."""
+    if _END not in record_id and _ESCAPE not in record_id:
+        return record_id
+    return record_id.replace(_ESCAPE, _ESCAPE + "e").replace(_END, _ESCAPE + "n")
+
+
+def _meant(told: str) -> str:
+    """The id that was told so."""
+    if _ESCAPE not in told:
+        return told
+    return told.replace(_ESCAPE + "n", _END).replace(_ESCAPE + "e", _ESCAPE)
 
 
 def _texts(ids: Iterable[str]) -> tuple[str, ...]:
@@ -147,13 +167,30 @@ def written(value: Any, *, indent: int | None = None) -> Iterator[str]:
         yield "".join(some)
 
 
+def let_go(value: Mapping[str, Any]) -> None:
+    """Empty the lists of very many in a value that nobody else has: where a million texts go at
+    once, every other thread waits.
+
+    >>> value = {"ids": ["a"] * 10_000, "few": ["a"]}
+    >>> let_go(value)
+    >>> value
+    {'ids': [], 'few': ['a']}
+    """
+    for each in value.values():
+        if isinstance(each, dict):
+            let_go(each)
+        elif isinstance(each, list) and len(each) > STEP:
+            while each:
+                del each[-STEP:]
+
+
 def read(text: str) -> Any:
     """What `json.loads` gives.
 
     >>> read('{"ids": ["a"]}')
     {'ids': ['a']}
     """
-    if len(text) < _LONG:
+    if len(text) < LONG:
         return json.loads(text)
     decoder = json.JSONDecoder()
     decoder.parse_array = _array  # type: ignore[attr-defined]

@@ -19,6 +19,7 @@ from kmslab.campaign.crew import Workers
 from kmslab.campaign.going_over import go_over, make_way, tools_for
 from kmslab.campaign.ground import Ground as Ground
 from kmslab.campaign.journal import Journal, Step
+from kmslab.campaign.large import let_go
 from kmslab.campaign.outputs import check_options, output_path
 from kmslab.campaign.passes import GONE, Pass
 from kmslab.campaign.plan import NEVER_SENT, Options, Plan, target_as_dict, target_from_dict
@@ -93,6 +94,7 @@ def run(
             "plan": None if plan is None else plan.as_dict(),
         }
         with _new_journal(ground, facts) as journal:
+            let_go(facts)
             return _go_on(ground, journal, source, watch, crew)
 
 

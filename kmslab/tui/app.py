@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 from rich.text import Text
 from textual.app import App
 from textual.binding import BindingType
+from textual.command import CommandPalette
 from textual.events import Event, InputEvent
 from textual.events import Key as KeyPress
 from textual.reactive import reactive
@@ -27,12 +28,12 @@ from kmslab.tui.commands import Commands
 from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
-from kmslab.tui.host import in_worker
+from kmslab.tui.host import in_worker, is_left
 from kmslab.tui.jobs import Job
 from kmslab.tui.responsive import is_responsive, keep, responsive, tidy
 from kmslab.tui.session import Session
 from kmslab.tui.stopping import Stopped
-from kmslab.tui.styles import Styles, variables_of
+from kmslab.tui.styles import Styles, fit, variables_of
 from kmslab.tui.texts import told, visible
 from kmslab.tui.theme import first_theme, next_theme, themes
 
@@ -136,9 +137,12 @@ class Explorer(App[None]):
         return theme != self.theme
 
     async def on_event(self, event: Event) -> None:
-        """Know when something was pressed."""
+        """Know when something was pressed. A key that comes before all of a screen is there was not
+        meant for it, and what it would do there cannot be done yet."""
         if isinstance(event, InputEvent):
             self._pressed, self._pressed_at = True, monotonic()
+        if isinstance(event, KeyPress) and not all(s.is_mounted for s in self.screen_stack[-1:]):
+            return
         await super().on_event(event)
 
     def _tidy(self) -> None:
@@ -167,6 +171,13 @@ class Explorer(App[None]):
         """In a browser: end where the server has ended, however it did."""
         if os.getppid() != parent:
             self.exit()
+
+    def push_screen(self, screen: Any, *args: Any, **options: Any) -> Any:
+        """Show a screen, which knows at once how much room it has: Textual styles and paints all of
+        it once more where it is told so later."""
+        if isinstance(screen, Screen):
+            fit(screen, self.size)
+        return super().push_screen(screen, *args, **options)
 
     # What everything tells and asks
 
@@ -326,7 +337,9 @@ class Explorer(App[None]):
         return screen.why_not(action) if isinstance(screen, Acting) else ""
 
     async def act(self, screen: Screen[Any], action: Action) -> None:
-        """Do an action, or say why not."""
+        """Do an action of a screen that is still there, or say why not."""
+        if is_left(screen):
+            return
         if why := self.why_not(screen, action):
             self._say_no(f"{action.said}: {why}")
         else:
@@ -356,6 +369,16 @@ class Explorer(App[None]):
                 if why := self.why_not(screen, action):
                     self._say_no(f"{action.said}: {why}")
                 return
+
+    async def run_action(self, *args: Any, **options: Any) -> bool:
+        """Do an action. The list of the palette has no lines while it is being filled, and cannot
+        be paged then."""
+        try:
+            return await super().run_action(*args, **options)
+        except KeyError:
+            if isinstance(self.screen, CommandPalette):
+                return False
+            raise
 
     def action_theme(self) -> None:
         """The next theme."""

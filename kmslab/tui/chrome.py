@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from rich.cells import cell_len
 from rich.text import Text
-from textual.app import ComposeResult
-from textual.binding import Binding
-from textual.widgets import Footer, Static
+from textual.events import MouseDown
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Static
 
 from kmslab.tui.host import host_of
 from kmslab.tui.texts import visible
@@ -63,24 +68,71 @@ class Crumbs(Static):
         self.update(Text(text), layout=False)
 
 
-class KeyLine(Footer):
-    """The keys of a screen. It is made anew only where they are others: each focus asks for it."""
+@dataclass(frozen=True, slots=True)
+class Label:
+    """A key in the line: what it is called there, what it does, whether that can be done now."""
+
+    key: str
+    name: str
+    does: str
+    enabled: bool
+
+
+class KeyLine(Widget):
+    """The keys of a screen; the mouse presses them too. A `Footer` in one text: a widget for
+    each key costs as much as all the rest of a dialog."""
+
+    ALLOW_SELECT = False
+    COMPONENT_CLASSES: ClassVar[set[str]] = {"keyline--key", "keyline--does"}
+    DEFAULT_CSS = """
+    KeyLine { dock: bottom; height: 1; background: $footer-background; text-wrap: nowrap; }
+    KeyLine > .keyline--key { color: $footer-key-foreground; text-style: bold; }
+    KeyLine > .keyline--does { color: $footer-description-foreground; }
+    """
 
     def __init__(self) -> None:
-        super().__init__(compact=True, show_command_palette=False)
-        self._shown: list[tuple[Binding, bool]] | None = None
+        super().__init__()
+        self.labels: list[Label] = []
+        """What is shown, from the left."""
 
-    def compose(self) -> ComposeResult:
-        """A label for each key."""
-        if self._bindings_ready:
-            self._shown = self._keys()
-        return super().compose()
+    def on_mount(self) -> None:
+        """Follow what can be done."""
+        self.screen.bindings_updated_signal.subscribe(self, self._changed)
 
-    async def recompose(self) -> None:
-        """Show the keys that there are now, where the screen is still there."""
-        if self.is_attached and self._keys() != self._shown:
-            await super().recompose()
+    def _changed(self, screen: Screen[Any]) -> None:
+        labels = self._labels()
+        if labels != self.labels:
+            self.labels = labels
+            self.refresh()
 
-    def _keys(self) -> list[tuple[Binding, bool]]:
-        found = self.screen.active_bindings.values()
-        return [(each.binding, each.enabled) for each in found if each.binding.show]
+    def _labels(self) -> list[Label]:
+        """The keys that there are now; of several that do the same the first."""
+        found: dict[str, Label] = {}
+        for each in self.screen.active_bindings.values():
+            binding = each.binding
+            if binding.show and binding.action not in found:
+                name = self.app.get_key_display(binding)
+                label = Label(binding.key, name, binding.description, each.enabled)
+                found[binding.action] = label
+        return list(found.values())
+
+    def render(self) -> Text:
+        """One text."""
+        styles = [self.get_component_rich_style(f"keyline--{part}") for part in ("key", "does")]
+        text = Text(no_wrap=True)
+        for label in self.labels:
+            start = len(text)
+            text.append(label.name, styles[0]).append(f" {label.does}", styles[1]).append(" ")
+            if not label.enabled:
+                text.stylize("dim", start)
+        return text
+
+    def on_mouse_down(self, event: MouseDown) -> None:
+        """Press the key that is pointed at."""
+        end = 0
+        for label in self.labels:
+            end += cell_len(f"{label.name} {label.does} ")
+            if event.x < end:
+                if label.enabled:
+                    self.app.simulate_key(label.key)
+                return

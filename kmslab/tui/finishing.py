@@ -1,4 +1,4 @@
-"""Leaving a screen when something has ended, and not when a key was pressed."""
+"""Leaving a screen: when a key was pressed, and when something has ended."""
 
 from __future__ import annotations
 
@@ -12,13 +12,20 @@ T = TypeVar("T")
 _LOOKS: Final = 0.05
 
 
-async def finish(screen: Screen[T], result: T) -> None:
-    """Leave a screen with its result as soon as nothing is in front of it.
+def leave(screen: Screen[T], result: T) -> None:
+    """Leave a screen that is in front with its result, once.
 
-    Dismissing takes away whatever is in front, also a message that nobody has read.
+    Dismissing takes away whatever is in front: pressed twice, the screen behind it too.
     """
+    if screen.app.screen_stack[-1:] == [screen]:
+        screen.dismiss(result)
+
+
+async def finish(screen: Screen[T], result: T) -> None:
+    """Leave a screen with its result as soon as nothing is in front of it, also no message that
+    nobody has read."""
     while screen in (stack := screen.app.screen_stack):
         if stack[-1] is screen:
-            screen.dismiss(result)
+            leave(screen, result)
             return
         await asyncio.sleep(_LOOKS)

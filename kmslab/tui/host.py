@@ -126,13 +126,15 @@ def host_of(node: MessagePump) -> Host:
     return cast(Host, node.app)
 
 
-async def away_for(screen: Screen[Any], work: Callable[[], T]) -> T:
-    """Do something in a thread for a screen, and wait for it. Stopped where that has been left.
+def is_left(screen: Screen[Any]) -> bool:
+    """Whether a screen has been left: its widgets are gone before it has ended, and its workers."""
+    return not screen.is_running or screen not in screen.app.screen_stack
 
-    Its widgets are gone before its workers end, and `is_mounted` stays true for ever.
-    """
+
+async def away_for(screen: Screen[Any], work: Callable[[], T]) -> T:
+    """Do something in a thread for a screen, and wait for it. Stopped where that has been left."""
     found = await host_of(screen).away(work)
-    if not screen.is_running:
+    if is_left(screen):
         raise Stopped
     return found
 

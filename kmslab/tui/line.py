@@ -1,11 +1,16 @@
-"""A line to write in that does what is typed in the order in which it is typed."""
+"""A line to write in that does what is typed in the order in which it is typed, and one that has
+one of several texts."""
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Sequence
+from typing import ClassVar, Final
 
-from textual.binding import Binding
+from rich.text import Text
+from textual.binding import Binding, BindingType
 from textual.events import Key
+from textual.reactive import reactive
+from textual.widget import Widget
 from textual.widgets import Input
 
 _EDITS: Final = {
@@ -31,3 +36,42 @@ class Line(Input):
             event.stop()
             event.prevent_default()
             await self.run_action(action)
+
+
+class Pick(Widget, can_focus=True):
+    """One of several texts. Left, right, space and a click go from one to the next, Enter to the
+    next field.
+
+    A `Select` has a list of its own to open, which makes a dozen widgets of one.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("right,space", "turn(1)", "Next", key_display="Space"),
+        Binding("left", "turn(-1)", show=False),
+        Binding("enter", "app.focus_next", show=False),
+    ]
+    DEFAULT_CSS = """
+    Pick { height: 1; background: $surface; }
+    Pick:focus { background: $block-cursor-background; color: $block-cursor-foreground; }
+    """
+
+    value: reactive[str] = reactive("")
+
+    def __init__(self, choices: Sequence[str], value: str, *, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._choices = choices
+        self.set_reactive(Pick.value, value)
+
+    def render(self) -> Text:
+        """Which one, and of how many."""
+        at = self._choices.index(self.value) + 1
+        return Text(f"◂ {self.value} ▸  {at} of {len(self._choices)}")
+
+    def action_turn(self, by: int) -> None:
+        """To another one."""
+        at = self._choices.index(self.value) + by
+        self.value = self._choices[at % len(self._choices)]
+
+    def on_click(self) -> None:
+        """To the next one."""
+        self.action_turn(1)

@@ -13,6 +13,8 @@ from textual.app import App
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
 from textual.dom import DOMNode
+from textual.geometry import Size
+from textual.screen import Screen
 from textual.widget import Widget
 
 Source = tuple[str, Any, bool, int, str]
@@ -84,3 +86,14 @@ def variables_of(app: App[Any], theme: str) -> dict[str, str]:
         return {}
     colours = found.to_color_system().generate()
     return {**app.get_theme_variable_defaults(), **colours, **found.variables}
+
+
+def fit(screen: Screen[Any], size: Size) -> None:
+    """Give a screen the classes of its breakpoints before it is shown in so much room."""
+    for length, breakpoints in (
+        (size.width, screen.HORIZONTAL_BREAKPOINTS),
+        (size.height, screen.VERTICAL_BREAKPOINTS),
+    ):
+        reached = [each for each in sorted(breakpoints or ()) if each[0] <= length]
+        if reached:
+            screen.set_class(True, reached[-1][1], update=False)

@@ -109,14 +109,30 @@ def carried(marked: Mask, old: Table, new: Table) -> bytearray:
 
     A record is known by its id, and where several have the same id by their order among them.
     """
-    if [block.ids for block in old.blocks] == [block.ids for block in new.blocks]:
-        return bytearray(marked)
-    ids = marked_ids(old, marked)
-    names = Ids(name for row, name in _named(old, ids) if marked[row])
-    found = bytearray(len(new))
-    for row, name in _named(new, ids):
-        found[row] = name in names
+    same = _same_at_first(old, new)
+    found = bytearray(marked[:same]).ljust(len(new), b"\0")
+    rest = bytes(same) + marked[same:]
+    if same < len(new) and 1 in rest:
+        ids = marked_ids(old, rest)
+        names = Ids(name for row, name in _named(old, ids, same) if rest[row])
+        for row, name in _named(new, ids, same):
+            found[row] = name in names
     return found
+
+
+def _same_at_first(old: Table, new: Table) -> int:
+    """How many of the first rows have the same ids, one by one."""
+    lefts, rights = ((block.ids.all() for block in table.blocks) for table in (old, new))
+    left: list[str] = []
+    right: list[str] = []
+    same = 0
+    while (left := left or next(lefts, [])) and (right := right or next(rights, [])):
+        length = min(len(left), len(right))
+        if left[:length] != right[:length]:
+            pairs = zip(left, right, strict=False)
+            return same + next(at for at, (one, other) in enumerate(pairs) if one != other)
+        left, right, same = left[length:], right[length:], same + length
+    return same
 
 
 def marked_ids(table: Table, marked: Mask) -> Ids:
@@ -134,13 +150,14 @@ def _each_id(table: Table, marked: Mask) -> Iterator[str]:
         start += len(block)
 
 
-def _named(table: Table, ids: Collection[str]) -> Iterator[tuple[int, str]]:
-    """The rows of records with these ids, with how many rows before have the id too, and the id."""
+def _named(table: Table, ids: Collection[str], first: int) -> Iterator[tuple[int, str]]:
+    """The rows of records with these ids, from one on, with how many rows from there to it have the
+    id too, and the id."""
     times: list[dict[str, int]] = [{} for _ in range(_SHARDS)]  # of one, all would go at once
     start = 0
     for block in table.blocks:
-        for at, record_id in enumerate(block.ids.all()):
-            if record_id in ids:
+        for at, record_id in enumerate(block.ids.all() if start + len(block) > first else ()):
+            if start + at >= first and record_id in ids:
                 counted = times[hash(record_id) % _SHARDS]
                 before = counted.get(record_id, 0)
                 counted[record_id] = before + 1

@@ -383,8 +383,9 @@ def test_every_key_with_a_million_marks(
     table: Table, tmp_path: Path, benchmark: BenchmarkFixture, note: Note
 ) -> None:
     """The records on the screen are a million; the source that is planned has fewer. Of two rounds
-    the better one counts for each key, since others are at work on the machine too."""
-    found: dict[str, dict[int, float]] = {}
+    the better one counts for each key, since others are at work on the machine too; the worst of
+    the first ones, and of all, is told beside it."""
+    found: dict[str, dict[int, list[float]]] = {}
     path = tmp_path / "records.csv"
     with Lab.create(tmp_path / "lab", clock=ManualClock(NOW)) as lab:
         kms = lab.ctyun()
@@ -400,11 +401,11 @@ def test_every_key_with_a_million_marks(
 
         async def steps(app: Whole, keys: list[tuple[str, str]]) -> None:
             for name, pressed in keys:
-                best = found.setdefault(name, {})
+                times = found.setdefault(name, {})
                 for at, key in enumerate(pressed.split()):
                     one, _, screen = key.partition(":")
                     taken = await app.press(one, named(app, screen or "Records"))
-                    best[at] = min(taken, best.get(at, taken))
+                    times.setdefault(at, []).append(taken)
 
         async def whole() -> None:
             app = Whole(session, tmp_path / "log")
@@ -424,7 +425,10 @@ def test_every_key_with_a_million_marks(
         with responsive():
             benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
     for name, times in found.items():
-        note(line(name, list(times.values()), KEY))
+        first = max(rounds[0] for rounds in times.values())
+        worst = max(map(max, times.values()))
+        told = f"the first {1000 * first:.0f}, worst of all {1000 * worst:.0f} ms"
+        note(line(name, [min(rounds) for rounds in times.values()], KEY, told))
     assert not list((tmp_path / "log").glob("*"))
 
 

@@ -11,12 +11,10 @@ import pytest
 import textual.app
 import textual.pilot
 from textual._compositor import Compositor
-from textual.widgets import Footer
 from tui_rest import at_rest
 from tui_world import Stage, World, make_world
 
 from kmslab import Lab
-from kmslab.tui.chrome import KeyLine
 from kmslab.tui.dialogs import confirm
 from kmslab.tui.screens import records
 from kmslab.tui.session import Session
@@ -88,25 +86,12 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def keyless(monkeypatch: pytest.MonkeyPatch) -> None:
-    """There is no line of keys, which costs half of the time."""
-    monkeypatch.setattr(Footer, "bindings_changed", lambda _self, _screen: None)
-    monkeypatch.setattr(KeyLine, "compose", lambda _self: iter(()))
-
-
-@pytest.fixture
-def stage(tmp_path: Path, keyless: None, unpainted: None) -> Stage:
+def stage(tmp_path: Path, unpainted: None) -> Stage:
     """Where the explorer is played, without what costs most of the time."""
     return Stage(tmp_path / "log")
 
 
 @pytest.fixture
-def painted_stage(tmp_path: Path, keyless: None) -> Stage:
+def painted_stage(tmp_path: Path) -> Stage:
     """Where every change is drawn, as in a terminal."""
-    return Stage(tmp_path / "log")
-
-
-@pytest.fixture
-def full_stage(tmp_path: Path, unpainted: None) -> Stage:
-    """Where all of it is shown to whoever looks."""
     return Stage(tmp_path / "log")

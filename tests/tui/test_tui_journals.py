@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+from threading import Event
+from typing import Any
 
 import pytest
 from textual.events import Key
@@ -10,6 +12,7 @@ from textual.pilot import Pilot
 from tui_world import Stage, back, come, in_turn, told, until, world_of
 
 from kmslab.analysis.classify import STAY
+from kmslab.campaign.closing import close
 from kmslab.campaign.plan import Options
 from kmslab.campaign.planning import make_plan
 from kmslab.campaign.report import Report
@@ -20,6 +23,7 @@ from kmslab.errors import CampaignInterrupted
 from kmslab.records.spec import SourceSpec
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.screens import flows
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.session import Session
 
@@ -113,3 +117,29 @@ def test_which_campaign_is_meant(session: Session, stage: Stage) -> None:
             what_is_continued_is_what_was_agreed_to,
         ),
     )
+
+
+def test_what_ends_after_the_journals_were_left_shows_nothing_there(
+    session: Session, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = Event()
+
+    def late(*args: Any, **options: Any) -> None:
+        assert left.wait(10)
+        close(*args, **options)
+
+    monkeypatch.setattr(flows, "close", late)
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        campaign = one_record(session, "rec-00").campaign
+        await pilot.press("J")
+        screen = await come(pilot, Journals)
+        await until(pilot, lambda: screen.chosen is not None)
+        await pilot.press("C")
+        await come(pilot, Confirm)
+        await pilot.press("y", "escape")
+        await back(pilot)
+        left.set()
+        await until(pilot, lambda: f"campaign {campaign} is closed" in told(app))
+
+    stage.play(session, scene)

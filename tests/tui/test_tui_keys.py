@@ -34,6 +34,7 @@ from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Form
 from kmslab.tui.dialogs.keys import why_not
+from kmslab.tui.line import Line, Pick
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.plan import PlanScreen
@@ -307,3 +308,20 @@ def test_what_is_told_of_keys(session: Session, stage: Stage) -> None:
             what_cannot_be_done_says_why, a_key_by_its_versions, a_key_that_others_rotate_meanwhile
         ),
     )
+
+
+def test_one_of_several_values_is_turned_to(session: Session, stage: Stage) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        await pilot.press("n")
+        form = await come(pilot, Form)
+        pick = form.query_one("#provider", Pick)
+        seen = [pick.value]
+        for key in ("space", "right", "left"):
+            await pilot.press(key)
+            seen.append(pick.value)
+        await pilot.click(pick)
+        assert [*seen, pick.value] == ["tencent", "ctyun", "tencent", "ctyun", "tencent"]
+        await pilot.press("enter", "x")
+        assert form.query_one("#alias", Line).value == "x"
+
+    stage.play(session, scene)

@@ -12,7 +12,6 @@ from threading import Event
 
 import pytest
 from textual.pilot import Pilot
-from textual.widgets._footer import FooterKey
 from tui_golden import GOLDEN, Golden, screen_text
 from tui_world import Stage, back, come, settled, typed, until
 
@@ -34,6 +33,7 @@ from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.progress import AtWork
+from kmslab.tui.screens.records import Records
 from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session, demo_in, make_demo
@@ -78,7 +78,7 @@ async def quiet(app: Explorer, pilot: Pilot[None]) -> None:
     await pilot.pause()
 
 
-def test_the_screens_of_a_campaign(demo: Session, full_stage: Stage, golden: Golden) -> None:
+def test_the_screens_of_a_campaign(demo: Session, stage: Stage, golden: Golden) -> None:
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         golden.take(app, "records")
         await typed(pilot, "key:orders-data ver:<3")
@@ -110,10 +110,10 @@ def test_the_screens_of_a_campaign(demo: Session, full_stage: Stage, golden: Gol
         await come(pilot, ActivityScreen)
         golden.take(app, "activity")
 
-    full_stage.play(demo, scene, size=(120, 34))
+    stage.play(demo, scene, size=(120, 34))
 
 
-def test_the_screens_of_keys_and_logs(demo: Session, full_stage: Stage, golden: Golden) -> None:
+def test_the_screens_of_keys_and_logs(demo: Session, stage: Stage, golden: Golden) -> None:
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         await typed(pilot, "id:rec-00009")
         await pilot.press("enter", "K")
@@ -168,11 +168,11 @@ def test_the_screens_of_keys_and_logs(demo: Session, full_stage: Stage, golden: 
         await until(pilot, lambda: table.row_count == everything)
         assert isinstance(app.screen, AuditLog), "out of the filter first"
 
-    full_stage.play(demo, scene, size=(120, 34))
+    stage.play(demo, scene, size=(120, 34))
 
 
 def test_progress(
-    demo: Session, full_stage: Stage, golden: Golden, monkeypatch: pytest.MonkeyPatch
+    demo: Session, stage: Stage, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Job, "rate", lambda self: 1_250.0)
     job, end = Job("the campaign"), Event()
@@ -195,10 +195,10 @@ def test_progress(
         end.set()
         await back(pilot)
 
-    full_stage.play(demo, scene, size=(120, 34))
+    stage.play(demo, scene, size=(120, 34))
 
 
-def test_one_pane_at_a_time(demo: Session, full_stage: Stage, golden: Golden) -> None:
+def test_one_pane_at_a_time(demo: Session, stage: Stage, golden: Golden) -> None:
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         golden.take(app, "narrow-records")
         await pilot.press("enter")
@@ -216,33 +216,53 @@ def test_one_pane_at_a_time(demo: Session, full_stage: Stage, golden: Golden) ->
         await pilot.press("t")
         await pilot.pause()
 
-    full_stage.play(demo, scene, size=(80, 24))
+    stage.play(demo, scene, size=(80, 24))
 
 
 def test_the_line_of_keys_is_made_anew_where_they_are_others(
-    session: Session, full_stage: Stage
+    session: Session, stage: Stage
 ) -> None:
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         line = app.screen.query_one(KeyLine)
 
         def able() -> dict[str, bool]:
-            return {key.key: not key.has_class("-disabled") for key in line.query(FooterKey)}
+            return {label.key: label.enabled for label in line.labels}
 
         assert able()["R"]
         await pilot.press("3", "2")
         await pilot.pause()
         assert "space" in able(), "marking is the records' own"
-        shown = list(line.children)
+        shown = line.labels
         await pilot.press("j")
         app.screen.refresh_bindings()
         await pilot.pause()
-        assert list(line.children) == shown
+        assert line.labels is shown
         await pilot.press("f10")
         await until(pilot, lambda: not able()["R"])
         await pilot.press("1")
         await until(pilot, lambda: "space" not in able())
 
-    full_stage.play(session, scene)
+    stage.play(session, scene)
+
+
+def test_the_mouse_presses_the_keys_of_the_line(session: Session, stage: Stage) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        line = app.screen.query_one(KeyLine)
+
+        async def click(does: str) -> None:
+            await pilot.click(KeyLine, offset=(line.render().plain.index(does), 0))
+            await pilot.pause()
+
+        await click("Journals")
+        assert isinstance(app.screen, Journals)
+        await pilot.press("escape", "f10")
+        await until(pilot, lambda: not next(e for e in line.labels if e.key == "R").enabled)
+        await click("Rotate")
+        assert isinstance(app.screen, Records)
+        await pilot.click(KeyLine, offset=(len(line.render().plain) + 1, 0))
+        assert isinstance(app.screen, Records)
+
+    stage.play(session, scene, size=(140, 45))
 
 
 def test_no_golden_text_is_left_over() -> None:

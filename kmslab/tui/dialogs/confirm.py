@@ -17,6 +17,7 @@ from textual.widgets import Button, Input, Static
 from kmslab.campaign.plan import SURE
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.dialogs.form import see_focused
+from kmslab.tui.finishing import leave
 from kmslab.tui.line import Line
 from kmslab.tui.sheet import Laid, Sheet
 
@@ -149,14 +150,14 @@ class Confirm(ModalScreen[bool]):
     def action_yes(self) -> None:
         """Agree, where one key may."""
         if not self._wanted:
-            self.dismiss(True)
+            leave(self, True)
         else:
             self.query_one("#wanted").focus()
             self._say(self._why)
 
     def action_cancel(self) -> None:
         """Do nothing."""
-        self.dismiss(False)
+        leave(self, False)
 
     def action_body(self, key: str) -> None:
         """Show more of what will happen."""
@@ -175,12 +176,12 @@ class Confirm(ModalScreen[bool]):
 
     @on(Button.Pressed, "#cancel")
     def _cancelled(self) -> None:
-        self.dismiss(False)
+        leave(self, False)
 
     @on(Button.Pressed, "#yes")
     def _agreed(self) -> None:
         if self.hears:
-            self.dismiss(True)
+            leave(self, True)
 
     @on(Input.Changed, "#wanted")
     def _typed(self, event: Input.Changed) -> None:
@@ -190,7 +191,7 @@ class Confirm(ModalScreen[bool]):
     @on(Input.Submitted, "#wanted")
     def _entered(self, event: Input.Submitted) -> None:
         if self._is_agreed(event.value):
-            self.dismiss(True)
+            leave(self, True)
         else:
             self._say(f"that is not {self._wanted}; Esc leaves everything as it is")
 

@@ -23,6 +23,7 @@ from kmslab.secret import Plaintext
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.detail import hex_lines
 from kmslab.tui.dialogs import confirm
+from kmslab.tui.finishing import leave
 from kmslab.tui.host import Host
 from kmslab.tui.texts import visible
 
@@ -104,7 +105,7 @@ class Preview(ModalScreen[None]):
     def action_close(self) -> None:
         """Let go of it."""
         self._forget()
-        self.dismiss(None)
+        leave(self, None)
 
     def _forget(self) -> None:
         self._plaintext = None

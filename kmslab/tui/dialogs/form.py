@@ -12,11 +12,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.screen import ModalScreen, Screen
-from textual.widgets import Button, Input, OptionList, Select, Static
+from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from kmslab.tui.chrome import KeyLine
-from kmslab.tui.line import Line
+from kmslab.tui.finishing import leave
+from kmslab.tui.line import Line, Pick
 from kmslab.tui.texts import visible
 
 
@@ -46,7 +47,9 @@ class Form(ModalScreen[Mapping[str, str] | None]):
     `wrong` says what was wrong with the values that are in them already.
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel", key_display="Esc")
+    ]
     DEFAULT_CSS = """
     Form { align: center middle; }
     Form > Vertical {
@@ -56,7 +59,7 @@ class Form(ModalScreen[Mapping[str, str] | None]):
     Form .title { text-style: bold; margin: 0 0 1 0; }
     Form .row { height: auto; }
     Form .row Static { width: 18; }
-    Form .row Input, Form .row Select { width: 1fr; }
+    Form .row Input, Form .row Pick { width: 1fr; }
     Form .wrong { color: $error; height: auto; }
     Form .buttons { height: auto; margin: 1 0 0 0; align-horizontal: right; }
     Form Button { margin: 0 0 0 2; min-width: 0; }
@@ -83,14 +86,8 @@ class Form(ModalScreen[Mapping[str, str] | None]):
                 with Horizontal(classes="row"):
                     yield Static(field.label, markup=False)
                     if field.choices:
-                        choices = [(choice, choice) for choice in field.choices]
-                        yield Select(
-                            choices,
-                            value=field.value or field.choices[0],
-                            allow_blank=False,
-                            id=field.name,
-                            compact=True,
-                        )
+                        value = field.value or field.choices[0]
+                        yield Pick(field.choices, value, id=field.name)
                     else:
                         yield Line(field.value, id=field.name, compact=True)
             yield Static(self._wrong, classes="wrong", markup=False)
@@ -109,11 +106,11 @@ class Form(ModalScreen[Mapping[str, str] | None]):
 
     def action_cancel(self) -> None:
         """Ask nothing more."""
-        self.dismiss(None)
+        leave(self, None)
 
     @on(Button.Pressed, "#cancel")
     def _cancelled(self) -> None:
-        self.dismiss(None)
+        leave(self, None)
 
     @on(Button.Pressed, "#go")
     @on(Input.Submitted)
@@ -123,11 +120,11 @@ class Form(ModalScreen[Mapping[str, str] | None]):
         if wrong:
             self.query_one(".wrong", Static).update(visible(wrong))
         else:
-            self.dismiss(values)
+            leave(self, values)
 
     def _value(self, field: Field) -> str:
         if field.choices:
-            return str(self.query_one(f"#{field.name}", Select).value)
+            return self.query_one(f"#{field.name}", Pick).value
         return self.query_one(f"#{field.name}", Input).value.strip()
 
 
@@ -137,7 +134,9 @@ class Choose(ModalScreen[str | None]):
     `options` are ids with what is shown of each, and why it cannot be chosen ("" where it can).
     """
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "cancel", "Cancel")]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape", "cancel", "Cancel", key_display="Esc")
+    ]
     DEFAULT_CSS = """
     Choose { align: center middle; }
     Choose > Vertical {
@@ -175,8 +174,8 @@ class Choose(ModalScreen[str | None]):
 
     def action_cancel(self) -> None:
         """Choose nothing."""
-        self.dismiss(None)
+        leave(self, None)
 
     @on(OptionList.OptionSelected)
     def _chosen(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(self._options[event.option_index][0])
+        leave(self, self._options[event.option_index][0])

@@ -13,6 +13,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Static, TextArea
 
 from kmslab.tui.chrome import KeyLine
+from kmslab.tui.finishing import leave
 from kmslab.tui.sheet import SHORT
 from kmslab.tui.texts import visible
 
@@ -51,11 +52,11 @@ class Notice(ModalScreen[None]):
 
     def action_close(self) -> None:
         """Go back."""
-        self.dismiss(None)
+        leave(self, None)
 
     @on(Button.Pressed)
     def _pressed(self) -> None:
-        self.dismiss(None)
+        leave(self, None)
 
 
 class Whole(ModalScreen[None]):
@@ -87,4 +88,4 @@ class Whole(ModalScreen[None]):
 
     def action_close(self) -> None:
         """Go back."""
-        self.dismiss(None)
+        leave(self, None)

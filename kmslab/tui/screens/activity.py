@@ -12,6 +12,7 @@ from textual.screen import Screen
 from textual.widgets import Static
 
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
+from kmslab.tui.finishing import leave
 from kmslab.tui.host import host_of
 from kmslab.tui.texts import visible
 
@@ -44,4 +45,4 @@ class ActivityScreen(Screen[None]):
 
     def action_close(self) -> None:
         """Go back."""
-        self.dismiss(None)
+        leave(self, None)

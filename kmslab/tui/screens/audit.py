@@ -18,6 +18,7 @@ from textual.widgets import DataTable, Input, Static
 from kmslab.campaign.rendering import moment
 from kmslab.tui.actions import AUDIT, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
+from kmslab.tui.finishing import leave
 from kmslab.tui.host import Host, away_for, host_of, in_worker
 from kmslab.tui.line import Line
 from kmslab.tui.rows import Rows
@@ -167,7 +168,7 @@ class AuditLog(Screen[None]):
             line.value = ""
             self._leave_filter()
         else:
-            self.dismiss(None)
+            leave(self, None)
 
 
 def has(row: Sequence[str], words: str) -> bool:

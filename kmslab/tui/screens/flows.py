@@ -65,9 +65,10 @@ async def carry_out(app: Host, plan: Plan, command: str) -> bool:
         except PlanOutdated as error:
             raise PlanOutdated(_with_names(str(error), plan)) from None
 
-    ended = await _at_work_writing(app, "Re-encrypting", begin)
+    ended = await at_work(app, "Re-encrypting", begin, campaign=True)
     if isinstance(ended.error, PlanOutdated):
         app.refused(ended.error)
+        app.read_again()
         return False
     report = await _reported(app, ended)
     if report is not None:
@@ -279,22 +280,20 @@ async def at_work(
 
 async def _campaign(app: Host, title: str, work: Callable[[Watch], Report]) -> Report | None:
     """A pass that writes: its report, also where it was stopped on the way."""
-    return await _reported(app, await _at_work_writing(app, title, work))
-
-
-async def _at_work_writing(app: Host, title: str, work: Callable[[Watch], Report]) -> Ended[Report]:
-    ended = await at_work(app, title, work, campaign=True)
-    app.read_again()
-    return ended
+    return await _reported(app, await at_work(app, title, work, campaign=True))
 
 
 async def _reported(app: Host, ended: Ended[Report]) -> Report | None:
+    """What came of it. The source is read again once that is there: one after the other."""
     error = ended.error
-    if isinstance(error, CampaignInterrupted) and error.campaign_id:
-        app.refused(error)
-        campaign_id = error.campaign_id
-        return await app.away(lambda: report_of(app, campaign_id))
-    return _value(app, ended)
+    try:
+        if isinstance(error, CampaignInterrupted) and error.campaign_id:
+            app.refused(error)
+            campaign_id = error.campaign_id
+            return await app.away(lambda: report_of(app, campaign_id))
+        return _value(app, ended)
+    finally:
+        app.read_again()
 
 
 def _value(app: Host, ended: Ended[T]) -> T | None:

@@ -17,6 +17,7 @@ from textual.widgets import Static
 from kmslab.tui.actions import APP, Acting
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.filtering import FIELDS
+from kmslab.tui.finishing import leave
 from kmslab.tui.panes import PANES, Pane
 from kmslab.tui.states import LEGEND
 
@@ -54,7 +55,7 @@ class Help(ModalScreen[None]):
 
     def action_close(self) -> None:
         """Go back."""
-        self.dismiss(None)
+        leave(self, None)
 
     def action_scroll(self, lines: int) -> None:
         """Scroll by lines."""

@@ -14,6 +14,7 @@ from kmslab.model import Key, Record
 from kmslab.tui import saving
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.detail import Detail
+from kmslab.tui.finishing import leave
 from kmslab.tui.host import host_of
 from kmslab.tui.session import Session
 
@@ -58,4 +59,4 @@ class InspectScreen(Screen[None]):
 
     def action_close(self) -> None:
         """Go back."""
-        self.dismiss(None)
+        leave(self, None)

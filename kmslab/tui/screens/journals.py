@@ -19,7 +19,8 @@ from kmslab.campaign.report import Report
 from kmslab.campaign.standing import said, why_no_close, why_no_resume, why_no_undo
 from kmslab.tui.actions import JOURNALS, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
-from kmslab.tui.host import Host, away_for, host_of, in_worker
+from kmslab.tui.finishing import leave
+from kmslab.tui.host import Host, away_for, host_of, in_worker, is_left
 from kmslab.tui.rows import Rows
 from kmslab.tui.screens import flows
 from kmslab.tui.texts import visible
@@ -88,7 +89,9 @@ class Journals(Screen[None]):
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
 
     def action_reload(self) -> None:
-        """Read them again."""
+        """Read them again, where somebody looks at them still."""
+        if is_left(self):
+            return
         self._tell("looking")
         # A worker of the screen, so that it ends with the screen.
         work = partial(self.explorer.guarded, self._load)
@@ -149,7 +152,7 @@ class Journals(Screen[None]):
 
     def action_close(self) -> None:
         """Go back."""
-        self.dismiss(None)
+        leave(self, None)
 
     def _with_chosen(self, flow: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
         found = self.chosen

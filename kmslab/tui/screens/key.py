@@ -18,6 +18,7 @@ from kmslab.tui.actions import KEY, Action, bindings
 from kmslab.tui.census import Tallies
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.dialogs import keys as key_dialogs
+from kmslab.tui.finishing import leave
 from kmslab.tui.host import Host, host_of
 from kmslab.tui.rows import Rows
 from kmslab.tui.sheet import SHORT
@@ -73,8 +74,7 @@ class KeyScreen(Screen[Place | None]):
         """Keys, here by their ids, or records are not what they were."""
         found = keys.get(self._key.key_id)
         if found is None:
-            if self.is_current:
-                self.dismiss(None)
+            leave(self, None)
             return
         self._key = found
         if self.is_mounted:
@@ -105,7 +105,7 @@ class KeyScreen(Screen[Place | None]):
         versions = key.versions[::-1]
         if 0 <= at < len(versions):
             version = versions[at]
-            self.dismiss(Place(key.provider, key.key_id, version.version_id, key, version))
+            leave(self, Place(key.provider, key.key_id, version.version_id, key, version))
 
     def action_deed(self, name: str) -> None:
         """Do something to it."""
@@ -113,7 +113,7 @@ class KeyScreen(Screen[Place | None]):
 
     def action_close(self) -> None:
         """Go back."""
-        self.dismiss(None)
+        leave(self, None)
 
 
 def about(key: Key) -> Text:

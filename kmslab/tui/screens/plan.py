@@ -31,8 +31,8 @@ from kmslab.tui.activity import command_line, source_words
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Choose
-from kmslab.tui.finishing import finish
-from kmslab.tui.host import Host, away_for, host_of, in_worker
+from kmslab.tui.finishing import finish, leave
+from kmslab.tui.host import Host, away_for, host_of, in_worker, is_left
 from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
 from kmslab.tui.screens.progress import figures
@@ -164,12 +164,12 @@ class PlanScreen(Screen[Plan | None]):
         except (CampaignInterrupted, Stopped):
             return
         except KmslabError as error:
-            if job is self._job and self.is_running:
+            if job is self._job and not is_left(self):
                 self._end_without(told(error))
                 self.explorer.refused(error)
             return
         except Exception as error:
-            if job is self._job and self.is_running:
+            if job is self._job and not is_left(self):
                 self._end_without("an error that nobody foresaw")
             self.explorer.unforeseen(error)
             return
@@ -275,7 +275,7 @@ class PlanScreen(Screen[Plan | None]):
 
     def action_close(self) -> None:
         """Leave; nothing was changed."""
-        self.dismiss(None)
+        leave(self, None)
 
     def action_deep(self) -> None:
         """Open every blob, or read only their heads."""
@@ -324,7 +324,7 @@ class PlanScreen(Screen[Plan | None]):
             return chain(written(plan.as_dict(), indent=1), "\n")
 
         saved = await ask_place(self.explorer, "Write the plan", "kmslab.plan", text)
-        if saved is not None and self.is_running and plan is self.plan:
+        if saved is not None and not is_left(self) and plan is self.plan:
             self._saved = saved
             self._show()
 

@@ -88,18 +88,26 @@ class AtWork(ModalScreen[Ended[Any]]):
     async def _run(self) -> None:
         app = host_of(self)
         try:
-            ended = Ended(await app.away(lambda: self._work(self._job.watch)))
+            ended = await app.away(self._ended)
         except asyncio.CancelledError:
             self._job.stop()  # the app ends; its thread would go on to the end of the source
             raise
-        except KmslabError as error:
-            ended = Ended(error=error)
         except Exception as error:
             ended = Ended()
             app.unforeseen(error)
         finally:
             app.job = None
         await finish(self, ended)
+
+    def _ended(self) -> Ended[Any]:
+        """Do the work. Why it could not be done is kept, and not all that it held by then."""
+        try:
+            return Ended(self._work(self._job.watch))
+        except KmslabError as error:
+            held: BaseException | None = error
+            while held is not None:
+                held = held.with_traceback(None).__context__
+            return Ended(error=error)
 
     def _show(self) -> None:
         latest = self._job.latest

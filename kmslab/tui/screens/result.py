@@ -15,6 +15,7 @@ from kmslab.campaign.standing import said, why_no_resume, why_no_undo
 from kmslab.keys import Names
 from kmslab.tui.actions import RESULT, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
+from kmslab.tui.finishing import leave
 from kmslab.tui.host import host_of
 from kmslab.tui.sheet import Sheet
 from kmslab.tui.shown import report_text
@@ -59,20 +60,20 @@ class ResultScreen(Screen[str | None]):
 
     def action_undo(self) -> None:
         """Take it back."""
-        self.dismiss("undo")
+        leave(self, "undo")
 
     def action_resume(self) -> None:
         """Go on."""
-        self.dismiss("resume")
+        leave(self, "resume")
 
     def action_mark_failed(self) -> None:
         """Mark what failed."""
-        self.dismiss("mark")
+        leave(self, "mark")
 
     def action_write(self) -> None:
         """Write the report."""
-        self.dismiss("write")
+        leave(self, "write")
 
     def action_close(self) -> None:
         """Go back."""
-        self.dismiss(None)
+        leave(self, None)

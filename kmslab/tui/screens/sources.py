@@ -15,6 +15,7 @@ from kmslab.campaign.rendering import moment
 from kmslab.campaign.sources import RegisteredSource
 from kmslab.tui.actions import SOURCES, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
+from kmslab.tui.finishing import leave
 from kmslab.tui.host import host_of
 from kmslab.tui.texts import visible
 
@@ -63,8 +64,8 @@ class SourcesScreen(Screen[RegisteredSource | None]):
         """Look at this one."""
         at = self.query_one(DataTable).cursor_row
         if 0 <= at < len(self._found):
-            self.dismiss(self._found[at])
+            leave(self, self._found[at])
 
     def action_close(self) -> None:
         """Go back."""
-        self.dismiss(None)
+        leave(self, None)
