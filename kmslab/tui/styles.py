@@ -7,6 +7,7 @@ a kind that is new after that: 50 ms, while somebody waits for what a key does.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from time import perf_counter, sleep
 from typing import Any
 
 from textual.app import App
@@ -39,12 +40,17 @@ class Styles(Stylesheet):
         self.parse()
 
     def prepare(self, variables: dict[str, str]) -> None:
-        """Parse what there is for a theme, and what may come; a thread may do so."""
+        """Parse what there is for a theme, and what may come; a thread may do so.
+
+        It rests twice as long as it works, so that keys are answered as usual meanwhile.
+        """
         other = Styles(variables=variables)
         other._parsed = self._parsed
         there = [(s.content, at, s.is_defaults, s.tie_breaker, s.scope) for at, s in self.sources()]
         for source in dict.fromkeys((*there, *_default_sources())):
+            begun = perf_counter()
             other._parse_rules(*source)
+            sleep(2 * (perf_counter() - begun))
 
     def sources(self) -> list[tuple[Any, Any]]:
         """All that there are now, by where they are from."""

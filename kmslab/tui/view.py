@@ -6,17 +6,19 @@ from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence, Set
 from dataclasses import dataclass, replace
 from datetime import datetime
-from itertools import compress
+from functools import partial
+from itertools import chain, compress
 from typing import Final
 
 from kmslab.campaign.large import Ids
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
-from kmslab.tui.masks import Mask, Meant, both, either, turned
+from kmslab.tui.masks import Mask, Meant, both, either
 from kmslab.tui.matching import Matcher, by_marks
 from kmslab.tui.sorting import Sort, ordered
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import Table
+from kmslab.tui.twins import count_twins, each_ids
 
 _STEP = 65_536
 _SHARDS = 256
@@ -137,17 +139,7 @@ def _same_at_first(old: Table, new: Table) -> int:
 
 def marked_ids(table: Table, marked: Mask) -> Ids:
     """The ids of the records that a mask has a 1 for."""
-    return Ids(_each_id(table, marked))
-
-
-def _each_id(table: Table, marked: Mask) -> Iterator[str]:
-    """A generator, so that other threads go on while a million are collected."""
-    start = 0
-    for block in table.blocks:
-        mask = marked[start : start + len(block)]
-        if 1 in mask:
-            yield from compress(block.ids.all(), mask)
-        start += len(block)
+    return Ids(chain.from_iterable(each_ids(table, marked)))
 
 
 def _named(table: Table, ids: Collection[str], first: int) -> Iterator[tuple[int, str]]:
@@ -176,13 +168,14 @@ class View:
     All of this is done on the event loop, but for `arrange`, which may take a second.
     """
 
-    __slots__ = ("_arrangement", "_both", "_marks", "clock", "mark_changes", "table")
+    __slots__ = ("_arrangement", "_both", "_marked", "_marks", "clock", "mark_changes", "table")
 
     def __init__(self, table: Table, clock: Clock, wanted: Wanted = EVERYTHING) -> None:
         self.clock = clock
         self.table = table
         self._marks = bytearray(len(table))
         self._both: int | None = None
+        self._marked: int | None = None
         self.mark_changes = 0
         self._arrangement = arrange(table, wanted, clock.now(), None, lambda: False)
 
@@ -277,7 +270,9 @@ class View:
     @property
     def marked(self) -> int:
         """How many rows are marked."""
-        return self._marks.count(1)
+        if self._marked is None:
+            self._marked = self._marks.count(1)
+        return self._marked
 
     @property
     def hidden_marks(self) -> int:
@@ -316,7 +311,7 @@ class View:
         self._changed()
 
     def _changed(self) -> None:
-        self._both = None
+        self._both = self._marked = None
         self.mark_changes += 1
 
     def marked_rows(self) -> Iterator[int]:
@@ -339,18 +334,4 @@ class View:
         A campaign selects by id, so it would take them too. A thread may count, whatever is marked
         meanwhile.
         """
-        table, marks = self.table, bytes(self._marks)
-
-        def count() -> int:
-            if 1 not in marks or 0 not in marks:
-                return 0
-            ids, found, start = marked_ids(table, marks), 0, 0
-            for block in table.blocks:
-                mask = marks[start : start + len(block)].ljust(len(block), b"\0")
-                if 0 in mask:
-                    others = compress(block.ids.all(), turned(mask))
-                    found += sum(map(ids.__contains__, others))
-                start += len(block)
-            return found
-
-        return count
+        return partial(count_twins, self.table, bytes(self._marks))

@@ -31,6 +31,7 @@ from kmslab import ManualClock
 from kmslab.analysis import Outcome, Verdict
 from kmslab.errors import FilterError
 from kmslab.model import Record
+from kmslab.tui import twins
 from kmslab.tui.ages import age_text, seconds_of
 from kmslab.tui.filtering import EVERY, Query
 from kmslab.tui.masks import Meant
@@ -286,6 +287,21 @@ def test_records_with_one_id_are_marked_one_by_one_and_taken_together() -> None:
     count = view.twins()
     view.mark([0, 3])
     assert (view.twins()(), count()) == (0, 2)
+
+
+@pytest.mark.parametrize("few", [0, 2, twins.FEW])
+@given(st.lists(st.tuples(st.sampled_from("abcdef"), st.booleans()), min_size=1, max_size=12))
+def test_those_with_the_id_of_a_marked_one_are_counted(
+    few: int, some: list[tuple[str, bool]]
+) -> None:
+    table = table_of([each for record_id, _ in some for each in row(record_id)], 3)
+    for known in (len(some), len(some) // 2):  # others may have come since
+        marks = bytes(mark for _, mark in some[:known])
+        marked = {record_id for record_id, mark in some[:known] if mark}
+        others = some[known:] + [each for each in some[:known] if not each[1]]
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(twins, "FEW", few)
+            assert twins.count_twins(table, marks) == sum(each in marked for each, _ in others)
 
 
 @given(st.lists(st.sampled_from("abc"), max_size=8), st.data())

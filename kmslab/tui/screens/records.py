@@ -503,7 +503,7 @@ class Records(Screen[None]):
             return "there is no source"
         if name == "re_encrypt":
             return self._why_no_plan()
-        if name in ("inspect", "decrypt", "copy", "whole", "write") and self.record is None:
+        if name in ("inspect", "decrypt", "copy", "whole", "write") and self.grid.row is None:
             return "there is no record"
         if name == "export" and not self.grid.view.total:
             return "there is no record"
@@ -517,7 +517,7 @@ class Records(Screen[None]):
             return ""
         tree = self.query_one(KeyTree)
         if not tree.has_focus:
-            return "" if self.record is not None else "no record is marked or under the cursor"
+            return "" if self.grid.row is not None else "no record is marked or under the cursor"
         if self.reader.busy and not self.reader.counted:
             return "not all records are read yet; marked ones can be planned"
         if not self.grid.view.total:

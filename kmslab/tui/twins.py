@@ -1,0 +1,56 @@
+"""Records that have the id of a marked one, and no mark: a campaign, which selects by id, takes
+them too."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, compress
+from typing import Final
+
+from kmslab.campaign.large import Ids
+from kmslab.tui.masks import Mask, turned
+from kmslab.tui.table import Table
+
+FEW: Final = 65_536
+"""So many ids fit a set that is let go of in a few milliseconds, while every thread waits."""
+
+
+def count_twins(table: Table, marks: Mask) -> int:
+    """How many records there are with the id of a marked one that are not marked themselves.
+
+    A thread may count. Where few are marked, or few are not, it takes a tenth of the time.
+    """
+    marked = marks.count(1)
+    others = len(table) - marked
+    if not marked or not others:
+        return 0
+    if marked <= FEW:
+        ids = set(chain.from_iterable(each_ids(table, marks)))
+        return sum(sum(map(ids.__contains__, some)) for some in _each_others(table, marks))
+    if others <= FEW:
+        times = Counter(chain.from_iterable(_each_others(table, marks)))
+        twins = {each for some in each_ids(table, marks) for each in times.keys() & some}
+        return sum(times[each] for each in twins)
+    all_ids = Ids(chain.from_iterable(each_ids(table, marks)))
+    return sum(sum(map(all_ids.__contains__, some)) for some in _each_others(table, marks))
+
+
+def each_ids(table: Table, marks: Mask) -> Iterator[Iterator[str]]:
+    """The ids of the records that a mask has a 1 for, block by block."""
+    start = 0
+    for block in table.blocks:
+        mask = marks[start : start + len(block)]
+        if 1 in mask:
+            yield compress(block.ids.all(), mask)
+        start += len(block)
+
+
+def _each_others(table: Table, marks: Mask) -> Iterator[Iterator[str]]:
+    """The ids of those for which it has none: also those that came when the mask was made."""
+    start = 0
+    for block in table.blocks:
+        mask = bytes(marks[start : start + len(block)]).ljust(len(block), b"\0")
+        if 0 in mask:
+            yield compress(block.ids.all(), turned(mask))
+        start += len(block)
