@@ -131,7 +131,7 @@ class Explorer(App[None]):
                 self.stylesheet.prepare(each)
 
         await self.away(work)
-        keep()
+        self._to_keep = True
 
     def _is_other(self, theme: str) -> bool:
         return theme != self.theme
