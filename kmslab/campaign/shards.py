@@ -20,7 +20,7 @@ from typing import Any, Final
 from kmslab.campaign.absorbing import absorb, give_back
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.pacing import Stop, never
-from kmslab.campaign.state import State, state_errors, try_lock, write_private
+from kmslab.campaign.state import State, content_errors, state_errors, try_lock, write_private
 from kmslab.campaign.tasks import Task, TaskList
 from kmslab.disk import refusal
 from kmslab.errors import ShardDamaged, SourceBusy, StateError
@@ -203,12 +203,14 @@ class Shards:
 def settle_if_free(state: State, campaign_id: str, *, held: Collection[str] = frozenset()) -> None:
     """Have a journal know of all that workers did, unless somebody is at work on its source.
 
-    `held` are the sources that the caller has the locks of. ShardDamaged as in `Shards.settle`.
+    `held` are the sources that the caller has the locks of. ShardDamaged as in `Shards.settle`,
+    StateError for what is no journal of ours.
     """
     shards = Shards.of(state, campaign_id)
     if not shards.there():
         return
-    with Journal.open(state.journal_path(campaign_id)) as journal, suppress(SourceBusy):
+    path = state.journal_path(campaign_id)
+    with content_errors(path), Journal.open(path) as journal, suppress(SourceBusy):
         source = journal.facts()["source"]
         with nullcontext() if source in held else state.lock(source):
             shards.settle(journal, seconds=0)

@@ -22,7 +22,13 @@ from typing import Any, Final
 
 from kmslab.clock import Clock
 from kmslab.disk import refusal
-from kmslab.errors import CampaignNotFound, LabPermissions, SourceBusy, StateError
+from kmslab.errors import (
+    CampaignNotFound,
+    KmslabError,
+    LabPermissions,
+    SourceBusy,
+    StateError,
+)
 from kmslab.keystore.root import check_private, sync_directory
 
 FOLDER: Final = "state"
@@ -284,3 +290,20 @@ def state_errors(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StateError(f"{path} {what}: {refusal(error)}") from None
+
+
+@contextmanager
+def content_errors(path: Path) -> Iterator[None]:
+    """Turn what is found wanting in a file that kmslab writes into a StateError that names it.
+
+    >>> with content_errors(Path("x.db")):
+    ...     {}["source"]
+    Traceback (most recent call last):
+    kmslab.errors.StateError: x.db: this is not what kmslab writes there: KeyError('source')
+    """
+    try:
+        yield
+    except KmslabError:  # which may be a ValueError too
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise StateError(f"{path}: this is not what kmslab writes there: {error!r}") from error
