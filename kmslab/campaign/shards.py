@@ -212,5 +212,5 @@ def settle_if_free(state: State, campaign_id: str, *, held: Collection[str] = fr
     path = state.journal_path(campaign_id)
     with content_errors(path), Journal.open(path) as journal, suppress(SourceBusy):
         source = journal.facts()["source"]
-        with nullcontext() if source in held else state.lock(source):
+        with nullcontext() if source in held else state.lock(source, seconds=0):
             shards.settle(journal, seconds=0)

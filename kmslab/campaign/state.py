@@ -35,6 +35,10 @@ FOLDER: Final = "state"
 UPDATE_SECONDS: Final = 10
 """How long a change of a file waits for another process's change of the same file."""
 
+LOCK_SECONDS: Final = 5.0
+"""How long a source is waited for that somebody else has: who only looks at a campaign lets go of
+it soon."""
+
 _CAMPAIGNS: Final = "campaigns"
 _LOCKS: Final = "locks"
 _WAIT: Final = 0.005
@@ -114,15 +118,17 @@ class State:
         return _next_id(clock.now(), names)
 
     @contextmanager
-    def lock(self, source_name: str) -> Iterator[None]:
-        """Be the only campaign at work on a source; SourceBusy where somebody else is.
+    def lock(self, source_name: str, *, seconds: float | None = None) -> Iterator[None]:
+        """Be the only campaign at work on a source; SourceBusy where somebody else stays at work on
+        it for so many `seconds`, LOCK_SECONDS if none are given.
 
-        Whoever looks whether a key may be retired has the lock too. A process that ends lets go,
-        however it ends.
+        Whoever looks whether a key may be retired has the lock too, and for a moment whoever counts
+        what workers have left. A process that ends lets go, however it ends.
         """
         digest = hashlib.sha256(source_name.encode("utf-8", "surrogatepass")).hexdigest()
-        with try_lock(self._folder(_LOCKS) / f"{digest}.lock") as ours:
-            if not ours:
+        path = self._folder(_LOCKS) / f"{digest}.lock"
+        with _open_lock(path) as descriptor:
+            if not _taken_within(descriptor, path, LOCK_SECONDS if seconds is None else seconds):
                 raise SourceBusy(
                     f"{source_name}: another campaign is at work on it, or `kmslab retire` is "
                     "reading it; wait until it has ended, or interrupt it",
@@ -137,15 +143,12 @@ class State:
         Waits for another process that does so; StateError where it takes too long.
         """
         path = self._folder(_LOCKS) / f"{_checked(name).replace('/', '+')}.lock"
-        until = time.monotonic() + UPDATE_SECONDS
         with _open_lock(path) as descriptor:
-            while not _take(descriptor, path):
-                if time.monotonic() > until:
-                    raise StateError(
-                        f"{self.path / name}: another process has been changing it for over "
-                        f"{UPDATE_SECONDS} s; try again"
-                    )
-                time.sleep(_WAIT)
+            if not _taken_within(descriptor, path, UPDATE_SECONDS):
+                raise StateError(
+                    f"{self.path / name}: another process has been changing it for over "
+                    f"{UPDATE_SECONDS} s; try again"
+                )
             yield
 
     def read_json(self, name: str) -> Any:
@@ -280,6 +283,16 @@ def _take(descriptor: int, path: Path) -> bool:
         return False
     except OSError as error:
         raise StateError(f"{path} cannot be locked: {refusal(error)}") from None
+    return True
+
+
+def _taken_within(descriptor: int, path: Path, seconds: float) -> bool:
+    """Whether the lock became free in so many seconds, and is now ours."""
+    until = time.monotonic() + seconds
+    while not _take(descriptor, path):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_WAIT)
     return True
 
 

@@ -440,8 +440,13 @@ def test_a_hint_works_as_it_stands(
 
 @pytest.mark.parametrize("at_work", [True, False])
 def test_a_source_that_is_busy_says_with_which_campaign(
-    bare_run: Run, world: World, good_source: SourceSpec, at_work: bool
+    bare_run: Run,
+    world: World,
+    good_source: SourceSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    at_work: bool,
 ) -> None:
+    monkeypatch.setattr("kmslab.campaign.state.LOCK_SECONDS", 0)
     state = State.of(world.path, None)
     source = str(Path("good.csv").absolute())
     theirs = "20260101-000000-0000"
