@@ -25,6 +25,7 @@ from kmslab.campaign.tasks import Task, TaskList
 from kmslab.disk import refusal
 from kmslab.errors import ShardDamaged, SourceBusy, StateError
 from kmslab.keystore.root import sync_directory
+from kmslab.leases import Leases
 
 BUSY_SECONDS: Final = 60.0
 """How long a task is waited for that a worker of an earlier run is still at work on."""
@@ -39,14 +40,17 @@ class RunEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """The folder of the shards of one campaign."""
+    """The folder of the shards of one campaign, and the `leases` by which its workers share rates
+    where they do so in the state folder."""
 
     folder: Path
+    leases: Leases
 
     @classmethod
     def of(cls, state: State, campaign_id: str) -> Shards:
         """The folder of a campaign, whether it is there or not."""
-        return cls(state.shards_path(campaign_id))
+        leases = Leases(str(state.path.absolute()), campaign_id)
+        return cls(state.shards_path(campaign_id), leases)
 
     def there(self) -> bool:
         """Whether the campaign has, or had, workers that are not settled with."""
@@ -181,13 +185,14 @@ class Shards:
                     pass
 
     def remove(self, journal: Journal) -> None:
-        """Remove the folder, when the journal has everything for good.
+        """Remove the folder and the leases, when the journal has everything for good.
 
         SourceBusy where a worker does not end.
         """
         if not self.there():
             return
         self.end(journal)
+        self.leases.forget(journal.facts()["options"]["rates"])
         with state_errors(self.folder, "cannot be removed"):
             shutil.rmtree(self.folder)
 
