@@ -79,6 +79,7 @@ class CheckedCrew:
         reopening = Reopening.of(ground)
         workers.check(reopening)
         tasks = _tasks_of(source, journal)
+        # Finished ones too: the count goes over all of them, however little is left to change.
         enough = workers.enough(len(tasks))
         with enough.ready() as crew:
             if enough != workers:
