@@ -12,7 +12,7 @@ from kmslab.campaign.plan import without_context
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.run import Ground
 from kmslab.campaign.shards import Shards
-from kmslab.campaign.state import State
+from kmslab.campaign.state import State, content_errors
 from kmslab.campaign.wording import counted
 from kmslab.errors import CampaignState, KmslabError, ShardDamaged
 
@@ -43,12 +43,10 @@ def campaigns(state: State) -> Iterator[Report | Unreadable]:
 
 def _report(path: Path) -> Report | Unreadable:
     try:
-        with Journal.open(path) as journal:
+        with content_errors(path), Journal.open(path) as journal:
             return read_report(journal, listed=0)
     except KmslabError as error:
         return Unreadable(path.stem, str(error))
-    except (KeyError, TypeError, ValueError) as error:
-        return Unreadable(path.stem, f"{path}: this is not what kmslab writes there: {error!r}")
 
 
 def close(ground: Ground, campaign_id: str, *, abandon: bool = False) -> Report:

@@ -7,6 +7,7 @@ Of what kmslab has, this module and `cluster` alone load Dask: the extra `dask`.
 from __future__ import annotations
 
 import queue
+import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
@@ -190,6 +191,7 @@ class _Members:
         self._client = client
         self._taken_on: frozenset[str] = frozenset()
         self._names: dict[str, str] = {}
+        self._asked: set[str] = set()
         self.machines: set[str] = set()
         self._there: list[str] = []
         self._looked = 0.0
@@ -201,20 +203,27 @@ class _Members:
         return there
 
     def now(self) -> Sequence[str]:
-        """Where those that were taken on are, as it was known a moment ago."""
+        """Where those that were taken on are, as it was known a moment ago.
+
+        Who is new is asked meanwhile, and is among them once it has answered.
+        """
         if time.monotonic() > self._looked + _MEMBERS_SECONDS:
             with suppress(OSError, TimeoutError):  # the scheduler has gone, which shows elsewhere
                 there = self._client.nthreads()
-                self._ask(address for address in there if address not in self._names)
+                for address in there.keys() - self._names.keys() - self._asked:
+                    self._asked.add(address)
+                    threading.Thread(target=self._ask_one, args=(address,), daemon=True).start()
                 self._there = [each for each in there if self._names.get(each) in self._taken_on]
             self._looked = time.monotonic()
         return self._there
 
+    def _ask_one(self, address: str) -> None:
+        with suppress(Exception):  # whatever it is, one that is still there is asked again
+            self._ask([address])
+        self._asked.discard(address)
+
     def _ask(self, addresses: Iterable[str]) -> Sequence[str]:
-        asked = list(addresses)
-        if not asked:
-            return []
-        found = self._client.run(_where, workers=asked, on_error="ignore")
+        found = self._client.run(_where, workers=list(addresses), on_error="ignore")
         for address, (name, machine) in found.items():
             self._names[address] = name
             self.machines.add(machine)

@@ -20,11 +20,12 @@ from typing import Any, Final
 from kmslab.campaign.absorbing import absorb, give_back
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.pacing import Stop, never
-from kmslab.campaign.state import State, state_errors, try_lock, write_private
+from kmslab.campaign.state import State, content_errors, state_errors, try_lock, write_private
 from kmslab.campaign.tasks import Task, TaskList
 from kmslab.disk import refusal
 from kmslab.errors import ShardDamaged, SourceBusy, StateError
 from kmslab.keystore.root import sync_directory
+from kmslab.leases import Leases
 
 BUSY_SECONDS: Final = 60.0
 """How long a task is waited for that a worker of an earlier run is still at work on."""
@@ -39,14 +40,17 @@ class RunEnded(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Shards:
-    """The folder of the shards of one campaign."""
+    """The folder of the shards of one campaign, and the `leases` by which its workers share rates
+    where they do so in the state folder."""
 
     folder: Path
+    leases: Leases
 
     @classmethod
     def of(cls, state: State, campaign_id: str) -> Shards:
         """The folder of a campaign, whether it is there or not."""
-        return cls(state.shards_path(campaign_id))
+        leases = Leases(str(state.path.absolute()), campaign_id)
+        return cls(state.shards_path(campaign_id), leases)
 
     def there(self) -> bool:
         """Whether the campaign has, or had, workers that are not settled with."""
@@ -181,13 +185,14 @@ class Shards:
                     pass
 
     def remove(self, journal: Journal) -> None:
-        """Remove the folder, when the journal has everything for good.
+        """Remove the folder and the leases, when the journal has everything for good.
 
         SourceBusy where a worker does not end.
         """
         if not self.there():
             return
         self.end(journal)
+        self.leases.forget(journal.facts()["options"]["rates"])
         with state_errors(self.folder, "cannot be removed"):
             shutil.rmtree(self.folder)
 
@@ -203,12 +208,14 @@ class Shards:
 def settle_if_free(state: State, campaign_id: str, *, held: Collection[str] = frozenset()) -> None:
     """Have a journal know of all that workers did, unless somebody is at work on its source.
 
-    `held` are the sources that the caller has the locks of. ShardDamaged as in `Shards.settle`.
+    `held` are the sources that the caller has the locks of. ShardDamaged as in `Shards.settle`,
+    StateError for what is no journal of ours.
     """
     shards = Shards.of(state, campaign_id)
     if not shards.there():
         return
-    with Journal.open(state.journal_path(campaign_id)) as journal, suppress(SourceBusy):
+    path = state.journal_path(campaign_id)
+    with content_errors(path), Journal.open(path) as journal, suppress(SourceBusy):
         source = journal.facts()["source"]
-        with nullcontext() if source in held else state.lock(source):
+        with nullcontext() if source in held else state.lock(source, seconds=0):
             shards.settle(journal, seconds=0)

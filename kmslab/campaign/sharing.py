@@ -24,7 +24,7 @@ from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.reopening import Reopening
 from kmslab.campaign.shards import Shards
 from kmslab.campaign.tally import Tally
-from kmslab.campaign.tasks import Task, TaskList, tasks_of
+from kmslab.campaign.tasks import Task, TaskList, divided
 from kmslab.campaign.watching import Progress, Watch
 from kmslab.campaign.wording import counted, stopped
 from kmslab.campaign.working import Worker
@@ -58,7 +58,7 @@ class CheckedCrew:
     @classmethod
     def of_this_process(cls, ground: Ground, source: Source, journal: Journal) -> CheckedCrew:
         """This process alone, for a campaign that was begun with several."""
-        return cls(Alone(Worker(ground)), Reopening(), tasks_of(source, journal))
+        return cls(Alone(Worker(ground)), Reopening(), _tasks_of(source, journal))
 
     @classmethod
     @contextmanager
@@ -78,7 +78,8 @@ class CheckedCrew:
         """
         reopening = Reopening.of(ground)
         workers.check(reopening)
-        tasks = tasks_of(source, journal)
+        tasks = _tasks_of(source, journal)
+        # Finished ones too: the count goes over all of them, however little is left to change.
         enough = workers.enough(len(tasks))
         with enough.ready() as crew:
             if enough != workers:
@@ -103,6 +104,16 @@ class CheckedCrew:
                     if error := found.refused or found.error:
                         raise CampaignError(f"{name} cannot take part: {error}; nothing was begun")
             yield cls(crew, shared, tasks)
+
+
+def _tasks_of(source: Source, journal: Journal | None) -> list[Task]:
+    """The tasks of a campaign: those that its journal has, if there is one, and those of files that
+    are new since."""
+    if journal is None:
+        return divided(source)
+    known = TaskList(journal.database).all()
+    but = {task.part for task in known} | journal.part_names().keys()
+    return [*known, *divided(source, first=len(known) + 1, but=but)]
 
 
 def refuse_sqlite(reopening: Reopening, spec: SourceSpec) -> None:

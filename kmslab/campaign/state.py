@@ -22,12 +22,22 @@ from typing import Any, Final
 
 from kmslab.clock import Clock
 from kmslab.disk import refusal
-from kmslab.errors import CampaignNotFound, LabPermissions, SourceBusy, StateError
+from kmslab.errors import (
+    CampaignNotFound,
+    KmslabError,
+    LabPermissions,
+    SourceBusy,
+    StateError,
+)
 from kmslab.keystore.root import check_private, sync_directory
 
 FOLDER: Final = "state"
 UPDATE_SECONDS: Final = 10
 """How long a change of a file waits for another process's change of the same file."""
+
+LOCK_SECONDS: Final = 5.0
+"""How long a source is waited for that somebody else has: who only looks at a campaign lets go of
+it soon."""
 
 _CAMPAIGNS: Final = "campaigns"
 _LOCKS: Final = "locks"
@@ -108,15 +118,17 @@ class State:
         return _next_id(clock.now(), names)
 
     @contextmanager
-    def lock(self, source_name: str) -> Iterator[None]:
-        """Be the only campaign at work on a source; SourceBusy where somebody else is.
+    def lock(self, source_name: str, *, seconds: float | None = None) -> Iterator[None]:
+        """Be the only campaign at work on a source; SourceBusy where somebody else stays at work on
+        it for so many `seconds`, LOCK_SECONDS if none are given.
 
-        Whoever looks whether a key may be retired has the lock too. A process that ends lets go,
-        however it ends.
+        Whoever looks whether a key may be retired has the lock too, and for a moment whoever counts
+        what workers have left. A process that ends lets go, however it ends.
         """
         digest = hashlib.sha256(source_name.encode("utf-8", "surrogatepass")).hexdigest()
-        with try_lock(self._folder(_LOCKS) / f"{digest}.lock") as ours:
-            if not ours:
+        path = self._folder(_LOCKS) / f"{digest}.lock"
+        with _open_lock(path) as descriptor:
+            if not _taken_within(descriptor, path, LOCK_SECONDS if seconds is None else seconds):
                 raise SourceBusy(
                     f"{source_name}: another campaign is at work on it, or `kmslab retire` is "
                     "reading it; wait until it has ended, or interrupt it",
@@ -131,15 +143,12 @@ class State:
         Waits for another process that does so; StateError where it takes too long.
         """
         path = self._folder(_LOCKS) / f"{_checked(name).replace('/', '+')}.lock"
-        until = time.monotonic() + UPDATE_SECONDS
         with _open_lock(path) as descriptor:
-            while not _take(descriptor, path):
-                if time.monotonic() > until:
-                    raise StateError(
-                        f"{self.path / name}: another process has been changing it for over "
-                        f"{UPDATE_SECONDS} s; try again"
-                    )
-                time.sleep(_WAIT)
+            if not _taken_within(descriptor, path, UPDATE_SECONDS):
+                raise StateError(
+                    f"{self.path / name}: another process has been changing it for over "
+                    f"{UPDATE_SECONDS} s; try again"
+                )
             yield
 
     def read_json(self, name: str) -> Any:
@@ -277,6 +286,16 @@ def _take(descriptor: int, path: Path) -> bool:
     return True
 
 
+def _taken_within(descriptor: int, path: Path, seconds: float) -> bool:
+    """Whether the lock became free in so many seconds, and is now ours."""
+    until = time.monotonic() + seconds
+    while not _take(descriptor, path):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_WAIT)
+    return True
+
+
 @contextmanager
 def state_errors(path: Path, what: str) -> Iterator[None]:
     """Turn what the system refuses of a file into a StateError that names it."""
@@ -284,3 +303,20 @@ def state_errors(path: Path, what: str) -> Iterator[None]:
         yield
     except OSError as error:
         raise StateError(f"{path} {what}: {refusal(error)}") from None
+
+
+@contextmanager
+def content_errors(path: Path) -> Iterator[None]:
+    """Turn what is found wanting in a file that kmslab writes into a StateError that names it.
+
+    >>> with content_errors(Path("x.db")):
+    ...     {}["source"]
+    Traceback (most recent call last):
+    kmslab.errors.StateError: x.db: this is not what kmslab writes there: KeyError('source')
+    """
+    try:
+        yield
+    except KmslabError:  # which may be a ValueError too
+        raise
+    except (AttributeError, LookupError, TypeError, ValueError) as error:
+        raise StateError(f"{path}: this is not what kmslab writes there: {error!r}") from error

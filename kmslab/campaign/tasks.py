@@ -9,7 +9,6 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from kmslab.campaign.journal import Journal
 from kmslab.campaign.journal_database import JournalDatabase
 from kmslab.errors import CampaignError
 from kmslab.records.source import ALL_ROWS, Divisible, KeyRange, Part, Source
@@ -86,16 +85,6 @@ def divided(source: Source, *, first: int = 1, but: Collection[str] = ()) -> lis
 
 def _ranges(part: Part) -> Sequence[KeyRange]:
     return part.key_ranges(RANGE_ROWS) if isinstance(part, Divisible) else (ALL_ROWS,)
-
-
-def tasks_of(source: Source, journal: Journal | None) -> list[Task]:
-    """The tasks of a campaign: those that its journal has, if there is one, and those of files that
-    are new since."""
-    if journal is None:
-        return divided(source)
-    known = TaskList(journal.database).all()
-    but = {task.part for task in known} | journal.part_names().keys()
-    return [*known, *divided(source, first=len(known) + 1, but=but)]
 
 
 def check_one_task(source: Source) -> None:

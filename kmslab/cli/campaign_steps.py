@@ -264,10 +264,13 @@ def _unfinished(state: State, wanted: Callable[[Path, Mapping[str, Any]], bool])
     """The last campaign that is wanted and not finished."""
     from kmslab.campaign.journal import Journal
     from kmslab.campaign.run import UNFINISHED
+    from kmslab.campaign.state import content_errors
+    from kmslab.errors import KmslabError
 
     for path in reversed(state.journals()):
-        with Journal.open(path) as journal:
+        # One that cannot be read hides none of the others.
+        with suppress(KmslabError), content_errors(path), Journal.open(path) as journal:
             facts = journal.facts()
-        if facts["state"] in UNFINISHED and wanted(path, facts):
-            return path.stem
+            if facts["state"] in UNFINISHED and wanted(path, facts):
+                return path.stem
     return None

@@ -35,6 +35,11 @@ def worlds(tmp_path_factory: pytest.TempPathFactory) -> Callable[[int], World]:
     return world
 
 
+@pytest.fixture(autouse=True)
+def a_busy_source_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kmslab.campaign.state.LOCK_SECONDS", 0)
+
+
 @pytest.fixture
 def records() -> int:
     """How many records the world of a test has; where more are needed, this is overridden."""

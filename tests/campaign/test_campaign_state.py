@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -19,7 +19,9 @@ import pytest
 import kmslab
 from kmslab import Lab, ManualClock
 from kmslab.campaign import state as state_module
-from kmslab.campaign.state import State
+from kmslab.campaign.journal import Journal
+from kmslab.campaign.shards import settle_if_free
+from kmslab.campaign.state import LOCK_SECONDS, State
 from kmslab.errors import CampaignNotFound, SourceBusy, StateError
 
 SOURCE = Path(kmslab.__file__).parents[1]
@@ -230,6 +232,63 @@ def test_a_lock_binds_other_processes_and_dies_with_them(state: State) -> None:
         process.wait()
         with state.lock(NAME):
             pass
+
+
+class Waited:
+    """A clock that somebody waits by: he has slept so many `seconds`, and at `until` something
+    happens."""
+
+    def __init__(self, until: float, then: Callable[[], object]) -> None:
+        self.seconds = 0.0
+        self._until = until
+        self._then = then
+
+    def monotonic(self) -> float:
+        return self.seconds
+
+    def sleep(self, seconds: float) -> None:
+        self.seconds += seconds
+        if self.seconds >= self._until:
+            self._then()
+
+
+@pytest.mark.parametrize("free_at", [0.1, LOCK_SECONDS - 0.1])
+def test_who_looks_for_a_moment_keeps_no_campaign_from_its_source(
+    state: State, monkeypatch: pytest.MonkeyPatch, free_at: float
+) -> None:
+    monkeypatch.setattr(state_module, "LOCK_SECONDS", LOCK_SECONDS)
+    with ExitStack() as looking:
+        looking.enter_context(state.lock(NAME))
+        waited = Waited(free_at, looking.close)
+        monkeypatch.setattr(state_module, "time", waited)
+        with state.lock(NAME):
+            assert waited.seconds == pytest.approx(free_at, abs=0.01)
+
+
+@pytest.mark.parametrize("seconds", [None, 0])
+def test_a_source_is_not_waited_for_for_ever(
+    state: State, monkeypatch: pytest.MonkeyPatch, seconds: float | None
+) -> None:
+    monkeypatch.setattr(state_module, "LOCK_SECONDS", LOCK_SECONDS)
+    waited = Waited(60, pytest.fail)
+    monkeypatch.setattr(state_module, "time", waited)
+    busy = pytest.raises(SourceBusy)
+    with state.lock(NAME), busy, state.lock(NAME, seconds=seconds):
+        pass
+    expected = LOCK_SECONDS if seconds is None else seconds
+    assert waited.seconds == pytest.approx(expected, abs=0.01)
+
+
+def test_who_only_looks_waits_for_no_source(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(state_module, "LOCK_SECONDS", LOCK_SECONDS)
+    path = state.journal_path("20260101-000000-0000")
+    Journal.create(path, {"state": "running", "source": NAME}).close()
+    path.with_suffix(".shards").mkdir(mode=0o700)
+    waited = Waited(0, pytest.fail)
+    with state.lock(NAME):
+        monkeypatch.setattr(state_module, "time", waited)
+        settle_if_free(state, path.stem)
+    assert waited.seconds == 0
 
 
 def test_updates_wait_for_each_other(state: State) -> None:

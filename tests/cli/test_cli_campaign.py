@@ -440,8 +440,13 @@ def test_a_hint_works_as_it_stands(
 
 @pytest.mark.parametrize("at_work", [True, False])
 def test_a_source_that_is_busy_says_with_which_campaign(
-    bare_run: Run, world: World, good_source: SourceSpec, at_work: bool
+    bare_run: Run,
+    world: World,
+    good_source: SourceSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    at_work: bool,
 ) -> None:
+    monkeypatch.setattr("kmslab.campaign.state.LOCK_SECONDS", 0)
     state = State.of(world.path, None)
     source = str(Path("good.csv").absolute())
     theirs = "20260101-000000-0000"
@@ -565,6 +570,48 @@ def test_one_that_cannot_be_read_does_not_hide_the_others(
     assert shown.exit_code == 0
     assert "20250101-000000-0000: " in shown.stderr
     assert ["20250101-000000-0000", "unreadable"] in [line[:2] for line in words(shown.stdout)]
+
+
+@pytest.mark.parametrize("facts", [{}, {"source": 5}, {"source": ["x"]}])
+def test_one_that_is_none_of_ours_and_has_shards_does_not_hide_the_others(
+    bare_run: Run, world: World, good_source: SourceSpec, facts: dict[str, Any]
+) -> None:
+    campaign_id = campaign(bare_run)
+    theirs = State.of(world.path, None).journal_path("20250101-000000-0000")
+    Journal.create(theirs, {"state": "running", **facts}).close()
+    theirs.with_suffix(".shards").mkdir(mode=0o700)
+    shown = bare_run("campaign", "list", "--json")
+    assert shown.exit_code == 0, shown.output
+    foreign, whole = json.loads(shown.stdout)
+    assert (foreign["state"], whole["campaign"]) == ("unreadable", campaign_id)
+    warning = f"{theirs.stem} is counted without what workers have left: {theirs}: this is not what"
+    assert f"warning: {warning} kmslab writes there" in shown.stderr
+
+
+@pytest.mark.parametrize("data", [b"", None])
+def test_one_that_is_none_of_ours_does_not_hide_how_to_go_on(
+    bare_run: Run,
+    world: World,
+    good_source: SourceSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    data: bytes | None,
+) -> None:
+    theirs = State.of(world.path, None).journal_path("99990101-000000-0000")
+
+    def full(*_: object, **__: object) -> None:
+        # It is found there meanwhile.
+        if data is None:
+            Journal.create(theirs, {}).close()
+        else:
+            theirs.write_bytes(data)
+        raise SourceError("the disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("kmslab.campaign.run.Pass.finish", full)
+        told = refused(bare_run, "run", "good.csv", "--yes", code=2)
+    ours, *_ = State.of(world.path, None).journals()
+    hint = f"to go on, once that is mended: kmslab campaign resume {ours.stem}"
+    assert told == f"error: the disk is full\n{hint}\n"
 
 
 def test_an_id_may_be_cut_while_it_is_unique(

@@ -25,6 +25,7 @@ from keystore_labs import leaks
 from scale_sources import SOURCES, contents
 
 from kmslab import Lab
+from kmslab.campaign import cluster_crew
 from kmslab.campaign.cluster import Cluster, Scheduler
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.run import resume, run
@@ -151,6 +152,43 @@ def test_a_worker_that_comes_later_takes_no_part(
     report = resume(ground, ground.state.journals()[0].stem)
     assert (report.state, report.results.lost) == ("finished", 0)
     assert contents(lab, spec) == before
+
+
+class NotAllAnswer:
+    """Stands for a client: the workers `there`, by what they are called, some of whom hang."""
+
+    def __init__(self) -> None:
+        self.there = {"tcp://first": "one"}
+        self.end = threading.Event()
+        self.asked: list[str] = []
+        self.stalled: list[str] = []
+
+    def nthreads(self) -> dict[str, int]:
+        return dict.fromkeys(self.there, 1)
+
+    def run(self, _: object, *, workers: list[str], on_error: str) -> dict[str, tuple[str, str]]:
+        self.asked += workers
+        hanging = [each for each in workers if self.there[each] == "hanging"]
+        if hanging and not self.end.wait(2):
+            self.stalled += hanging
+        return {each: (self.there[each], "machine") for each in workers}
+
+
+def test_a_worker_that_comes_later_and_hangs_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(cluster_crew, "_MEMBERS_SECONDS", 0)
+    client: Any = NotAllAnswer()
+    members = cluster_crew._Members(client)
+    assert members.take_on(client.there) == ["tcp://first"]
+    client.there = {"tcp://later": "hanging", "tcp://anew": "one"}
+    until = time.monotonic() + 10
+    while members.now() != ["tcp://anew"] and time.monotonic() < until:
+        time.sleep(0.001)
+    assert members.now() == ["tcp://anew"]
+    assert not client.stalled
+    assert sorted(client.asked) == ["tcp://anew", "tcp://first", "tcp://later"]
+    client.end.set()
 
 
 @pytest.mark.soak

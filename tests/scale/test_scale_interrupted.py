@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from kmslab.campaign.absorbing import FINISHED, absorb
 from kmslab.campaign.closing import campaigns, close
 from kmslab.campaign.ground import Ground
 from kmslab.campaign.journal import Journal
+from kmslab.campaign.plan import Options
 from kmslab.campaign.report import Report
 from kmslab.campaign.rest import check_rest, plan_rest
 from kmslab.campaign.retire import Kind, survey
@@ -160,6 +162,10 @@ def test_killed_anywhere_it_ends_the_same(
         assert (undone.undone, undone.undo_left) == (report.results.re_encrypted, 0), at
 
 
+UNHURRIED = Options(rates={"tencent": 1e5, "ctyun": 1e5})
+"""Rates that workers share, and that hold nobody back."""
+
+
 @pytest.fixture
 def killed(world: World, ground: Ground, tmp_path: Path) -> SourceSpec:
     """A source whose campaign was killed with all it is: some tasks are finished and not taken,
@@ -176,7 +182,7 @@ def killed(world: World, ground: Ground, tmp_path: Path) -> SourceSpec:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("kmslab.campaign.shards.Shards.take", lambda *_: None)
         with pytest.raises(Killed):
-            run(ground, spec, workers=Here(chunks=last))
+            run(ground, spec, options=UNHURRIED, workers=Here(chunks=last))
     return spec
 
 
@@ -224,6 +230,16 @@ def test_closing_erases_what_workers_left(killed: SourceSpec, ground: Ground) ->
     assert not ground.state.shards_path(only(ground.state)).exists()
     with Journal.open(ground.state.journals()[0]) as journal:
         assert {entry.change.new_blob for entry in journal.entries()} == {""}
+
+
+@pytest.mark.parametrize("end", [undo, resume, partial(close, abandon=True)])
+def test_nothing_is_left_of_the_rates_that_workers_shared(
+    killed: SourceSpec, ground: Ground, end: Callable[[Ground, str], Report]
+) -> None:
+    leases = ground.state.path / "leases"
+    assert list(leases.iterdir())
+    end(ground, only(ground.state))
+    assert not list(leases.iterdir())
 
 
 @pytest.mark.parametrize("registered", [True, False])
@@ -442,7 +458,7 @@ def test_the_folder_of_the_shards_is_durable(
     monkeypatch.setattr(shards_module, "sync_directory", synced.append)
     folder = ground.state.shards_path("20260101-120000-0000")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    shards_module.Shards(folder).permit({})
+    shards_module.Shards.of(ground.state, folder.stem).permit({})
     assert synced == [folder.parent]
 
 
