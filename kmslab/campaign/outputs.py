@@ -39,7 +39,8 @@ def check_options(options: Options, source: Source) -> None:
 
 
 def _check_folders(source: Source) -> None:
-    for folder in sorted({Path(part.name).parent for part in source.parts}):
+    # What a link leads to is replaced, not the link.
+    for folder in sorted({Path(part.name).resolve().parent for part in source.parts}):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise SourceError(
                 f"{folder} cannot be written to, and a changed file is made beside the old one, "

@@ -8,6 +8,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -264,6 +265,23 @@ def test_a_folder_that_takes_no_new_file_is_said_before_anything_begins(
     with pytest.raises(SourceError, match=f"{folder} cannot be written to.*--output"):
         run(ground, csv)
     assert not ground.state.journals()
+
+
+def test_of_a_link_the_folder_of_the_file_is_the_one_that_counts(
+    ground: Ground, csv: SourceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "records.csv"
+    link.symlink_to(csv.location)
+    spec = replace(csv, location=str(link.parent))
+    folder = Path(csv.location).parent
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+        with pytest.raises(SourceError, match=f"{folder} cannot be written to.*--output"):
+            run(ground, spec)
+    assert not ground.state.journals()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != link.parent)
+    assert run(ground, spec).results.re_encrypted == 9 * MANY_TWENTIES
 
 
 def test_a_lab_that_does_not_answer_stops_the_campaign(
