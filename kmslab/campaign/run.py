@@ -203,7 +203,6 @@ def _go_on(
     try:
         run.over_all_parts()
     except Retryable as error:  # a key could not be looked at
-        run.note_calls()
         raise CampaignInterrupted(
             f"campaign {journal.campaign_id} stopped, since a provider does not answer: {error}",
             campaign_id=journal.campaign_id,
@@ -287,9 +286,9 @@ class _Run:
     def done_nothing(self) -> bool:
         """Whether nothing was asked of a provider, and nothing intended, in this run or one before.
 
-        A run that was killed has not told of its calls; what it may have stored is intended.
+        A run that was killed has not told of what was under way; what it may have stored is
+        intended.
         """
-        self.note_calls()
         asked = any(self._journal.facts().get("calls", {}).values())
         if asked or self._journal.has_entries():
             return False
@@ -301,7 +300,6 @@ class _Run:
             if not self._over(part):
                 _abort(self._ground, self._journal)
                 return
-        self.note_calls()
         if self._sharing is not None and not self._sharing.over_all_parts(self._plan):
             _abort(self._ground, self._journal)
             return
@@ -331,11 +329,6 @@ class _Run:
         begun = self._journal.part_names().keys() - tasks
         return [part for part in rest if part.name in begun]
 
-    def note_calls(self) -> None:
-        """Have the journal know of the calls that were made; on the disk when this returns."""
-        self._tools.calling()
-        self._journal.note()
-
     def _over(self, part: Part) -> bool:
         """One pass over a part; False where an atomic campaign has to leave it as it is."""
         options = self._plan.options
@@ -350,7 +343,7 @@ class _Run:
         if not go_over(
             pass_,
             part,
-            counts=self._tools.counts,
+            tools=self._tools,
             output=output,
             atomic=options.atomic,
             taken=taken,
@@ -374,7 +367,6 @@ class _Run:
     def _stop_here(self, pass_: Pass) -> None:
         if pass_.stalled is None and not pass_.unsent and not self._watch.stop():
             return
-        self.note_calls()
         rows = counted(self._before + pass_.rows, "record")
         raise stopped(self._journal.campaign_id, f"after {rows}", pass_.stalled)
 
