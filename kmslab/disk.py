@@ -7,7 +7,7 @@ import sqlite3
 from typing import Final
 
 _FULL: Final = "nothing that was done is lost: make room on its disk, then try again"
-_CLOSED: Final = "let this user write to it and to its folder, then try again"
+_CLOSED: Final = "let this user read and write it and its folder, then try again"
 _ADVICE: Final = {
     errno.ENOSPC: _FULL,
     errno.EDQUOT: _FULL,
