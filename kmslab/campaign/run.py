@@ -20,7 +20,7 @@ from kmslab.campaign.going_over import go_over, make_way, tools_for
 from kmslab.campaign.ground import Ground as Ground
 from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.large import let_go
-from kmslab.campaign.outputs import check_options, output_path
+from kmslab.campaign.outputs import check_options, check_writable, output_path
 from kmslab.campaign.passes import GONE, Pass
 from kmslab.campaign.plan import NEVER_SENT, Options, Plan, target_as_dict, target_from_dict
 from kmslab.campaign.planning import check_current, make_plan
@@ -76,6 +76,8 @@ def run(
     options = options or Options(verify=str(usual_verify(ground.providers)))
     options = replace(options, rates=options.rates or own_rates(ground.providers))
     check_options(options, source)
+    if options.output is None:
+        check_writable(source)
     if workers is not None and options.atomic:
         check_one_task(source)
     with ground.state.lock(source.name), alone(source), ExitStack() as stack:
