@@ -6,11 +6,13 @@ import errno
 import sqlite3
 from typing import Final
 
+FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+"""What the system says of a disk, or a user's part of it, that is full."""
+
 _FULL: Final = "nothing that was done is lost: make room on its disk, then try again"
-_CLOSED: Final = "let this user write to it and to its folder, then try again"
+_CLOSED: Final = "let this user read and write it and its folder, then try again"
 _ADVICE: Final = {
-    errno.ENOSPC: _FULL,
-    errno.EDQUOT: _FULL,
+    **dict.fromkeys(FULL, _FULL),
     errno.EACCES: _CLOSED,
     errno.EPERM: _CLOSED,
     errno.EROFS: _CLOSED,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -87,25 +87,31 @@ def go_over(
     pass_: Pass,
     part: Part,
     *,
-    counts: Mapping[str, int],
+    tools: Tools,
     output: Path | None,
     atomic: bool,
     taken: Callable[[], None],
 ) -> bool:
-    """One pass over a part; False where an atomic campaign has to leave it as it is.
+    """One pass over a part with the tools of `pass_`; False where an atomic campaign has to leave
+    it as it is.
 
-    `taken` is called after each chunk; what it raises ends the pass there.
+    `taken` is called after each chunk; what it raises ends the pass there. Whatever ends it, the
+    journal knows of the calls that were made.
     """
-    with part.edit(output=output, atomic=atomic) as edit:
-        for chunk in edit:
-            pass_.take(chunk, edit)
-            taken()
-            if atomic and (counts[FAILED] or counts[LOST] or pass_.kept_out):
+    counts = tools.counts
+    try:
+        with part.edit(output=output, atomic=atomic) as edit:
+            for chunk in edit:
+                pass_.take(chunk, edit)
+                taken()
+                if atomic and (counts[FAILED] or counts[LOST] or pass_.kept_out):
+                    return False
+            if atomic and pass_.missing():
                 return False
-        if atomic and pass_.missing():
-            return False
-        edit.finish()
-    pass_.finish()
+            edit.finish()
+        pass_.finish()
+    finally:
+        tools.calling()
     return True
 
 

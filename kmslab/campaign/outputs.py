@@ -23,8 +23,7 @@ def output_path(options: Options, source: Source, part: Part) -> Path | None:
 
 
 def check_options(options: Options, source: Source) -> None:
-    """CampaignError where a campaign with these options could not be finished on the source, and
-    SourceError where that is known not to take anything."""
+    """CampaignError where a campaign with these options could not be finished on the source."""
     if options.atomic and len(source.parts) > 1:
         raise CampaignError(
             f"{source.name} has {len(source.parts)} files, which cannot change all at once; "
@@ -32,14 +31,20 @@ def check_options(options: Options, source: Source) -> None:
         )
     if options.output is not None:
         _check_output(Path(options.output).resolve(), source)
-    elif isinstance(source, Guarded):
+
+
+def check_writable(source: Source) -> None:
+    """SourceError where a source is known not to take anything. Of a table its database is asked,
+    of files their folders are looked at."""
+    if isinstance(source, Guarded):
         source.check_writable()
     else:
         _check_folders(source)
 
 
 def _check_folders(source: Source) -> None:
-    for folder in sorted({Path(part.name).parent for part in source.parts}):
+    # What a link leads to is replaced, not the link.
+    for folder in sorted({Path(part.name).resolve().parent for part in source.parts}):
         if not os.access(folder, os.W_OK | os.X_OK):
             raise SourceError(
                 f"{folder} cannot be written to, and a changed file is made beside the old one, "

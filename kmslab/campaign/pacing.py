@@ -7,6 +7,7 @@ from typing import Final
 
 from kmslab.clock import Clock
 from kmslab.rate import OWN_WINDOWS, Windows
+from kmslab.records.source import CHUNK_ROWS
 
 Stop = Callable[[], bool]
 """Says that somebody wants the campaign to end; asked often, so it must be quick."""
@@ -18,7 +19,8 @@ REMOTE_IN_FLIGHT: Final = 4
 _SLICE: Final = 0.1
 # Into how many parts a second's calls are divided: each costs a batch, and a look at `stop`.
 _PARTS: Final = 10
-_UNPACED_ROWS: Final = 2_000
+# A chunk goes out at once where no rate holds it back.
+_UNPACED_ROWS: Final = CHUNK_ROWS
 
 
 def never() -> bool:

@@ -20,7 +20,7 @@ from kmslab.campaign.going_over import go_over, make_way, tools_for
 from kmslab.campaign.ground import Ground as Ground
 from kmslab.campaign.journal import Journal, Step
 from kmslab.campaign.large import let_go
-from kmslab.campaign.outputs import check_options, output_path
+from kmslab.campaign.outputs import check_options, check_writable, output_path
 from kmslab.campaign.passes import GONE, Pass
 from kmslab.campaign.plan import NEVER_SENT, Options, Plan, target_as_dict, target_from_dict
 from kmslab.campaign.planning import check_current, make_plan
@@ -76,6 +76,8 @@ def run(
     options = options or Options(verify=str(usual_verify(ground.providers)))
     options = replace(options, rates=options.rates or own_rates(ground.providers))
     check_options(options, source)
+    if options.output is None:
+        check_writable(source)
     if workers is not None and options.atomic:
         check_one_task(source)
     with ground.state.lock(source.name), alone(source), ExitStack() as stack:
@@ -203,7 +205,6 @@ def _go_on(
     try:
         run.over_all_parts()
     except Retryable as error:  # a key could not be looked at
-        run.note_calls()
         raise CampaignInterrupted(
             f"campaign {journal.campaign_id} stopped, since a provider does not answer: {error}",
             campaign_id=journal.campaign_id,
@@ -287,9 +288,9 @@ class _Run:
     def done_nothing(self) -> bool:
         """Whether nothing was asked of a provider, and nothing intended, in this run or one before.
 
-        A run that was killed has not told of its calls; what it may have stored is intended.
+        A run that was killed has not told of what was under way; what it may have stored is
+        intended.
         """
-        self.note_calls()
         asked = any(self._journal.facts().get("calls", {}).values())
         if asked or self._journal.has_entries():
             return False
@@ -301,7 +302,6 @@ class _Run:
             if not self._over(part):
                 _abort(self._ground, self._journal)
                 return
-        self.note_calls()
         if self._sharing is not None and not self._sharing.over_all_parts(self._plan):
             _abort(self._ground, self._journal)
             return
@@ -331,11 +331,6 @@ class _Run:
         begun = self._journal.part_names().keys() - tasks
         return [part for part in rest if part.name in begun]
 
-    def note_calls(self) -> None:
-        """Have the journal know of the calls that were made; on the disk when this returns."""
-        self._tools.calling()
-        self._journal.note()
-
     def _over(self, part: Part) -> bool:
         """One pass over a part; False where an atomic campaign has to leave it as it is."""
         options = self._plan.options
@@ -350,7 +345,7 @@ class _Run:
         if not go_over(
             pass_,
             part,
-            counts=self._tools.counts,
+            tools=self._tools,
             output=output,
             atomic=options.atomic,
             taken=taken,
@@ -374,7 +369,6 @@ class _Run:
     def _stop_here(self, pass_: Pass) -> None:
         if pass_.stalled is None and not pass_.unsent and not self._watch.stop():
             return
-        self.note_calls()
         rows = counted(self._before + pass_.rows, "record")
         raise stopped(self._journal.campaign_id, f"after {rows}", pass_.stalled)
 

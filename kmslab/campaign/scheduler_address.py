@@ -34,8 +34,12 @@ def check_address(address: str, *, insecure: bool, what: str = "scheduler") -> N
     >>> check_address("tcp://127.0.0.1:8786", insecure=False)
     >>> check_address("tls://dask.example:8786", insecure=False)
     """
-    parts = _parts(address)
-    if parts.scheme != _WITHIN and not _is_whole(parts):
+    try:
+        parts = _parts(address)
+        whole = parts.scheme == _WITHIN or _is_whole(parts)
+    except ValueError:
+        whole = False
+    if not whole:
         raise CampaignError(
             f"{address[:_MOST_SAID]!r} is no address of a Dask {what}: it looks like "
             "tls://HOST:8786, or tcp://HOST:8786 on this machine"
@@ -161,10 +165,10 @@ def _parts(address: str) -> SplitResult:
 
 
 def _is_whole(parts: SplitResult) -> bool:
-    try:
-        return parts.scheme in _SCHEMES and bool(parts.hostname) and parts.port is not None
-    except ValueError:
-        return False
+    """Whether they name a place; ValueError for what nobody could look up."""
+    host = parts.hostname or ""
+    host.encode("idna")
+    return parts.scheme in _SCHEMES and bool(host) and bool(parts.port)
 
 
 def _is_near(parts: SplitResult) -> bool:

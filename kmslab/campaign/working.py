@@ -258,18 +258,14 @@ class _OpenRun:
                 if pass_.stalled is not None or pass_.unsent or stop():
                     raise _Stopped(pass_.stalled)
 
-            try:
-                done = go_over(
-                    pass_,
-                    part,
-                    counts=tools.counts,
-                    output=output,
-                    atomic=self.brief.options.atomic,
-                    taken=taken,
-                )
-            finally:
-                tools.calling()
-                shard.note()
+            done = go_over(
+                pass_,
+                part,
+                tools=tools,
+                output=output,
+                atomic=self.brief.options.atomic,
+                taken=taken,
+            )
             kept_out = {outcome.value: n for outcome, n in pass_.kept_out.items()}
             shard.note(state=FINISHED if done else "running", kept_out=kept_out)
             return {"spoilt": not done}

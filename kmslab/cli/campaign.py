@@ -161,7 +161,7 @@ def run(
             if planned is None:
                 return
         naming = naming_campaign(ground.state, hints, again, spec)
-        with naming, watching(hints(again)) as watch:
+        with crew.quiet(), naming, watching(hints(again)) as watch:
             report = run_campaign(
                 ground,
                 spec,
@@ -206,7 +206,7 @@ def resume(
         with Journal.open(ground.state.journal_path(campaign_id)) as journal:
             unfinished = journal.facts()["state"] in UNFINISHED
         naming = naming_campaign(ground.state, hints, again, campaign_id)
-        with naming, watching(hints(again)) as watch:
+        with crew.quiet(), naming, watching(hints(again)) as watch:
             report = resume_campaign(ground, campaign_id, workers=workers, watch=watch)
         names = names_of(lab)
     if not unfinished:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import shlex
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Final
 
@@ -71,6 +73,11 @@ class WorkerOptions:
         options = [f" {name} {shlex.quote(str(value))}" for name, value in said.items() if value]
         return "".join(options) + (" --insecure-scheduler" if self.insecure_scheduler else "")
 
+    def quiet(self) -> AbstractContextManager[None]:
+        """While the workers are at it: what is wrong with a scheduler or a worker is said by us,
+        once, and not by its library too."""
+        return nullcontext() if self.scheduler is None else _silence()
+
     def workers_for(self, lab: str | None, source: str = "") -> Workers | None:
         """The workers; None where this process does it alone.
 
@@ -108,7 +115,6 @@ class WorkerOptions:
             raise SettingError(
                 f"--scheduler needs the extra dask: pip install 'kmslab[dask]' ({error})"
             ) from None
-        _have_dask_say_nothing()
         found = Scheduler(
             address,
             self.scheduler_ca,
@@ -120,12 +126,24 @@ class WorkerOptions:
         return found
 
 
-def _have_dask_say_nothing() -> None:
-    """What is wrong with a scheduler or a worker is said by us, once: not by its library too."""
-    for name, logger in logging.root.manager.loggerDict.items():
-        if name.split(".")[0] in _OF_DASK and isinstance(logger, logging.Logger):
-            logger.handlers[:] = [logging.NullHandler()]
-    for name in _OF_DASK:  # those that are made later hang on these
-        logger = logging.getLogger(name)
-        logger.handlers[:] = [logging.NullHandler()]
-        logger.propagate = False
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Have Dask, and what is under it, log nothing meanwhile."""
+    roots = [logging.getLogger(name) for name in _OF_DASK]  # what is made later hangs on these
+    there = list(logging.root.manager.loggerDict.items())
+    loggers = [
+        each
+        for name, each in there
+        if name.split(".")[0] in _OF_DASK and isinstance(each, logging.Logger)
+    ]
+    before = [(each, each.handlers[:], each.propagate) for each in loggers]
+    for each in loggers:
+        each.handlers[:] = [logging.NullHandler()]
+    for each in roots:
+        each.propagate = False
+    try:
+        yield
+    finally:
+        for each, handlers, propagate in before:
+            each.handlers[:] = handlers
+            each.propagate = propagate

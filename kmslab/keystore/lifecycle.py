@@ -213,12 +213,15 @@ def settle(keystore: Keystore) -> float:
             # Another process may have been quicker.
             if unit.has_material:
                 continue
-            if is_overdue(unit.row, now):
-                change.put(replace(unit.row, state=KeyState.DELETED), unit.versions)
-                change.entries.append(_clock_act(unit.row, "Deleted").entry(now, key_id))
-            elif _past(unit.row.material_expires_at, now):
-                change.put(replace(unit.row, material_expires_at=None), unit.versions)
-                change.entries.append(_clock_act(unit.row, "MaterialExpired").entry(now, key_id))
+            row = unit.row
+            if _past(row.material_expires_at, now):
+                row = replace(row, material_expires_at=None)
+                change.entries.append(_clock_act(row, "MaterialExpired").entry(now, key_id))
+            if is_overdue(row, now):
+                row = replace(row, state=KeyState.DELETED)
+                change.entries.append(_clock_act(row, "Deleted").entry(now, key_id))
+            if row is not unit.row:
+                change.put(row, unit.versions)
     return -math.inf
 
 
@@ -332,7 +335,8 @@ def _clock_act(row: KeyRow, action: str) -> Act:
 
 def _settle_deletion(change: Change, unit: Unit, now: int) -> None:
     if unit.has_material:
-        change.put(unit.row, _without_material(unit.versions))
+        row = replace(unit.row, material_expires_at=None)  # nothing is left to expire
+        change.put(row, _without_material(unit.versions))
         change.entries.append(_clock_act(unit.row, "DeletionBegun").entry(now, unit.row.key_id))
 
 

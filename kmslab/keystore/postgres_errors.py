@@ -6,6 +6,7 @@ others may hold what was to be stored.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from shlex import quote
@@ -39,14 +40,24 @@ _ADVICE: Final = {
 }
 
 _MADE: Final = "the database and the role are made by the server's administrator"
-# What a server says that lets nobody in until somebody has done something about it.
+_LOGIN: Final = "give the right one in PGPASSWORD or ~/.pgpass, or look at the one in the URL"
+_HBA: Final = "its administrator has to allow this machine and role there"
+# What a server says that lets nobody in until somebody has done something about it, without the
+# names in it, of which all but the quotes is taken out: they may hold any words.
 _REFUSED: Final = {
-    "password": "give the right one in PGPASSWORD or ~/.pgpass, or look at the one in the URL",
-    "pg_hba.conf": "its administrator has to allow this machine and role there",
-    "does not exist": _MADE,
-    "not permitted": _MADE,
-    "permission denied": "its administrator has to GRANT CONNECT on the database to the role",
+    "password authentication failed": _LOGIN,
+    "no password supplied": _LOGIN,
+    "empty password returned": _LOGIN,
+    "no pg_hba.conf entry": _HBA,
+    "pg_hba.conf rejects": _HBA,
+    'role "" does not exist': _MADE,
+    'database "" does not exist': _MADE,
+    "not permitted to log in": _MADE,
+    "permission denied for database": (
+        "its administrator has to GRANT CONNECT on the database to the role"
+    ),
 }
+_NAMES: Final = re.compile(r""""[^"]*"|'[^'\s]*'""")
 
 
 @contextmanager
@@ -117,12 +128,14 @@ def _unreachable(where: str, error: BaseException | None, text: str) -> LabError
         return LabError(
             f"{where}: the database asks for a password: give it in PGPASSWORD or ~/.pgpass"
         )
-    for words, refused in _REFUSED.items():
-        if words in text:
-            return LabError(f"{where}: the database does not let us in: {text}; {refused}")
+    plain = _NAMES.sub('""', text)
     advice = "try again"
-    if "read-only" in text or "standby" in text:
-        advice = "name the primary server, not a replica; during a failover try again"
-    elif "too many" in text:
+    if "too many" in plain:
         advice = "end some, or have the server allow more (max_connections); then try again"
+    elif "read-only" in plain or "standby" in plain:
+        advice = "name the primary server, not a replica; during a failover try again"
+    else:
+        for words, refused in _REFUSED.items():
+            if words in plain:
+                return LabError(f"{where}: the database does not let us in: {text}; {refused}")
     return LabUnreachable(f"{where}: the database does not answer: {text}; {advice}")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import is_not
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from kmslab.crypto import bytes_eq
 from kmslab.errors import BadAnswer, InvalidRequest, KmsError
@@ -22,8 +22,8 @@ from kmslab.secret import Plaintext
 
 T = TypeVar("T")
 
-# A call sees another process's rotation when it begins; a batch looks again every so many rows.
-CHUNK_ROWS = 1000
+LOOK_AGAIN_ROWS: Final = 1_000
+"""A call sees another process's rotation when it begins; a batch looks again every so many rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +140,9 @@ def _run(
 ) -> Chunk:
     whole = Chunk(0, rows, [None] * rows, [None] * rows, [None] * rows, None)
     try:
-        for first in range(0, rows, CHUNK_ROWS):
+        for first in range(0, rows, LOOK_AGAIN_ROWS):
             session.keystore.begin()
-            last = min(first + CHUNK_ROWS, rows)
+            last = min(first + LOOK_AGAIN_ROWS, rows)
             gate = session.gate(action)
             work(Chunk(first, last, whole.routes, whole.blobs, whole.errors, gate))
     finally:

@@ -20,13 +20,14 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
+from kmslab.disk import FULL, refusal
 from kmslab.errors import SourceBusy, SourceChanged, SourceError
 from kmslab.keystore.root import sync_directory
 
 _BLOCK: Final = 1024 * 1024
 _LONGEST_STEM: Final = 200  # bytes of a name that is made longer; a system allows 255
 _SUFFIX: Final = r"\.kmslab-[0-9a-f]{8}\.tmp"
-_FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_NOT_THE_FOLDER: Final = (errno.EIO, errno.EMFILE)  # to make it writable would not help
 _NO_LINKS: Final = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
 
 
@@ -54,13 +55,13 @@ def _why(error: OSError) -> str:
             return "this is a directory; name a file in it"
         case PermissionError():
             return "the file may not be read by this user"
-        case _ if error.errno in _FULL:
+        case _ if error.errno in FULL:
             return (
                 "the disk is full; nothing was changed. A new file is written beside the old one:"
                 " make room for it and try again"
             )
         case _:
-            return f"the file cannot be read: {error.strerror or error}"
+            return f"the file cannot be read: {refusal(error)}"
 
 
 @contextmanager
@@ -69,8 +70,10 @@ def _written(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL:
             why = _why(error)
+        elif error.errno in _NOT_THE_FOLDER:
+            why = f"no file can be made in {target.parent}: {refusal(error)}"
         else:
             why = (
                 f"no file can be made in {target.parent} ({error.strerror or error});"

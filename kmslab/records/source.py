@@ -22,7 +22,8 @@ from kmslab.model import Record
 CHUNK_ROWS: Final = 2_000
 """The most records in a chunk: what is asked, journalled and written at once (lab's choice).
 
-Each chunk costs a campaign as much as a hundred records.
+Each chunk costs a campaign as much as a hundred records. A lab that is asked for all of one looks
+on the way what others have changed: every LOOK_AGAIN_ROWS of `kmslab.providers.batch`.
 """
 
 Place = int | str

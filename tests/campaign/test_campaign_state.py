@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -164,6 +165,21 @@ def test_a_file_that_others_can_read_is_refused(state: State) -> None:
     (state.path / "x.json").chmod(0o644)
     with pytest.raises(StateError, match=r"x\.json can be read by others; chmod it to 0600"):
         state.read_json("x.json")
+
+
+@pytest.mark.parametrize("opened", ["read", "write"])
+def test_a_file_that_is_closed_to_us_is_to_be_opened_to_both(
+    state: State, monkeypatch: pytest.MonkeyPatch, opened: str
+) -> None:
+    """Who may not read it is not sent to allow writing alone."""
+
+    def closed(*_: object, **__: object) -> int:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    state.write_json("x.json", 1)
+    monkeypatch.setattr(os, "open", closed)
+    with pytest.raises(StateError, match="Permission denied; let this user read and write it"):
+        state.read_json("x.json") if opened == "read" else state.write_json("x.json", 2)
 
 
 def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:

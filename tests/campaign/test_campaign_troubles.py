@@ -6,9 +6,11 @@ import errno
 import os
 import sqlite3
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from campaign_data import (
@@ -26,6 +28,7 @@ from campaign_sources import plaintexts
 from kmslab import Lab
 from kmslab.analysis.classify import Outcome
 from kmslab.campaign.closing import campaigns
+from kmslab.campaign.plan import Options
 from kmslab.campaign.report import Report
 from kmslab.campaign.run import Ground, resume, run
 from kmslab.campaign.watching import Progress, Watch
@@ -36,6 +39,8 @@ from kmslab.errors import (
     SourceError,
     UnknownCredential,
 )
+from kmslab.model import Record
+from kmslab.providers.base import ReEncrypted
 from kmslab.records.source import Change
 from kmslab.records.spec import SourceSpec
 
@@ -256,6 +261,30 @@ def test_calls_are_known_with_what_they_have_answered(
     assert all(calls[provider] >= made for provider, made in expected.items())
 
 
+@pytest.mark.parametrize("ending", [LabUnreachable("gone"), KeyboardInterrupt()], ids=repr)
+def test_calls_are_known_whatever_ends_them(
+    ground: Ground, table: SourceSpec, monkeypatch: pytest.MonkeyPatch, ending: BaseException
+) -> None:
+    """Also of a chunk of which a rate has let only some batches go."""
+    kms = type(ground.providers.kms("tencent"))
+    real, made = kms.re_encrypt_records, Counter[str]()
+
+    def asked(self: Any, records: Sequence[Record], **options: Any) -> ReEncrypted:
+        if made["batches"] == 2:
+            raise ending
+        made["batches"] += 1
+        made["rows"] += len(records)
+        return real(self, records, **options)
+
+    monkeypatch.setattr(kms, "re_encrypt_records", asked)
+    with pytest.raises((CampaignInterrupted, KeyboardInterrupt)):
+        run(ground, table, options=Options(rates={"tencent": 20}))
+    (campaign,) = campaigns(ground.state)
+    assert isinstance(campaign, Report)
+    assert not campaign.results.re_encrypted
+    assert campaign.calls["tencent"] >= made["rows"] > 0
+
+
 def test_a_folder_that_takes_no_new_file_is_said_before_anything_begins(
     ground: Ground, csv: SourceSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +293,23 @@ def test_a_folder_that_takes_no_new_file_is_said_before_anything_begins(
     with pytest.raises(SourceError, match=f"{folder} cannot be written to.*--output"):
         run(ground, csv)
     assert not ground.state.journals()
+
+
+def test_of_a_link_the_folder_of_the_file_is_the_one_that_counts(
+    ground: Ground, csv: SourceSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "links").mkdir()
+    link = tmp_path / "links" / "records.csv"
+    link.symlink_to(csv.location)
+    spec = replace(csv, location=str(link.parent))
+    folder = Path(csv.location).parent
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: Path(path) != folder)
+        with pytest.raises(SourceError, match=f"{folder} cannot be written to.*--output"):
+            run(ground, spec)
+    assert not ground.state.journals()
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != link.parent)
+    assert run(ground, spec).results.re_encrypted == 9 * MANY_TWENTIES
 
 
 def test_a_lab_that_does_not_answer_stops_the_campaign(

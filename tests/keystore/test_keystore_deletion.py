@@ -341,10 +341,8 @@ def test_expired_material_is_in_no_file(
         assert held(lab_path, material) == []
 
 
-def test_expired_material_is_erased_once_nobody_holds_it(
-    lab: Lab, lab_path: Path, manual_clock: ManualClock
-) -> None:
-    """A reader keeps the old state alive: the key is of no use at once, and the rest follows."""
+def expiring(lab: Lab, manual_clock: ManualClock, days: int) -> str:
+    """A key whose imported material is valid for so many days."""
     kms = lab.tencent()
     key_id = kms.create_key("mine", origin=KeyOrigin.EXTERNAL).key_id
     given = kms.get_parameters_for_import(key_id, wrapping_algorithm=OaepAlgorithm.SHA_256)
@@ -352,8 +350,16 @@ def test_expired_material_is_erased_once_nobody_holds_it(
     assert isinstance(pair, rsa.RSAPublicKey)
     oaep = padding.OAEP(padding.MGF1(hashes.SHA256()), hashes.SHA256(), None)
     wrapped = b64encode(pair.encrypt(bytes(range(32)), oaep)).decode()
-    end = manual_clock.now() + WEEK
+    end = manual_clock.now() + timedelta(days)
     kms.import_key_material(key_id, wrapped, given.import_token, valid_to=end)
+    return key_id
+
+
+def test_expired_material_is_erased_once_nobody_holds_it(
+    lab: Lab, lab_path: Path, manual_clock: ManualClock
+) -> None:
+    """A reader keeps the old state alive: the key is of no use at once, and the rest follows."""
+    key_id = expiring(lab, manual_clock, 7)
     material = sealed(lab_path, key_id)
     with reader(lab_path):
         manual_clock.advance(WEEK)
@@ -366,6 +372,41 @@ def test_expired_material_is_erased_once_nobody_holds_it(
     assert held(lab_path, material) == []
     actions = [entry.action for entry in lab.audit.entries() if entry.key_id == key_id]
     assert actions.count("ExpiryBegun") == actions.count("MaterialExpired") == 1
+
+
+def clock_acts(lab: Lab, key_id: str) -> list[str]:
+    entries = lab.audit.entries()
+    return [e.action for e in entries if e.key_id == key_id and e.who == "clock"]
+
+
+def test_a_deletion_that_falls_due_while_expired_material_is_erased(
+    lab: Lab, lab_path: Path, manual_clock: ManualClock
+) -> None:
+    """What has begun is said to be done: both."""
+    key_id = expiring(lab, manual_clock, 7)
+    with reader(lab_path):
+        manual_clock.advance(WEEK)
+        lab.tencent().schedule_key_deletion(key_id, 7)
+        manual_clock.advance(timedelta(days=9))
+        assert key_of(lab, key_id).state is KeyState.PENDING_DELETION
+    manual_clock.advance(timedelta(seconds=2))
+    key = key_of(lab, key_id)
+    assert (key.state, key.material_expires_at) == (KeyState.DELETED, None)
+    assert clock_acts(lab, key_id) == ["ExpiryBegun", "MaterialExpired", "Deleted"]
+
+
+@pytest.mark.parametrize("days", [8, 30], ids=["before", "after"])
+def test_material_that_is_deleted_with_its_key_does_not_expire(
+    lab: Lab, manual_clock: ManualClock, days: int
+) -> None:
+    """Nobody looks in between: the deletion is the first to be done."""
+    key_id = expiring(lab, manual_clock, days)
+    lab.tencent().disable_key(key_id)
+    lab.tencent().schedule_key_deletion(key_id, 7)
+    manual_clock.advance(timedelta(days=9))
+    key = key_of(lab, key_id)
+    assert (key.state, key.material_expires_at) == (KeyState.DELETED, None)
+    assert clock_acts(lab, key_id) == ["DeletionBegun", "Deleted"]
 
 
 def test_a_rekey_says_whether_what_it_replaced_is_gone(

@@ -684,3 +684,36 @@ def test_each_sqlstate_has_its_error(state: str | None, kind: type[LabError], ma
         raise error
     assert type(caught.value) is kind
     assert "details" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "match"),
+    [
+        ('FATAL:  password authentication failed for user "a"', LabError, "PGPASSWORD"),
+        ("fe_sendauth: no password supplied", LabError, "PGPASSWORD"),
+        ('FATAL:  no pg_hba.conf entry for host "::1", user "a"', LabError, "allow this machine"),
+        ('FATAL:  pg_hba.conf rejects connection for host "::1"', LabError, "allow this machine"),
+        ('FATAL:  role "a" does not exist', LabError, "made by"),
+        ('FATAL:  database "a" does not exist', LabError, "made by"),
+        ('FATAL:  role "a" is not permitted to log in', LabError, "made by"),
+        ('FATAL:  permission denied for database "a"', LabError, "GRANT CONNECT"),
+        ('FATAL:  too many connections for role "password_svc"', LabUnreachable, "end some"),
+        ('FATAL:  too many connections for database "does not exist"', LabUnreachable, "end some"),
+        ("FATAL:  sorry, too many clients already", LabUnreachable, "end some"),
+        ("session is read-only", LabUnreachable, "not a replica"),
+        (
+            'on socket "/tmp/password authentication failed/.s.PGSQL.1" failed: No such file',
+            LabUnreachable,
+            "No such file.*; try again",
+        ),
+        ("failed to resolve host 'standby.example': unknown", LabUnreachable, "; try again"),
+        ('root certificate file "/r.crt" does not exist', LabUnreachable, "; try again"),
+    ],
+)
+def test_who_is_not_let_in_is_told_why_whatever_the_names_are(
+    said: str, kind: type[LabError], match: str
+) -> None:
+    with pytest.raises(LabError, match=match) as caught, postgres_errors.lab_errors("here"):
+        raise psycopg.OperationalError(f"connection failed: {said}")
+    assert type(caught.value) is kind
+    assert said in str(caught.value)

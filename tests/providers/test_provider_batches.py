@@ -32,7 +32,7 @@ from kmslab.errors import (
 )
 from kmslab.model import CTYUN, TENCENT
 from kmslab.providers.base import KEEP, ReEncrypted, Sealed
-from kmslab.providers.batch import CHUNK_ROWS
+from kmslab.providers.batch import LOOK_AGAIN_ROWS
 
 NO_CONTEXTS: list[Any] = [None, "", "{}", {}]
 CONTEXTS: list[Any] = [*NO_CONTEXTS, CONTEXT, {"app": "订单"}, "[]", "no JSON", '{"a":1}']
@@ -207,8 +207,10 @@ def test_a_new_blob_that_opens_to_something_else_is_a_bad_answer(
 
 def test_one_bad_row_costs_only_itself(cloud: Cloud) -> None:
     key, other = cloud.create(), cloud.create()
-    blobs = [cloud.kms.encrypt(key.key_id, bytes([n % 251])) for n in range(2 * CHUNK_ROWS + 7)]
-    bad = [0, 1, 500, CHUNK_ROWS - 1, CHUNK_ROWS, 2 * CHUNK_ROWS + 6]
+    blobs = [
+        cloud.kms.encrypt(key.key_id, bytes([n % 251])) for n in range(2 * LOOK_AGAIN_ROWS + 7)
+    ]
+    bad = [0, 1, 500, LOOK_AGAIN_ROWS - 1, LOOK_AGAIN_ROWS, 2 * LOOK_AGAIN_ROWS + 6]
     for n in bad:
         *_, blobs[n] = flipped(blobs[n])
     done = cloud.re_encrypt_many(blobs, other.key_id, verify=True)
@@ -293,7 +295,7 @@ def test_a_batch_sees_another_handles_change_at_the_next_chunk(
             if change == "rotate"
             else (lambda: other.kms(provider).disable_key(changed.key_id))
         )
-        rows = 3 * CHUNK_ROWS + 500
+        rows = 3 * LOOK_AGAIN_ROWS + 500
         done = kms.re_encrypt_many([blob] * rows, destination_key_ids=target.key_id)
         assert clock.act is None
         if change == "rotate":
@@ -305,7 +307,7 @@ def test_a_batch_sees_another_handles_change_at_the_next_chunk(
             assert (seen[0], seen[-1]) == (type(None), KeyDisabled)
         turns = [n for n in range(1, rows) if seen[n] != seen[n - 1]]
         assert len(turns) == 1
-        assert turns[0] % CHUNK_ROWS == 0
+        assert turns[0] % LOOK_AGAIN_ROWS == 0
 
 
 def test_a_call_sees_another_handles_change_at_once(tmp_path: Path) -> None:

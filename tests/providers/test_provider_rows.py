@@ -11,7 +11,7 @@ from provider_clouds import Cloud, b64, seed_file, seed_key
 from kmslab import Record
 from kmslab.errors import EncryptionLimitReached, InvalidRequest, KmsError, LabBusy
 from kmslab.model import KeySpec
-from kmslab.providers.batch import CHUNK_ROWS
+from kmslab.providers.batch import LOOK_AGAIN_ROWS
 from kmslab.providers.ctyun import blob as ctyun_blob
 from kmslab.providers.tencent import blob as tencent_blob
 
@@ -65,7 +65,7 @@ def test_rows_done_before_a_chunk_that_fails_are_audited(
     key = cloud.create().key_id
     blob = cloud.kms.encrypt(key, b"secret")
     cloud.lab.rotate(key)
-    rows, kms = CHUNK_ROWS + 1, cloud.kms
+    rows, kms = LOOK_AGAIN_ROWS + 1, cloud.kms
     keystore = cloud.lab._keystore
     begin, begun = keystore.begin, []
 
@@ -86,7 +86,7 @@ def test_rows_done_before_a_chunk_that_fails_are_audited(
             calls[call]()
     action = cloud.action({"re_encrypt": "reEncrypt"}.get(call, call))
     last = [row for row in cloud.lab.audit.entries() if row.action == action][-1]
-    assert (last.key_id, last.outcome, last.count) == (key, "ok", CHUNK_ROWS)
+    assert (last.key_id, last.outcome, last.count) == (key, "ok", LOOK_AGAIN_ROWS)
     assert last.request_id
 
 

@@ -362,6 +362,35 @@ class TestTroubles:
         assert "make it writable" in str(caught.value)
         assert left_alone(path)
 
+    @pytest.mark.parametrize(
+        ("code", "advice"), [(errno.EIO, "look at its disk"), (errno.EMFILE, "ulimit -n")]
+    )
+    @pytest.mark.parametrize(
+        ("making", "said"), [(True, "no file can be made in"), (False, "the file cannot be read")]
+    )
+    def test_what_is_not_the_folders_fault(
+        self,
+        path: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        code: int,
+        advice: str,
+        making: bool,
+        said: str,
+    ) -> None:
+        part, opened = part_of(path), os.open
+
+        def refuse(name: object, flags: int, *more: int, **named: int) -> int:
+            if bool(flags & os.O_CREAT) is making:
+                raise OSError(code, os.strerror(code))
+            return opened(name, flags, *more, **named)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(os, "open", refuse)
+        with pytest.raises(SourceError, match=f"{said}.*{advice}.*try again") as caught:
+            edit(part, new_blob)
+        assert "writable" not in str(caught.value)
+        monkeypatch.undo()
+        assert left_alone(path)
+
     @pytest.mark.parametrize("where", ["fsync", "link", "directory"])
     def test_no_room_at_the_end(
         self, path: Path, monkeypatch: pytest.MonkeyPatch, where: str

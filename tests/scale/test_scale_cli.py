@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from kmslab.campaign.ground import Ground
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.run import run
 from kmslab.cli.app import app
+from kmslab.cli.worker_options import WorkerOptions
 
 pytestmark = pytest.mark.scale
 
@@ -90,6 +92,28 @@ def test_a_missing_extra_is_named(
     result = CliRunner().invoke(app, command)
     assert result.exit_code == 2
     assert "kmslab[dask]" in result.stderr
+
+
+def test_dask_is_quiet_while_its_workers_are_at_it_and_not_after(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handled = logging.getLogger("distributed.quiet")
+    monkeypatch.setattr(handled, "handlers", [caplog.handler])
+    monkeypatch.setattr(logging.getLogger("distributed"), "propagate", True)
+
+    def told() -> list[str]:
+        caplog.clear()
+        handled.warning("handled")
+        logging.getLogger("asyncio").error("on the way up")
+        return caplog.messages
+
+    before = told()
+    assert {*before} == {"handled", "on the way up"}
+    with WorkerOptions(scheduler="tcp://127.0.0.1:8786").quiet():
+        assert told() == []
+    assert told() == before
+    with WorkerOptions(workers=2).quiet():
+        assert told() == before
 
 
 def test_a_list_counts_what_workers_left_of_whom_nobody_hears_any_more(

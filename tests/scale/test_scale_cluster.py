@@ -434,7 +434,23 @@ def test_certificates_are_for_tls(we: Party) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["foo", "", "tcp://foo", "tls://:8786", "http://127.0.0.1:80", "tcp://h:x", "8786"]
+    "address",
+    [
+        "foo",
+        "",
+        "tcp://foo",
+        "tls://:8786",
+        "http://127.0.0.1:80",
+        "tcp://h:x",
+        "8786",
+        "tcp://[::1:8786",
+        "tls://[bad]:1",
+        "tcp://a..b:8786",
+        f"tcp://{'x' * 64}:8786",
+        "tcp://localhost:0",
+        "tcp://localhost:65536",
+        "inproc://[bad",
+    ],
 )
 def test_what_is_no_address_is_said_to_be_none(address: str) -> None:
     with pytest.raises(CampaignError, match="is no address of a Dask scheduler: it looks like"):
