@@ -21,7 +21,7 @@ from kmslab.campaign.journal import Entry, Journal
 from kmslab.campaign.run import UNFINISHED, Ground
 from kmslab.campaign.shards import settle_if_free
 from kmslab.campaign.sources import Hold, RegisteredSource, Sources
-from kmslab.campaign.state import State
+from kmslab.campaign.state import State, content_errors
 from kmslab.campaign.tally import authenticated
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.errors import FormatError, SourceError
@@ -211,8 +211,9 @@ class _Surroundings:
 def _campaigns(states: Sequence[State]) -> Iterator[tuple[str, str]]:
     for state in states:
         for path in state.journals():
-            with Journal.open(path) as journal:
-                yield str(path), str(journal.facts()["state"])
+            with content_errors(path), Journal.open(path) as journal:
+                found = str(journal.facts()["state"])
+            yield str(path), found
 
 
 _Opened = tuple[RegisteredSource, Source | SourceError]

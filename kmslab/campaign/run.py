@@ -27,7 +27,7 @@ from kmslab.campaign.planning import check_current, make_plan
 from kmslab.campaign.report import Report, read_report
 from kmslab.campaign.shards import Shards
 from kmslab.campaign.sharing import CheckedCrew, Sharing
-from kmslab.campaign.state import State
+from kmslab.campaign.state import State, content_errors
 from kmslab.campaign.tasks import TaskList, check_one_task
 from kmslab.campaign.watching import QUIET, Progress, Watch
 from kmslab.campaign.wording import counted, stopped
@@ -172,9 +172,10 @@ def refuse_second(state: State, source: str, *, but: str = "") -> None:
     for path in state.journals():
         if path.stem == but:
             continue
-        with Journal.open(path) as journal:
+        with content_errors(path), Journal.open(path) as journal:
             facts = journal.facts()
-        if facts["source"] == source and facts["state"] in UNFINISHED:
+            unfinished = facts["source"] == source and facts["state"] in UNFINISHED
+        if unfinished:
             raise CampaignState(
                 f"campaign {path.stem} on {source} is not finished: resume it, undo it, "
                 "or close it with --abandon"
@@ -313,7 +314,7 @@ class _Run:
             )
         else:
             after = self._sharing.after(self._plan)
-            self._sharing.end(self._plan.options.rates)
+            self._sharing.end()
         self._journal.note(
             state="finished",
             finished_at=self._ground.clock.now().isoformat(),

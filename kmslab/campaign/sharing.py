@@ -8,7 +8,7 @@ census.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Any, Final, NoReturn
@@ -37,7 +37,6 @@ from kmslab.errors import (
     ShardDamaged,
     SourceBusy,
 )
-from kmslab.leases import Leases
 from kmslab.records.source import Source
 from kmslab.records.spec import SourceSpec
 
@@ -235,12 +234,9 @@ class Sharing:
         with suppress(SourceBusy, ShardDamaged):  # that is looked at when it is taken up
             self._shards.settle(self._journal, seconds=_END_SECONDS)
 
-    def end(self, rates: Iterable[str]) -> None:
-        """The journal has everything: nothing is left of the workers, nor of what they share of
-        the rates of these providers."""
+    def end(self) -> None:
+        """The journal has everything: nothing is left of the workers."""
         self._shards.remove(self._journal)
-        state = str(self._ground.state.path.absolute())
-        Leases(state, self._journal.campaign_id).forget(rates)
 
     # Counting
 

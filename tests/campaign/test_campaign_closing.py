@@ -106,3 +106,13 @@ def test_one_that_cannot_be_read_is_listed(ground: Ground, spec: SourceSpec) -> 
     assert "not what kmslab writes there: KeyError" in errors[2]
     assert isinstance(whole, Report)
     assert whole.campaign == report.campaign
+
+
+def test_one_that_lacks_something_is_named_to_who_begins_another(
+    ground: Ground, spec: SourceSpec
+) -> None:
+    path = ground.state.journal_path("20250101-000000-0002")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Journal.create(path, {"state": "running"}).close()
+    with pytest.raises(StateError, match=f"{path.name}: this is not what kmslab writes there"):
+        run(ground, spec)
