@@ -600,7 +600,7 @@ def test_every_statement_goes_by_the_index(
         f"CREATE TABLE orders (record_id {kind} PRIMARY KEY, ciphertext_blob TEXT)",
         "INSERT INTO orders SELECT " + ("n" if kind == "BIGINT" else "md5(n::text)::uuid")
         + ("" if kind in ("BIGINT", "UUID") else "::text")
-        + ", 'old' FROM generate_series(1, 3000) AS n",
+        + f", 'old' FROM generate_series(1, {3 * CHUNK_ROWS}) AS n",
     )  # fmt: skip
     source = opened(server, provider="ctyun")
     plans: list[str] = []
@@ -624,7 +624,7 @@ def test_every_statement_goes_by_the_index(
     )
     part = source.parts[0]
     assert isinstance(part, Divisible)
-    ranges = part.key_ranges(1_500)
+    ranges = part.key_ranges(3 * CHUNK_ROWS // 2)
     for each in (ALL_ROWS, ranges[-1]):
         with part.within(each).edit() as edit:
             for chunk in edit:
