@@ -24,15 +24,22 @@ class Packed:
     joined: str
     separator: str
     count: int
+    width: int | None
+    """The letters of each text, where all have as many: as blobs of one key, most ids, and nothing
+    at all. Then none of the others has to be looked at for one."""
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Packed:
         """At least one text."""
         separator, joined = _joined(texts)
-        return cls(joined, separator, len(texts))
+        widths = set(map(len, texts))
+        return cls(joined, separator, len(texts), widths.pop() if len(widths) == 1 else None)
 
     def __getitem__(self, row: int) -> str:
-        return self.all()[row]
+        if self.width is None:
+            return self.joined.split(self.separator, row + 1)[row]
+        start = row * (self.width + 1)
+        return self.joined[start : start + self.width]
 
     def all(self) -> list[str]:
         """Every text."""
@@ -60,7 +67,8 @@ class Texts:
         """At least one text."""
         plain = Packed.of(texts)
         folded = plain.joined.casefold()
-        return cls(plain, plain if folded == plain.joined else replace(plain, joined=folded))
+        same = folded == plain.joined
+        return cls(plain, plain if same else replace(plain, joined=folded, width=None))
 
     def __getitem__(self, row: int) -> str:
         return self._plain[row]

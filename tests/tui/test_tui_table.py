@@ -57,7 +57,13 @@ def view_of(some: Rows) -> View:
 # -- tables
 
 
-@given(st.lists(st.text() | texts, min_size=1, max_size=8))
+def of_one_width(width: int) -> st.SearchStrategy[list[str]]:
+    return st.lists(st.text(min_size=width, max_size=width), min_size=1, max_size=8)
+
+
+@given(
+    st.lists(st.text() | texts, min_size=1, max_size=8) | st.integers(0, 3).flatmap(of_one_width)
+)
 def test_packed_texts_are_the_texts(some: list[str]) -> None:
     for packed in (Packed.of(some), Texts.of(some)):
         assert packed.all() == some
