@@ -16,7 +16,7 @@ from rich.text import Text
 from textual.app import App
 from textual.binding import BindingType
 from textual.command import CommandPalette
-from textual.events import Event, InputEvent
+from textual.events import Event, InputEvent, MouseMove
 from textual.events import Key as KeyPress
 from textual.reactive import reactive
 from textual.screen import Screen
@@ -30,7 +30,7 @@ from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
 from kmslab.tui.host import in_worker, is_left
 from kmslab.tui.jobs import Job
-from kmslab.tui.responsive import is_responsive, keep, responsive, tidy
+from kmslab.tui.responsive import Turns, is_responsive, keep, responsive, tidy
 from kmslab.tui.session import Session
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.styles import Styles, fit, variables_of
@@ -83,6 +83,7 @@ class Explorer(App[None]):
         self.stylesheet: Styles = Styles(variables=self.get_css_variables())
         self.session = session
         self.activity = Activity()
+        self.turns = Turns()
         self._held: list[Notice] = []
         self._told_on: Screen[Any] | None = None
         self._away = 0
@@ -141,6 +142,8 @@ class Explorer(App[None]):
         meant for it, and what it would do there cannot be done yet."""
         if isinstance(event, InputEvent):
             self._pressed, self._pressed_at = True, monotonic()
+            if not isinstance(event, MouseMove):
+                self.turns.answer()
         if isinstance(event, KeyPress) and not all(s.is_mounted for s in self.screen_stack[-1:]):
             return
         await super().on_event(event)
@@ -194,7 +197,8 @@ class Explorer(App[None]):
         self.screen.query("ToastHolder").remove()
 
     def _left(self, _now: Screen[Any]) -> None:
-        """A message does not outlive its screen."""
+        """A message does not outlive its screen. Another one is to be painted."""
+        self.turns.answer()
         if self._told_on is not None and self._told_on not in self.screen_stack:
             self._told_on = None
             self.clear_notifications()

@@ -13,6 +13,7 @@ from kmslab.errors import KmslabError
 from kmslab.tui.actions import Action
 from kmslab.tui.activity import Activity
 from kmslab.tui.jobs import Job
+from kmslab.tui.responsive import Turns
 from kmslab.tui.session import Session
 from kmslab.tui.stopping import Stopped
 
@@ -24,6 +25,7 @@ class Host(Protocol):
 
     session: Session
     activity: Activity
+    turns: Turns
     job: Job | None
     read_only: bool
     marked: int

@@ -6,16 +6,18 @@ import threading
 from time import monotonic
 
 from kmslab.campaign.watching import Progress, Watch
+from kmslab.tui.responsive import Turns
 
 
 class Job:
     """One pass over a source. Written to from its thread, looked at from the event loop.
 
-    `name` is its title; `campaign` says that it changes records, and keeps a journal of that.
-    `latest` is how far it is; nothing is posted, so that however fast it is nobody has to keep up.
+    `name` is its title; `campaign` says that it changes records, and keeps a journal of that. It
+    rests where it is not its turn. `latest` is how far it is; nothing is posted, so that however
+    fast it is nobody has to keep up.
     """
 
-    def __init__(self, name: str, *, campaign: bool = False) -> None:
+    def __init__(self, name: str, turns: Turns, *, campaign: bool = False) -> None:
         self.name = name
         self.campaign = campaign
         self.latest: Progress | None = None
@@ -24,7 +26,7 @@ class Job:
         self._stop = threading.Event()
         self.waits_for = ""
         """What is waited for just now: the provider that does not answer, and what it says."""
-        self.watch = Watch(self._told, self._stop.is_set, self._waits)
+        self.watch = Watch(self._told, turns.gently(self._stop.is_set), self._waits)
 
     def stop(self) -> None:
         """Ask it to end after the chunk that is at work."""

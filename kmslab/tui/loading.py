@@ -153,7 +153,7 @@ def _read(job: Job, pace: _Pace, notes: list[str], stop: Stop, *, described: boo
     judge, keys = Judge(job.providers), _keys(job, notes)
     table = Table(Shared(), keys)
     pace.begin(table)
-    for block in _blocks(source, judge, table.shared):
+    for block in _blocks(source, judge, table.shared, stop):
         pace.add(block)
         time.sleep(0)  # whoever waits for this thread goes first
         if stop():
@@ -162,11 +162,17 @@ def _read(job: Job, pace: _Pace, notes: list[str], stop: Stop, *, described: boo
         notes.append(f"{name} does not answer (F5 asks again): {error}")
 
 
-def _blocks(source: Source, judge: Judge, shared: Shared) -> Iterator[Block]:
+def _blocks(source: Source, judge: Judge, shared: Shared, stop: Stop) -> Iterator[Block]:
+    """The blocks as they come. `stop` is asked after each step, since it may rest there."""
     for part in source.parts:
         for chunk in part.read():
+            if stop():
+                return
             if chunk.records:
-                yield pack(chunk.records, judge.verdicts(chunk.records), shared)
+                verdicts = judge.verdicts(chunk.records)
+                if stop():
+                    return
+                yield pack(chunk.records, verdicts, shared)
 
 
 def _judged(table: Table, job: Job, stop: Stop) -> Table:

@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING
 from textual.message import Message
 
 from kmslab.tui.grid import Grid
+from kmslab.tui.host import host_of
 from kmslab.tui.loading import Ended, Grown, Job, judge_again, read
 from kmslab.tui.session import Session
+from kmslab.tui.stopping import Stop
 from kmslab.tui.table import Block, Table
 from kmslab.tui.view import View
 
@@ -94,7 +96,7 @@ class Reader:
         self.counted = self.counted and not self._live
 
         def work() -> None:
-            ended = read(job, lambda grown: self._post(Came(grown, left)), left.is_set)
+            ended = read(job, lambda grown: self._post(Came(grown, left)), self._gently(left))
             self._post(ReadEnded(ended, left))
 
         await asyncio.to_thread(work)
@@ -141,13 +143,16 @@ class Reader:
             return None
         table = self._grid.view.table
         self._judging = left = Event()
-        found = await asyncio.to_thread(judge_again, table, job, left.is_set)
+        found = await asyncio.to_thread(judge_again, table, job, self._gently(left))
         if isinstance(found, Ended):
             return found.error
         async with self._swapping:
             if self._grid.view.table is table and not left.is_set():
                 await self._grid.swap(found)
         return None
+
+    def _gently(self, left: Event) -> Stop:
+        return host_of(self._screen).turns.gently(left.is_set)
 
     def _post(self, message: Message) -> None:
         self._screen.post_message(message)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
+
+from kmslab.tui.stopping import Stop
 
 SWITCH_SECONDS: Final = 0.001
 """How long another thread goes on while the event loop waits for its turn.
@@ -19,6 +23,16 @@ SELDOM: Final = 10_000
 
 Not even a million new objects bring one about, which would take half a second then.
 """
+
+QUIET_SECONDS: Final = 0.04
+"""How long the event loop had next to nothing to do when an answer is painted: longer than Textual
+waits between two paintings."""
+
+REST_SECONDS: Final = 0.1
+"""How long a thread rests at most between two steps: a key that is held down stops none."""
+
+_TICKS: Final = 8  # in QUIET_SECONDS
+_LATE: Final = 0.003  # seconds: a tick that is later had to wait for something
 
 _MUCH: Final = 2  # collections of young objects: what a dialog leaves
 
@@ -91,3 +105,46 @@ def uncollected() -> Iterator[None]:
         # Of two threads at once, the one that found it at work sets it to work again.
         if enabled:
             gc.enable()
+
+
+class Turns:
+    """Has threads that are at work for long rest while the event loop answers a key.
+
+    Python runs one thread at a time: beside one that is at work, an answer takes twice as long.
+    """
+
+    def __init__(self) -> None:
+        self._quiet = threading.Event()
+        self._quiet.set()
+
+    def answer(self) -> None:
+        """The event loop has something to answer, and the others rest until that is done."""
+        if self._quiet.is_set():
+            self._quiet.clear()
+            self._tick(asyncio.get_running_loop(), 0)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop, in_time: int) -> None:
+        """The next tick; when this many before it were in time."""
+        if in_time == _TICKS:
+            self._quiet.set()
+            return
+        at = loop.time() + QUIET_SECONDS / _TICKS
+
+        def ticks() -> None:
+            self._tick(loop, in_time + 1 if loop.time() - at < _LATE else 0)
+
+        loop.call_at(at, ticks)
+
+    def gently(self, stop: Stop) -> Stop:
+        """A `stop` for a thread, which asks it after each short step, and rests whenever it does so
+        while something is answered.
+
+        >>> Turns().gently(lambda: True)()
+        True
+        """
+
+        def asked() -> bool:
+            self._quiet.wait(REST_SECONDS)
+            return stop()
+
+        return asked

@@ -24,6 +24,7 @@ from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.decrypt import Preview
 from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.jobs import Job
+from kmslab.tui.responsive import Turns
 from kmslab.tui.rows import Rows
 from kmslab.tui.screens.activity import ActivityScreen
 from kmslab.tui.screens.audit import AuditLog
@@ -175,7 +176,7 @@ def test_progress(
     demo: Session, stage: Stage, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Job, "rate", lambda self: 1_250.0)
-    job, end = Job("the campaign"), Event()
+    job, end = Job("the campaign", Turns()), Event()
     job.latest = Progress("re-encrypting", 2_000, 3_259, {"re_encrypted": 1_990, "failed": 10})
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:

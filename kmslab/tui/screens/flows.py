@@ -275,7 +275,7 @@ async def at_work(
     app: Host, title: str, work: Callable[[Watch], T], *, campaign: bool = False
 ) -> Ended[T]:
     """Do a pass in a thread, with its bar, until it has ended."""
-    return await app.push_screen_wait(AtWork(title, Job(title, campaign=campaign), work))
+    return await app.push_screen_wait(AtWork(title, Job(title, app.turns, campaign=campaign), work))
 
 
 async def _campaign(app: Host, title: str, work: Callable[[Watch], Report]) -> Report | None:

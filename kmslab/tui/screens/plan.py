@@ -147,7 +147,7 @@ class PlanScreen(Screen[Plan | None]):
         self._stop()
         self._deep = self._deep and not self.explorer.read_only
         self.plan, self._saved, self._failed = None, None, False
-        self._job = job = Job("the plan")
+        self._job = job = Job("the plan", self.explorer.turns)
         self._show()
         in_worker(self, partial(self._make, job), exclusive=True)
 
