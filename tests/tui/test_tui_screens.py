@@ -74,7 +74,8 @@ async def planned(pilot: Pilot[None]) -> None:
 
 
 async def quiet(app: Explorer, pilot: Pilot[None]) -> None:
-    """No message is over the screen."""
+    """No message is over the screen, and nothing is read behind it."""
+    await settled(pilot)
     app.clear_notifications()
     await pilot.pause()
 
