@@ -40,7 +40,7 @@ from kmslab.tui.app import Explorer
 from kmslab.tui.filtering import Query
 from kmslab.tui.grid import Grid
 from kmslab.tui.loading import Ended, Grown, Job, judge_again, read
-from kmslab.tui.responsive import responsive
+from kmslab.tui.responsive import Turns, responsive
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.session import Session
 from kmslab.tui.sorting import By, Sort
@@ -108,6 +108,7 @@ class One(App[None]):
     def __init__(self, view: View) -> None:
         super().__init__()
         self.grid = Timed(view)
+        self.turns = Turns()
 
     def compose(self) -> ComposeResult:
         yield self.grid
@@ -120,6 +121,7 @@ class One(App[None]):
         """The seconds from a key to the paint after it."""
         character = {"space": " "}.get(key, key if len(key) == 1 else None)
         begun = perf_counter()
+        self.turns.answer()
         self.post_message(events.Key(key, character))
         await self.until(lambda: self.grid.painted > begun)
         await asyncio.sleep(0.02)  # until all of it is painted
@@ -284,11 +286,12 @@ def test_keys_while_a_source_is_read_and_judged(
                         found.append(await app.press("j"))
                 return work.result()
 
-            reading = asyncio.ensure_future(asyncio.to_thread(read, job, tell, left.is_set))
+            stop = app.turns.gently(left.is_set)
+            reading = asyncio.ensure_future(asyncio.to_thread(read, job, tell, stop))
             ended = await pressed(reading, lag)
             assert ended == Ended(READ_ROWS, ended.seconds)
             seconds = ended.seconds
-            judging = asyncio.to_thread(judge_again, app.grid.view.table, job, left.is_set)
+            judging = asyncio.to_thread(judge_again, app.grid.view.table, job, stop)
             await pressed(asyncio.ensure_future(judging), again)
 
         run(benchmark, View(Table(), ManualClock(NOW)), steps)
@@ -465,12 +468,13 @@ def test_every_key_of_a_campaign_with_a_million_ids(
     table: Table, tmp_path: Path, benchmark: BenchmarkFixture, note: Note
 ) -> None:
     """A plan of a million ids over a source that has 20,000 of them: agreed to, stopped, continued,
-    undone and closed. What a campaign does with records it does chunk by chunk, however many.
+    undone and closed, and all of it once more. What a campaign does with records it does chunk by
+    chunk, however many. Of the two rounds the better one counts for each key, as with marks.
 
     Beside the time that passed, it is told how much the process worked meanwhile, which is what
     would have passed with nobody else on the machine.
     """
-    found: dict[str, list[tuple[float, float]]] = {}
+    found: dict[str, dict[int, list[tuple[float, float]]]] = {}
     path = tmp_path / "records.csv"
     with Lab.create(tmp_path / "lab", clock=ManualClock(NOW)) as lab:
         kms = lab.ctyun()
@@ -504,16 +508,20 @@ def test_every_key_of_a_campaign_with_a_million_ids(
                 await app.until(lambda: records.is_mounted and records.reader.counted)
                 records.grid.show_table(View(table, ManualClock(NOW)))
                 await app.press("a", named(app, "Records"))
-                for name, keys in OF_A_CAMPAIGN:
-                    for key, screens, settle in keys:
+                for name, keys in OF_A_CAMPAIGN * 2:
+                    for at, (key, screens, settle) in enumerate(keys):
                         taken = await press(app, key, screens, settle)
-                        found.setdefault(name, []).append(taken)
+                        found.setdefault(name, {}).setdefault(at, []).append(taken)
 
         with responsive():
             benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
     for name, times in found.items():
-        worked = f"worked {1000 * max(each for _, each in times):.0f} ms"
-        note(line(f"campaign, {name}", [each for each, _ in times], KEY, worked))
+        better = list(map(min, times.values()))
+        worst = max(max(rounds) for rounds in times.values())
+        told = (
+            f"worked {1000 * max(w for _, w in better):.0f}, worst of all {1000 * worst[0]:.0f} ms"
+        )
+        note(line(f"campaign, {name}", [each for each, _ in better], KEY, told))
     assert not list((tmp_path / "log").glob("*"))
 
 
