@@ -20,8 +20,10 @@ from tui_world import Stage, back, come, in_turn, until
 
 from kmslab.campaign.watching import Watch
 from kmslab.tui.app import END_SECONDS, Explorer
+from kmslab.tui.dialogs.form import Form
 from kmslab.tui.screens import flows
 from kmslab.tui.screens.audit import AuditLog
+from kmslab.tui.screens.inspect import InspectScreen
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
 from kmslab.tui.screens.plan import PlanScreen
@@ -122,11 +124,32 @@ async def a_key_may_change_while_its_screen_is_opened(
     assert screen.query_one(DataTable).row_count == len(key.versions) + 1
 
 
+async def no_key_waits_for_what_the_journals_leave_to_be_looked_at(
+    app: Explorer, pilot: Pilot[None], late: Late
+) -> None:
+    seen = threading.Event()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Session, "unfinished", lambda session: seen.wait(60) and "")
+        await pilot.press("J")
+        await come(pilot, Journals)
+        await pilot.press("escape")
+        await back(pilot)
+        await pilot.press("i")
+        await come(pilot, InspectScreen)
+        await pilot.press("escape")
+        await back(pilot)
+        await pilot.press("n")
+        await come(pilot, Form)
+        seen.set()
+    await pilot.press("escape")
+
+
 def test_screens_are_left_and_opened(session: Session, stage: Stage, late: Late) -> None:
     scenes = (
         screens_that_are_being_filled_are_left,
         a_dialog_of_a_plan_that_was_left_is_not_shown,
         a_key_may_change_while_its_screen_is_opened,
+        no_key_waits_for_what_the_journals_leave_to_be_looked_at,
     )
     stage.play(session, in_turn(*(partial(scene, late=late) for scene in scenes)))
 

@@ -649,7 +649,7 @@ class Records(Screen[None]):
 
     async def _journals(self) -> None:
         await self.app.push_screen_wait(Journals())
-        await self._look_at_campaigns()
+        self.explorer.begin("campaigns", self._look_at_campaigns)  # no key waits for that
 
     def action_audit(self) -> None:
         """The audit log."""
