@@ -96,10 +96,16 @@ def variables_of(app: App[Any], theme: str) -> dict[str, str]:
 
 def fit(screen: Screen[Any], size: Size) -> None:
     """Give a screen the classes of its breakpoints before it is shown in so much room."""
+    for name in reached(screen, size):
+        screen.set_class(True, name, update=False)
+
+
+def reached(screen: Screen[Any], size: Size) -> Iterator[str]:
+    """The classes of the breakpoints that a screen reaches in so much room."""
     for length, breakpoints in (
         (size.width, screen.HORIZONTAL_BREAKPOINTS),
         (size.height, screen.VERTICAL_BREAKPOINTS),
     ):
-        reached = [each for each in sorted(breakpoints or ()) if each[0] <= length]
-        if reached:
-            screen.set_class(True, reached[-1][1], update=False)
+        found = [each for each in sorted(breakpoints or ()) if each[0] <= length]
+        if found:
+            yield found[-1][1]

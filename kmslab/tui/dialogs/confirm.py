@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.events import Key
-from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from kmslab.campaign.plan import SURE
@@ -19,6 +18,7 @@ from kmslab.tui.chrome import KeyLine
 from kmslab.tui.dialogs.form import see_focused
 from kmslab.tui.finishing import leave
 from kmslab.tui.line import Line
+from kmslab.tui.modal import Modal
 from kmslab.tui.sheet import Laid, Sheet
 
 QUIET: Final = 0.5
@@ -29,7 +29,7 @@ _HEARD: Final = frozenset({"escape", "n"})
 _SCROLLED: Final = ("up", "down", "pageup", "pagedown")
 
 
-class Confirm(ModalScreen[bool]):
+class Confirm(Modal[bool]):
     """Asks whether to go on; Enter alone is a no.
 
     Cancel has the focus, `y` is a yes. For more than `SURE` records it is not: their number has to

@@ -10,7 +10,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.timer import Timer
 from textual.widgets import Static
 
@@ -25,6 +24,7 @@ from kmslab.tui.detail import hex_lines
 from kmslab.tui.dialogs import confirm
 from kmslab.tui.finishing import leave
 from kmslab.tui.host import Host
+from kmslab.tui.modal import Modal
 from kmslab.tui.texts import visible
 
 SECONDS: Final = 30.0
@@ -34,7 +34,7 @@ _MOST: Final = 512
 _MASK: Final = "•" * 16
 
 
-class Preview(ModalScreen[None]):
+class Preview(Modal[None]):
     """A plaintext: space reveals and masks it; it is let go of after SECONDS and on leaving.
 
     A space that was typed ahead reveals nothing: as `Confirm`, it hears none for QUIET seconds.

@@ -11,13 +11,14 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widgets import Button, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.finishing import leave
 from kmslab.tui.line import Line, Pick
+from kmslab.tui.modal import Modal
 from kmslab.tui.texts import visible
 
 
@@ -41,7 +42,7 @@ def see_focused(screen: Screen[Any]) -> None:
         screen.focused.scroll_visible(animate=False)
 
 
-class Form(ModalScreen[Mapping[str, str] | None]):
+class Form(Modal[Mapping[str, str] | None]):
     """Asks for the values of fields; None where it is left.
 
     `wrong` says what was wrong with the values that are in them already.
@@ -128,7 +129,7 @@ class Form(ModalScreen[Mapping[str, str] | None]):
         return self.query_one(f"#{field.name}", Input).value.strip()
 
 
-class Choose(ModalScreen[str | None]):
+class Choose(Modal[str | None]):
     """Choose one of several things; None where it is left.
 
     `options` are ids with what is shown of each, and why it cannot be chosen ("" where it can).

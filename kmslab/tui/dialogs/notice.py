@@ -9,16 +9,16 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen
 from textual.widgets import Button, Static, TextArea
 
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.finishing import leave
+from kmslab.tui.modal import Modal
 from kmslab.tui.sheet import SHORT
 from kmslab.tui.texts import visible
 
 
-class Notice(ModalScreen[None]):
+class Notice(Modal[None]):
     """A message that stays until somebody has read it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "Close")]
@@ -59,7 +59,7 @@ class Notice(ModalScreen[None]):
         leave(self, None)
 
 
-class Whole(ModalScreen[None]):
+class Whole(Modal[None]):
     """A whole text, to be selected by hand where no clipboard can be reached.
 
     What cannot be seen in it is shown as an escape: no data reaches the terminal as a command.

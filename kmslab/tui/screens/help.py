@@ -10,7 +10,7 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
-from textual.screen import ModalScreen, Screen
+from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Static
 
@@ -18,6 +18,7 @@ from kmslab.tui.actions import APP, Acting
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.filtering import FIELDS
 from kmslab.tui.finishing import leave
+from kmslab.tui.modal import Modal
 from kmslab.tui.panes import PANES, Pane
 from kmslab.tui.states import LEGEND
 
@@ -26,7 +27,7 @@ _WIDTH = 16
 STATES = "As they are now, by the heads of their blobs; in a filter _ stands for the space in them."
 
 
-class Help(ModalScreen[None]):
+class Help(Modal[None]):
     """What can be pressed here."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -11,7 +11,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import ProgressBar, Static
 
 from kmslab.campaign.retrying import Patience
@@ -21,6 +20,7 @@ from kmslab.tui.chrome import KeyLine
 from kmslab.tui.finishing import finish
 from kmslab.tui.host import host_of, in_worker
 from kmslab.tui.jobs import Job
+from kmslab.tui.modal import Modal
 from kmslab.tui.texts import duration, visible
 
 T = TypeVar("T")
@@ -40,7 +40,7 @@ class Ended(Generic[T]):
     error: KmslabError | None = None
 
 
-class AtWork(ModalScreen[Ended[Any]]):
+class AtWork(Modal[Ended[Any]]):
     """Runs a pass in a thread, and shows it until it has ended.
 
     Leaving is not possible before: Esc asks it to stop, which it does after the chunk. So does the

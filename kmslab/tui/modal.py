@@ -1,0 +1,57 @@
+"""What all dialogs are: in front of a screen, which is seen dimmed behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import Final, TypeVar
+
+from rich.console import RenderableType
+from rich.segment import Segment
+from rich.style import Style
+from textual.color import Color
+from textual.events import Resize
+from textual.renderables.background_screen import BackgroundScreen
+from textual.screen import ModalScreen
+
+from kmslab.tui.styles import reached
+
+T = TypeVar("T")
+
+_NO_STYLE: Final = Style()
+
+
+class Modal(ModalScreen[T]):
+    """Textual's, in four fifths of the time between a key and the dialog that it shows."""
+
+    _is_told = False
+
+    async def _on_resize(self, event: Resize) -> None:
+        """What is told first is the size in which all is laid out and painted by then: Textual
+        would do both once more."""
+        first, self._is_told = not self._is_told, True
+        if first and set(reached(self, event.size)) <= self.classes:
+            event.prevent_default()
+
+    def render(self) -> RenderableType:
+        """What is behind."""
+        behind = super().render()
+        if isinstance(behind, BackgroundScreen):
+            return _Dimmed(behind.screen, behind.color)
+        return behind
+
+
+class _Dimmed(BackgroundScreen):
+    """Textual's, which mixes each style once, and not anew for each piece of text."""
+
+    @classmethod
+    def process_segments(cls, segments: Iterable[Segment], color: Color) -> Iterable[Segment]:
+        for segment in segments:
+            text, style, control = segment
+            yield segment if control else Segment(text, _dimmed(style or _NO_STYLE, color))
+
+
+@lru_cache(4_096)
+def _dimmed(style: Style, color: Color) -> Style:
+    (segment,) = BackgroundScreen.process_segments([Segment("", style)], color)
+    return segment.style or _NO_STYLE

@@ -1,0 +1,93 @@
+"""Dialogs look as Textual's own, however large the terminal is, and becomes."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from textual.app import App, ComposeResult
+from textual.containers import Vertical
+from textual.screen import ModalScreen, Screen
+from textual.widgets import Static
+
+from kmslab.tui.modal import Modal
+
+BEHIND = "[on red]red[/] [bold blue]欧阳[/] [link='x:y']link[/] [@click='app.quit']quit[/]\n" * 20
+
+
+class Behind(App[None]):
+    def compose(self) -> ComposeResult:
+        yield Static(BEHIND)
+
+
+class Boxed:
+    CSS = """
+    .box { width: 50%; height: auto; border: round $primary; }
+    .-narrow .box { width: 100%; }
+    """
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (60, "-wide")]  # noqa: RUF012 - as Textual has it
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box"):
+            yield Static("a dialog, with a text that takes more than one line where it is narrow")
+
+
+class Plain(Boxed, ModalScreen[None]): ...
+
+
+class Own(Boxed, Modal[None]): ...
+
+
+def drawn(app: App[Any]) -> list[list[Any]]:
+    """What is on the screen, with all styles."""
+    update: Any = app.screen._compositor.render_update(
+        full=True, screen_stack=app._background_screens
+    )
+    return [[list(strip) for strip in line] for line in update.strips]
+
+
+@pytest.mark.parametrize("no_color", [False, True])
+def test_a_dialog_looks_as_textuals_own(monkeypatch: pytest.MonkeyPatch, *, no_color: bool) -> None:
+    if no_color:
+        monkeypatch.setenv("NO_COLOR", "1")
+
+    async def seen(dialog: Screen[None]) -> list[Any]:
+        app, found = Behind(), []
+        async with app.run_test(size=(80, 24)) as pilot:
+            await app.push_screen(dialog)
+            await pilot.pause()
+            found.append(drawn(app))
+            for size in ((40, 12), (100, 30), (80, 24)):
+                await pilot.resize_terminal(*size)
+                await pilot.pause(0.1)
+                found.append((drawn(app), dialog.classes))
+            app.theme = "textual-light"
+            await pilot.pause(0.1)
+            found.append(drawn(app))
+        return found
+
+    own, plain = asyncio.run(seen(Own())), asyncio.run(seen(Plain()))
+    assert own == plain
+    assert own[1][1] == {"-narrow"}
+    assert own[2][1] == {"-wide"}
+    assert own[1] != own[2]
+
+
+def test_a_dialog_is_laid_out_once_when_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    laid_out = []
+    resized = ModalScreen._screen_resized
+    monkeypatch.setattr(
+        ModalScreen, "_screen_resized", lambda *args: laid_out.append(args) or resized(*args)
+    )
+
+    async def seen(dialog: Screen[None]) -> int:
+        laid_out.clear()
+        app = Behind()
+        async with app.run_test(size=(80, 24)) as pilot:
+            dialog.add_class("-wide")
+            await app.push_screen(dialog)
+            await pilot.pause()
+        return len(laid_out)
+
+    assert asyncio.run(seen(Own())) < asyncio.run(seen(Plain()))
