@@ -28,6 +28,7 @@ from tui_world import (
     back,
     come,
     grid,
+    hears,
     in_turn,
     settled,
     status,
@@ -226,8 +227,9 @@ async def a_source_that_vanishes_is_a_message(app: Explorer, pilot: Pilot[None])
     app.clear_notifications()
     await app.records._look()
     await until(pilot, lambda: status(app).startswith("! "))
-    (said,) = told(app)
-    assert said.endswith("there is no such file"), "one message, and it says what is so"
+    said = await hears(pilot, "there is no such file")
+    assert told(app) == [said], "one message, and it says what is so"
+    assert said.endswith("there is no such file")
     assert grid(app).view.total == total, "what was read is still shown"
     app.clear_notifications()
     await pilot.press("a", "r")

@@ -221,6 +221,13 @@ def told(app: Explorer) -> list[str]:
     return [note.message for note in app._notifications]
 
 
+async def hears(pilot: Pilot[None], text: str) -> str:
+    """Wait for a message that holds a text, which may be one that has been shown for long."""
+    app: Explorer = pilot.app  # type: ignore[assignment]
+    await until(pilot, lambda: any(text in said for said in told(app)))
+    return next(said for said in told(app) if text in said)
+
+
 def world_of(app: Explorer) -> World:
     """The folder that the explorer's lab is in."""
     assert app.session.spec is not None
