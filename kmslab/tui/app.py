@@ -16,6 +16,7 @@ from rich.text import Text
 from textual.app import App
 from textual.binding import BindingType
 from textual.command import CommandPalette
+from textual.css.query import NoMatches
 from textual.events import Event, InputEvent
 from textual.events import Key as KeyPress
 from textual.reactive import reactive
@@ -241,7 +242,12 @@ class Explorer(App[None]):
         return Text(f"{type(error).__name__}: {kept}. What was being done has ended.")
 
     def _handle_exception(self, error: Exception) -> None:
-        """An error in the event loop ends the app: a message and a log, no traceback, no locals."""
+        """An error in the event loop ends the app: a message and a log, no traceback, no locals.
+
+        It is none that a screen which was just coming up when the app ended has no widgets.
+        """
+        if isinstance(error, NoMatches) and (self._exit or not self.is_running):
+            return
         if self._exception is None:
             self._exception = error
             self._exception_event.set()

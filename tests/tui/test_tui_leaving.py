@@ -13,6 +13,7 @@ from time import monotonic, sleep
 from typing import Any
 
 import pytest
+from rich.text import Text
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable
@@ -20,6 +21,7 @@ from tui_world import Stage, back, come, in_turn, until
 
 from kmslab.campaign.watching import Watch
 from kmslab.tui.app import END_SECONDS, Explorer
+from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.screens import flows
 from kmslab.tui.screens.audit import AuditLog
 from kmslab.tui.screens.journals import Journals
@@ -129,6 +131,23 @@ def test_screens_are_left_and_opened(session: Session, stage: Stage, late: Late)
         a_key_may_change_while_its_screen_is_opened,
     )
     stage.play(session, in_turn(*(partial(scene, late=late) for scene in scenes)))
+
+
+@pytest.mark.parametrize(("exits", "turns"), [(False, 1), (True, 0), (True, 2)])
+def test_the_app_may_end_while_a_dialog_comes_up(
+    session: Session, stage: Stage, *, exits: bool, turns: int
+) -> None:
+    """By itself or by a signal: so many turns of the event loop later."""
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        app.push_screen(Confirm("Sure?", Text(), answer="Do it"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if exits:
+            app.exit()
+            await until(pilot, lambda: not app.is_running)
+
+    stage.play(session, scene)
 
 
 @pytest.mark.parametrize("gone", [signal.SIGTERM, signal.SIGHUP])
