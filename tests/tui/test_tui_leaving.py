@@ -17,8 +17,10 @@ from rich.text import Text
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable
+from tui_golden import screen_text
 from tui_world import Stage, back, come, in_turn, until
 
+from kmslab.campaign.selection import Selection
 from kmslab.campaign.watching import Watch
 from kmslab.tui.app import END_SECONDS, Explorer
 from kmslab.tui.dialogs.confirm import Confirm
@@ -124,11 +126,23 @@ async def a_key_may_change_while_its_screen_is_opened(
     assert screen.query_one(DataTable).row_count == len(key.versions) + 1
 
 
+async def keys_may_change_while_a_plan_is_opened(
+    app: Explorer, pilot: Pilot[None], late: Late
+) -> None:
+    screen = PlanScreen(app.session, lambda: (Selection(), "all"), "all")
+    app.push_screen(screen)
+    screen.keys_changed("orders was rotated")
+    await come(pilot, PlanScreen)
+    await until(pilot, lambda: screen.plan)
+    assert "planned anew" not in screen_text(app), "it was not planned before"
+
+
 def test_screens_are_left_and_opened(session: Session, stage: Stage, late: Late) -> None:
     scenes = (
         screens_that_are_being_filled_are_left,
         a_dialog_of_a_plan_that_was_left_is_not_shown,
         a_key_may_change_while_its_screen_is_opened,
+        keys_may_change_while_a_plan_is_opened,
     )
     stage.play(session, in_turn(*(partial(scene, late=late) for scene in scenes)))
 
