@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 import textual.app
 import textual.pilot
 from textual._compositor import Compositor
-from tui_rest import at_rest
+from tui_rest import Rest
 from tui_world import Stage, World, make_world
 
 from kmslab import Lab
@@ -35,8 +36,10 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def at_rest_means_done(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever presses a key waits for what it does, and no longer."""
+    rest = Rest(asyncio.to_thread)
+    monkeypatch.setattr(asyncio, "to_thread", rest.to_thread)
     for module in (textual.app, textual.pilot):
-        monkeypatch.setattr(module, "wait_for_idle", at_rest)
+        monkeypatch.setattr(module, "wait_for_idle", rest.at_rest)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from threading import Event, current_thread, main_thread
-from time import monotonic, sleep
+from time import monotonic
 from types import ModuleType
 
 import pytest
@@ -15,6 +15,7 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input
 from tui_golden import screen_text
+from tui_rest import held_back
 from tui_world import (
     CURRENT,
     FROZEN,
@@ -242,7 +243,7 @@ def test_quit_asks_while_a_campaign_is_at_work(
 
     def work(watch: Watch) -> None:
         while not (end.is_set() or watch.stop()):
-            sleep(0.01)
+            held_back(0.01)
 
     async def fails() -> None:
         raise RuntimeError
@@ -310,7 +311,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
                 if watch.stop():
                     ended_early.set()
                     return
-                sleep(0.01)
+                held_back(0.01)
 
         def make() -> Plan:
             source, options = ground.open_source(spec), Options(verify="answer")

@@ -9,7 +9,7 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable
 from tui_golden import screen_text
+from tui_rest import held_back
 from tui_world import Stage, back, come, in_turn, until
 
 from kmslab.campaign.selection import Selection
@@ -180,7 +181,7 @@ def test_whatever_ends_the_app_stops_what_is_at_work(
     def work(watch: Watch) -> None:
         end = monotonic() + 60
         while not watch.stop() and monotonic() < end:
-            sleep(0.01)
+            held_back(0.01)
         stopped.append(watch.stop())
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 from threading import Event
-from time import sleep
 from typing import Any
 
 import pytest
 from textual.events import Key
 from textual.pilot import Pilot
 from tui_golden import screen_text
+from tui_rest import held_back
 from tui_world import (
     FROZEN,
     RECORDS,
@@ -195,7 +195,7 @@ def test_judging_ends_when_the_explorer_is_left(
             if stop():
                 asked.set()
                 break
-            sleep(0.02)
+            held_back(0.02)
         return table
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
