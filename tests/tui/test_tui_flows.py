@@ -27,10 +27,10 @@ from tui_world import (
     back,
     come,
     grid,
+    hears,
     in_turn,
     settled,
     status,
-    told,
     typed,
     until,
     world_of,
@@ -208,7 +208,7 @@ async def records_of_a_disabled_key_are_blocked(app: Explorer, pilot: Pilot[None
     await pilot.press("enter")
     await pilot.pause()
     assert isinstance(app.screen, PlanScreen)
-    assert any("nothing is to be re-encrypted" in text for text in told(app))
+    await hears(pilot, "nothing is to be re-encrypted")
     await pilot.press("escape")
     assert world.blobs() == before
 
@@ -422,6 +422,7 @@ def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
         assert (report.results.re_encrypted, report.results.failed) == (6, 2)
         await pilot.press("f")
         await back(pilot)
+        await until(pilot, lambda: app.marked == 2)
         await settled(pilot)
         found = {("marked_ids", False), ("failed_ids", False)}
         assert set(asked) == found, "neither is looked for in the event loop"

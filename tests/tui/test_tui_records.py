@@ -19,11 +19,12 @@ from tui_world import (
     World,
     back,
     come,
+    forget,
     grid,
+    hears,
     in_turn,
     settled,
     status,
-    told,
     typed,
     until,
     world_of,
@@ -284,7 +285,7 @@ async def the_lines_below_a_provider_sum_to_its_own(app: Explorer, pilot: Pilot[
     await on_line(app, pilot, "tencent", NO_KEY)
     await pilot.press("r", "enter")
     await settled(pilot)
-    assert any(text.endswith("the blobs there name no key") for text in told(app))
+    await hears(pilot, "the blobs there name no key")
     assert [app.records.record.record_id, grid(app).view.shown] == ["rec-cut", 1]
     await pilot.press("escape")
     await settled(pilot)
@@ -406,7 +407,7 @@ async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot
     await pilot.press("f5")
     await settled(pilot)
     assert app.return_code is None
-    await until(pilot, lambda: any("the lab is busy" in text for text in told(app)))
+    await hears(pilot, "the lab is busy")
     kms = lab.tencent()
     kms.update_alias(key.key_id, "orders-2")
     await screen._look()
@@ -452,9 +453,9 @@ def test_records_that_are_not_counted_yet_are_not_none(
         said = await deletion_of(app, pilot, "frozen")
         assert "In other (not counted yet: there may be more)" in said
         assert "no record" not in said
-        app.clear_notifications()
+        forget(app)
         await pilot.press("1", "g", "r")
-        await until(pilot, lambda: any("not all records are read yet" in t for t in told(app)))
+        await hears(pilot, "not all records are read yet")
         await back(pilot)
         reading.open()
         await settled(pilot)
