@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from rich.text import Text
-from textual.app import App
+from textual.app import App, ScreenStackError
 from textual.binding import BindingType
 from textual.command import CommandPalette
 from textual.css.query import NoMatches
@@ -244,9 +244,10 @@ class Explorer(App[None]):
     def _handle_exception(self, error: Exception) -> None:
         """An error in the event loop ends the app: a message and a log, no traceback, no locals.
 
-        It is none that a screen which was just coming up when the app ended has no widgets.
+        It is none that what comes while the app ends finds no widget, or no screen.
         """
-        if isinstance(error, NoMatches) and (self._exit or not self.is_running):
+        ends = self._exit or not self.is_running
+        if ends and isinstance(error, (NoMatches, ScreenStackError)):
             return
         if self._exception is None:
             self._exception = error

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from rich.text import Text
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable
@@ -25,7 +26,7 @@ from kmslab.campaign.selection import Selection
 from kmslab.campaign.watching import Watch
 from kmslab.tui.app import END_SECONDS, Explorer
 from kmslab.tui.dialogs.confirm import Confirm
-from kmslab.tui.screens import flows
+from kmslab.tui.screens import flows, records
 from kmslab.tui.screens.audit import AuditLog
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.key import KeyScreen
@@ -68,6 +69,7 @@ class Late:
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[Late]:
+    monkeypatch.setattr(records, "LOOK_SECONDS", 3600.0)  # a look would be late too
     with monkeypatch.context() as patch:
         yield Late(patch)
 
@@ -161,6 +163,19 @@ def test_the_app_may_end_while_a_dialog_comes_up(
         if exits:
             app.exit()
             await until(pilot, lambda: not app.is_running)
+
+    stage.play(session, scene)
+
+
+def test_keys_that_come_while_the_app_ends_are_for_nobody(session: Session, stage: Stage) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        closed = app._close_all
+
+        async def pressed() -> None:
+            await closed()
+            app.post_message(Key("j", "j"))
+
+        app._close_all = pressed  # type: ignore[method-assign]
 
     stage.play(session, scene)
 
