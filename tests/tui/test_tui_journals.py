@@ -58,7 +58,7 @@ async def the_campaign_under_the_cursor_is_closed(app: Explorer, pilot: Pilot[No
     assert screen.chosen.campaign == meant
     for late in (app.records.action_sources, app.records.action_audit, app.records.action_journals):
         late()
-    await pilot.pause(0.05)
+    await pilot.pause()
     assert app.screen_stack == [app.records, screen], "what comes late for the records is dropped"
     newer = one_record(app.session, "rec-02").campaign
     await pilot.press("f5")

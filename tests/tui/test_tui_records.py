@@ -350,6 +350,7 @@ async def records_with_the_same_id_are_told_of(app: Explorer, pilot: Pilot[None]
         await until(pilot, lambda mark=mark: not mark or "2 others" in status(app))
         await pilot.press("r")
         plan = await come(pilot, PlanScreen)
+        await until(pilot, lambda plan=plan: plan.plan)
         assert plan._what == f"{what}, and 2 others with the same id"
         await pilot.press("escape")
         await back(pilot)
@@ -393,15 +394,13 @@ async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot
         raise KmslabError("the lab is busy")
 
     screen._watched.keys_seen = busy  # type: ignore[method-assign]
-    await screen._look()
-    assert "the lab is busy" in status(app)
+    await until(pilot, lambda: "the lab is busy" in status(app))
     grid(app).ask_filter("out:stale")
     screen._filter()
     await settled(pilot)
     assert "the lab is busy" in status(app), "a filter does not mend it"
     screen._watched.keys_seen = seen  # type: ignore[method-assign]
-    await screen._look()
-    assert "records" in status(app)
+    await until(pilot, lambda: "the lab is busy" not in status(app))
     key = lab.key("orders")
     keys, lab.keys = lab.keys, busy  # type: ignore[method-assign]
     await pilot.press("f5")
@@ -410,11 +409,9 @@ async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot
     await hears(pilot, "the lab is busy")
     kms = lab.tencent()
     kms.update_alias(key.key_id, "orders-2")
-    await screen._look()
-    assert "the lab is busy" in status(app)
+    await until(pilot, lambda: "the lab is busy" in status(app))
     lab.keys = keys  # type: ignore[method-assign]
-    await screen._look()
-    assert "the lab is busy" not in status(app)
+    await until(pilot, lambda: "the lab is busy" not in status(app))
     await until(pilot, lambda: app.records.keys[key.key_id].alias == "orders-2")
     kms.update_alias(key.key_id, "orders")
 

@@ -98,13 +98,13 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     await back(pilot)
     assert any(entry.action == "Decrypt" for entry in lab.audit.entries())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(confirm, "QUIET", 0.1)
+        patch.setattr(confirm, "QUIET", 60.0)
         left = Preview("rec-00", Plaintext(CANARY.encode()))
         app.push_screen(left)
         await until(pilot, lambda: left._quiet_since is not None)
         await pilot.press("space")
         assert CANARY not in screen_text(app), "it was typed ahead"
-        await until(pilot, lambda: left.hears)
+        patch.setattr(confirm, "QUIET", 0.0)
         await pilot.press("space")
         assert CANARY in screen_text(app)
         text = left.query_one("#plaintext", Static)
@@ -397,6 +397,7 @@ def test_exports_hold_all_that_is_marked_or_shown(
             dialog.query_one("#go").press()
             await back(pilot)
             await until(pilot, (world.path / name).exists)
+        await settled(pilot)
         await pilot.press("o")
         dialog = await come(pilot, Form)
         dialog.query_one("#file").value = "a.csv"
