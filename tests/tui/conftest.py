@@ -13,12 +13,15 @@ import textual.app
 import textual.pilot
 from textual._compositor import Compositor
 from tui_rest import Rest
+from tui_stalls import stall
 from tui_world import Stage, World, make_world
 
 from kmslab import Lab
 from kmslab.tui.dialogs import confirm
 from kmslab.tui.screens import records
 from kmslab.tui.session import Session
+
+STALLS = os.environ.get("KMSLAB_STALLS", "")
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +37,14 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def at_rest_means_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def stalls(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """The machine is a slow one, where that is asked for."""
+    if STALLS:
+        stall(monkeypatch, f"{STALLS} {request.node.nodeid}")
+
+
+@pytest.fixture(autouse=True)
+def at_rest_means_done(stalls: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever presses a key waits for what it does, and no longer."""
     rest = Rest(asyncio.to_thread)
     monkeypatch.setattr(asyncio, "to_thread", rest.to_thread)
