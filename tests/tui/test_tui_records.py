@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from threading import Event
 from typing import Any
 
@@ -39,6 +38,7 @@ from kmslab.tui import loading, reader
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Form
+from kmslab.tui.reader import rows_of
 from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.sources import SourcesScreen
@@ -214,8 +214,8 @@ async def the_records_that_are_named_are_marked(app: Explorer, pilot: Pilot[None
 
     async def slow(work: Callable[[], Any]) -> Any:
         found = await away(work)
-        if app.away is not slow or not isinstance(work, partial):
-            return found  # a look at lab and source
+        if app.away is not slow or getattr(work, "func", None) is not rows_of:
+            return found  # a look at lab and source, or at ids
         app.away = away  # type: ignore[method-assign]
         rows = world_of(app).csv.read_text(encoding="utf-8").splitlines(keepends=True)
         world_of(app).csv.write_text("".join([rows[0], *rows[3:]]), encoding="utf-8")

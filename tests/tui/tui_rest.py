@@ -91,9 +91,13 @@ async def drained() -> None:
     """Wait until the event loop has nothing more to do, but for what waits for a time or a
     thread."""
     loop: Any = asyncio.get_running_loop()
-    await sleep(0)
-    while loop._ready:
+    loop.who_waits = getattr(loop, "who_waits", 0) + 1
+    try:
         await sleep(0)
+        while len(loop._ready) >= loop.who_waits:  # whoever else waits so has always a turn to come
+            await sleep(0)
+    finally:
+        loop.who_waits -= 1
 
 
 def is_held(frame: FrameType | None) -> bool:
