@@ -23,8 +23,8 @@ from textual.message_pump import MessagePump
 MESSAGES: Final = 0.1
 """How many of the messages are late, from 0 to 1."""
 
-MESSAGE_SECONDS: Final = 0.05
-THREAD_SECONDS: Final = 0.2
+MESSAGE_SECONDS: Final = 0.03
+THREAD_SECONDS: Final = 0.15
 """How late something is at the most."""
 
 
