@@ -28,6 +28,7 @@ bench: .venv/.stamp
 	    --benchmark-columns=min,median,max,ops,rounds
 soak: .venv/.stamp
 	@KMSLAB_SOAK=1 $(PYTEST) -n $(WORKERS) --dist worksteal -m ""
+	@for seed in 1 2 3 4 5; do KMSLAB_STALLS=$$seed $(PYTEST) -n $(WORKERS) tests/tui || exit; done
 	@KMSLAB_SOAK=1 $(PYTEST) -n $(WORKERS) --store postgresql -m "" \
 	    tests/keystore/test_keystore_storm.py tests/keystore/test_keystore_postgres_errors.py
 	@$(MAKE) --no-print-directory test-postgres

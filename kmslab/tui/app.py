@@ -13,9 +13,10 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, ClassVar, Final, TypeVar
 
 from rich.text import Text
-from textual.app import App
+from textual.app import App, ScreenStackError
 from textual.binding import BindingType
 from textual.command import CommandPalette
+from textual.css.query import NoMatches
 from textual.events import Event, InputEvent, MouseMove
 from textual.events import Key as KeyPress
 from textual.reactive import reactive
@@ -245,7 +246,13 @@ class Explorer(App[None]):
         return Text(f"{type(error).__name__}: {kept}. What was being done has ended.")
 
     def _handle_exception(self, error: Exception) -> None:
-        """An error in the event loop ends the app: a message and a log, no traceback, no locals."""
+        """An error in the event loop ends the app: a message and a log, no traceback, no locals.
+
+        It is none that what comes while the app ends finds no widget, or no screen.
+        """
+        ends = self._exit or not self.is_running
+        if ends and isinstance(error, (NoMatches, ScreenStackError)):
+            return
         if self._exception is None:
             self._exception = error
             self._exception_event.set()

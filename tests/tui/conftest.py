@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,13 +12,16 @@ import pytest
 import textual.app
 import textual.pilot
 from textual._compositor import Compositor
-from tui_rest import at_rest
+from tui_rest import Rest
+from tui_stalls import stall
 from tui_world import Stage, World, make_world
 
 from kmslab import Lab
 from kmslab.tui.dialogs import confirm
 from kmslab.tui.screens import records
 from kmslab.tui.session import Session
+
+STALLS = os.environ.get("KMSLAB_STALLS", "")
 
 
 @pytest.fixture(autouse=True)
@@ -33,10 +37,19 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def at_rest_means_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def stalls(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """The machine is a slow one, where that is asked for."""
+    if STALLS:
+        stall(monkeypatch, f"{STALLS} {request.node.nodeid}")
+
+
+@pytest.fixture(autouse=True)
+def at_rest_means_done(stalls: None, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever presses a key waits for what it does, and no longer."""
+    rest = Rest(asyncio.to_thread)
+    monkeypatch.setattr(asyncio, "to_thread", rest.to_thread)
     for module in (textual.app, textual.pilot):
-        monkeypatch.setattr(module, "wait_for_idle", at_rest)
+        monkeypatch.setattr(module, "wait_for_idle", rest.at_rest)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 from threading import Event, current_thread, main_thread
-from time import monotonic, sleep
+from time import monotonic
 from types import ModuleType
 
 import pytest
@@ -15,6 +15,7 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import Input
 from tui_golden import screen_text
+from tui_rest import held_back
 from tui_world import (
     CURRENT,
     FROZEN,
@@ -26,10 +27,10 @@ from tui_world import (
     back,
     come,
     grid,
+    hears,
     in_turn,
     settled,
     status,
-    told,
     typed,
     until,
     world_of,
@@ -207,7 +208,7 @@ async def records_of_a_disabled_key_are_blocked(app: Explorer, pilot: Pilot[None
     await pilot.press("enter")
     await pilot.pause()
     assert isinstance(app.screen, PlanScreen)
-    assert any("nothing is to be re-encrypted" in text for text in told(app))
+    await hears(pilot, "nothing is to be re-encrypted")
     await pilot.press("escape")
     assert world.blobs() == before
 
@@ -242,7 +243,7 @@ def test_quit_asks_while_a_campaign_is_at_work(
 
     def work(watch: Watch) -> None:
         while not (end.is_set() or watch.stop()):
-            sleep(0.01)
+            held_back(0.01)
 
     async def fails() -> None:
         raise RuntimeError
@@ -310,7 +311,7 @@ def test_escape_stops_after_the_chunk_and_the_rest_is_resumed(
                 if watch.stop():
                     ended_early.set()
                     return
-                sleep(0.01)
+                held_back(0.01)
 
         def make() -> Plan:
             source, options = ground.open_source(spec), Options(verify="answer")
@@ -421,6 +422,7 @@ def test_a_failing_provider_is_told_per_record_and_the_app_lives_on(
         assert (report.results.re_encrypted, report.results.failed) == (6, 2)
         await pilot.press("f")
         await back(pilot)
+        await until(pilot, lambda: app.marked == 2)
         await settled(pilot)
         found = {("marked_ids", False), ("failed_ids", False)}
         assert set(asked) == found, "neither is looked for in the event loop"
@@ -452,7 +454,7 @@ def test_mark_plan_agree_watch_and_undo(
 ) -> None:
     async def what_is_typed_ahead_undoes_nothing(app: Explorer, pilot: Pilot[None]) -> None:
         before = world_of(app).blobs()
-        monkeypatch.setattr(confirm, "QUIET", 0.3)
+        monkeypatch.setattr(confirm, "QUIET", 60.0)
         answers: list[bool | None] = []
         counting = Confirm("Sure?", Text("all"), answer="Do it", records=SURE + 1)
         app.push_screen(counting, answers.append)
@@ -464,8 +466,8 @@ def test_mark_plan_agree_watch_and_undo(
         assert not dialog.hears
         await pilot.press(*"payday", "right", "enter")
         assert app.screen is dialog
-        await until(pilot, lambda: dialog.hears)
         assert world_of(app).blobs() == before
+        monkeypatch.setattr(confirm, "QUIET", 0.0)
         await pilot.press("y")
         undone = await come(pilot, ResultScreen)
         assert undone.report.state == "undone"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-import time
 import weakref
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import replace
@@ -17,6 +16,7 @@ from rich.cells import cell_len
 from textual.app import App, ComposeResult
 from textual.message import Message
 from textual.pilot import Pilot
+from tui_rest import held_back
 from tui_tables import BILLS, KEYS, NOW, ORDERS, Rows, row, table_of
 
 from kmslab import ManualClock
@@ -284,7 +284,7 @@ class Slow(View):
         if not wanted.query.terms:
             return super().arrange(wanted, stop)
         while not stop():
-            time.sleep(0.001)
+            held_back(0.001)
         self.stopped.set()
         return super().arrange(wanted)
 

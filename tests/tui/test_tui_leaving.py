@@ -9,19 +9,25 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
-from time import monotonic, sleep
+from time import monotonic
 from typing import Any
 
 import pytest
+from rich.text import Text
+from textual.events import Key
 from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import DataTable
+from tui_golden import screen_text
+from tui_rest import held_back
 from tui_world import Stage, back, come, in_turn, until
 
+from kmslab.campaign.selection import Selection
 from kmslab.campaign.watching import Watch
 from kmslab.tui.app import END_SECONDS, Explorer
+from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Form
-from kmslab.tui.screens import flows
+from kmslab.tui.screens import flows, records
 from kmslab.tui.screens.audit import AuditLog
 from kmslab.tui.screens.inspect import InspectScreen
 from kmslab.tui.screens.journals import Journals
@@ -65,6 +71,7 @@ class Late:
 
 @pytest.fixture
 def late(monkeypatch: pytest.MonkeyPatch) -> Iterator[Late]:
+    monkeypatch.setattr(records, "LOOK_SECONDS", 3600.0)  # a look would be late too
     with monkeypatch.context() as patch:
         yield Late(patch)
 
@@ -144,14 +151,56 @@ async def no_key_waits_for_what_the_journals_leave_to_be_looked_at(
     await pilot.press("escape")
 
 
+async def keys_may_change_while_a_plan_is_opened(
+    app: Explorer, pilot: Pilot[None], late: Late
+) -> None:
+    screen = PlanScreen(app.session, lambda: (Selection(), "all"), "all")
+    app.push_screen(screen)
+    screen.keys_changed("orders was rotated")
+    await come(pilot, PlanScreen)
+    await until(pilot, lambda: screen.plan)
+    assert "planned anew" not in screen_text(app), "it was not planned before"
+
+
 def test_screens_are_left_and_opened(session: Session, stage: Stage, late: Late) -> None:
     scenes = (
         screens_that_are_being_filled_are_left,
         a_dialog_of_a_plan_that_was_left_is_not_shown,
         a_key_may_change_while_its_screen_is_opened,
         no_key_waits_for_what_the_journals_leave_to_be_looked_at,
+        keys_may_change_while_a_plan_is_opened,
     )
     stage.play(session, in_turn(*(partial(scene, late=late) for scene in scenes)))
+
+
+@pytest.mark.parametrize(("exits", "turns"), [(False, 1), (True, 0), (True, 2)])
+def test_the_app_may_end_while_a_dialog_comes_up(
+    session: Session, stage: Stage, *, exits: bool, turns: int
+) -> None:
+    """By itself or by a signal: so many turns of the event loop later."""
+
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        app.push_screen(Confirm("Sure?", Text(), answer="Do it"))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        if exits:
+            app.exit()
+            await until(pilot, lambda: not app.is_running)
+
+    stage.play(session, scene)
+
+
+def test_keys_that_come_while_the_app_ends_are_for_nobody(session: Session, stage: Stage) -> None:
+    async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        closed = app._close_all
+
+        async def pressed() -> None:
+            await closed()
+            app.post_message(Key("j", "j"))
+
+        app._close_all = pressed  # type: ignore[method-assign]
+
+    stage.play(session, scene)
 
 
 @pytest.mark.parametrize("gone", [signal.SIGTERM, signal.SIGHUP])
@@ -170,7 +219,7 @@ def test_whatever_ends_the_app_stops_what_is_at_work(
     def work(watch: Watch) -> None:
         end = monotonic() + 60
         while not watch.stop() and monotonic() < end:
-            sleep(0.01)
+            held_back(0.01)
         stopped.append(watch.stop())
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:

@@ -11,7 +11,7 @@ from textual.events import Key
 from textual.pilot import Pilot
 from textual.widgets import OptionList
 from tui_golden import screen_text
-from tui_world import Stage, back, come, in_turn, told, until, world_of
+from tui_world import Stage, back, come, hears, in_turn, until, world_of
 
 from kmslab.analysis.classify import DROP, STAY
 from kmslab.providers.base import KEEP
@@ -69,7 +69,7 @@ async def what_is_typed_ahead_makes_no_other_plan(app: Explorer, pilot: Pilot[No
     keys, go_on = session.lab.keys, Event()
     session.lab.keys = lambda: go_on.wait(60) and keys()  # type: ignore[method-assign]
     at_once(app, "d", "enter")
-    await until(pilot, lambda: told(app)[-1:] == ["agree: not before destination has ended"])
+    await hears(pilot, "agree: not before destination has ended")
     assert app.screen is screen, "what is agreed to is not what is about to be chosen"
     go_on.set()
     await come(pilot, Choose)
@@ -81,7 +81,7 @@ async def what_is_typed_ahead_makes_no_other_plan(app: Explorer, pilot: Pilot[No
     screen.action_context()
     await pilot.press("y")
     await until(pilot, lambda: app.screen is screen)
-    await until(pilot, lambda: told(app)[-1] == "the plan is another by now; nothing was done")
+    await hears(pilot, "the plan is another by now; nothing was done")
     spec = session.spec
     session.spec = SourceSpec(str(shutil.copy(world.csv, world.path / "other.csv")))
     screen.action_context()

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from threading import Event
-from time import sleep
 from typing import Any
 
 import pytest
 from textual.events import Key
 from textual.pilot import Pilot
 from tui_golden import screen_text
+from tui_rest import held_back
 from tui_world import (
     FROZEN,
     RECORDS,
@@ -19,11 +18,12 @@ from tui_world import (
     World,
     back,
     come,
+    forget,
     grid,
+    hears,
     in_turn,
     settled,
     status,
-    told,
     typed,
     until,
     world_of,
@@ -38,6 +38,7 @@ from kmslab.tui import loading, reader
 from kmslab.tui.app import Explorer
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.form import Form
+from kmslab.tui.reader import rows_of
 from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.sources import SourcesScreen
@@ -195,7 +196,7 @@ def test_judging_ends_when_the_explorer_is_left(
             if stop():
                 asked.set()
                 break
-            sleep(0.02)
+            held_back(0.02)
         return table
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
@@ -213,8 +214,8 @@ async def the_records_that_are_named_are_marked(app: Explorer, pilot: Pilot[None
 
     async def slow(work: Callable[[], Any]) -> Any:
         found = await away(work)
-        if app.away is not slow or not isinstance(work, partial):
-            return found  # a look at lab and source
+        if app.away is not slow or getattr(work, "func", None) is not rows_of:
+            return found  # a look at lab and source, or at ids
         app.away = away  # type: ignore[method-assign]
         rows = world_of(app).csv.read_text(encoding="utf-8").splitlines(keepends=True)
         world_of(app).csv.write_text("".join([rows[0], *rows[3:]]), encoding="utf-8")
@@ -284,7 +285,7 @@ async def the_lines_below_a_provider_sum_to_its_own(app: Explorer, pilot: Pilot[
     await on_line(app, pilot, "tencent", NO_KEY)
     await pilot.press("r", "enter")
     await settled(pilot)
-    assert any(text.endswith("the blobs there name no key") for text in told(app))
+    await hears(pilot, "the blobs there name no key")
     assert [app.records.record.record_id, grid(app).view.shown] == ["rec-cut", 1]
     await pilot.press("escape")
     await settled(pilot)
@@ -349,6 +350,7 @@ async def records_with_the_same_id_are_told_of(app: Explorer, pilot: Pilot[None]
         await until(pilot, lambda mark=mark: not mark or "2 others" in status(app))
         await pilot.press("r")
         plan = await come(pilot, PlanScreen)
+        await until(pilot, lambda plan=plan: plan.plan)
         assert plan._what == f"{what}, and 2 others with the same id"
         await pilot.press("escape")
         await back(pilot)
@@ -392,28 +394,24 @@ async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot
         raise KmslabError("the lab is busy")
 
     screen._watched.keys_seen = busy  # type: ignore[method-assign]
-    await screen._look()
-    assert "the lab is busy" in status(app)
+    await until(pilot, lambda: "the lab is busy" in status(app))
     grid(app).ask_filter("out:stale")
     screen._filter()
     await settled(pilot)
     assert "the lab is busy" in status(app), "a filter does not mend it"
     screen._watched.keys_seen = seen  # type: ignore[method-assign]
-    await screen._look()
-    assert "records" in status(app)
+    await until(pilot, lambda: "the lab is busy" not in status(app))
     key = lab.key("orders")
     keys, lab.keys = lab.keys, busy  # type: ignore[method-assign]
     await pilot.press("f5")
     await settled(pilot)
     assert app.return_code is None
-    await until(pilot, lambda: any("the lab is busy" in text for text in told(app)))
+    await hears(pilot, "the lab is busy")
     kms = lab.tencent()
     kms.update_alias(key.key_id, "orders-2")
-    await screen._look()
-    assert "the lab is busy" in status(app)
+    await until(pilot, lambda: "the lab is busy" in status(app))
     lab.keys = keys  # type: ignore[method-assign]
-    await screen._look()
-    assert "the lab is busy" not in status(app)
+    await until(pilot, lambda: "the lab is busy" not in status(app))
     await until(pilot, lambda: app.records.keys[key.key_id].alias == "orders-2")
     kms.update_alias(key.key_id, "orders")
 
@@ -452,9 +450,9 @@ def test_records_that_are_not_counted_yet_are_not_none(
         said = await deletion_of(app, pilot, "frozen")
         assert "In other (not counted yet: there may be more)" in said
         assert "no record" not in said
-        app.clear_notifications()
+        forget(app)
         await pilot.press("1", "g", "r")
-        await until(pilot, lambda: any("not all records are read yet" in t for t in told(app)))
+        await hears(pilot, "not all records are read yet")
         await back(pilot)
         reading.open()
         await settled(pilot)

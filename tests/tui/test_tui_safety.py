@@ -27,7 +27,9 @@ from tui_world import (
     World,
     back,
     come,
+    forget,
     grid,
+    hears,
     in_turn,
     settled,
     status,
@@ -91,18 +93,18 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     preview = await come(pilot, Preview)
     held = preview._plaintext
     preview._forget()
-    assert sys.getrefcount(held) <= 2, "only this test holds it"
+    await until(pilot, lambda: sys.getrefcount(held) <= 2)  # only this test holds it
     await pilot.press("escape")
     await back(pilot)
     assert any(entry.action == "Decrypt" for entry in lab.audit.entries())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(confirm, "QUIET", 0.1)
+        patch.setattr(confirm, "QUIET", 60.0)
         left = Preview("rec-00", Plaintext(CANARY.encode()))
         app.push_screen(left)
         await until(pilot, lambda: left._quiet_since is not None)
         await pilot.press("space")
         assert CANARY not in screen_text(app), "it was typed ahead"
-        await until(pilot, lambda: left.hears)
+        patch.setattr(confirm, "QUIET", 0.0)
         await pilot.press("space")
         assert CANARY in screen_text(app)
         text = left.query_one("#plaintext", Static)
@@ -121,12 +123,12 @@ async def a_plaintext_is_seen_where_it_was_asked_for(app: Explorer, pilot: Pilot
     await pilot.press("escape")
     await typed(pilot, "id:cut")
     await pilot.press("enter", "d")
-    await until(pilot, lambda: any("InvalidCiphertext" in text for text in told(app)))
+    await hears(pilot, "InvalidCiphertext")
     lab.faults.add("Decrypt", "InternalError")
-    await pilot.press("escape", "g", "d")
-    await until(pilot, lambda: told(app)[-1:] and "InternalError" in told(app)[-1])
-    (said,) = told(app)
-    assert "It opens with key" in said
+    await pilot.press("escape")
+    await settled(pilot)
+    await pilot.press("g", "d")
+    assert "It opens with key" in await hears(pilot, "InternalError")
 
 
 async def markup_is_shown_as_it_is(app: Explorer, pilot: Pilot[None]) -> None:
@@ -191,7 +193,7 @@ async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilo
         other.rotate(other.key("orders").key_id)
     await until(pilot, lambda: app.records.tallies.every.old == STALE + 4)
     said = "keys were changed by somebody else: orders was rotated"
-    assert said in told(app)
+    await hears(pilot, said)
     await pilot.press("a", "r")
     plan = await come(pilot, PlanScreen)
     await until(pilot, lambda: plan.plan is not None)
@@ -206,7 +208,7 @@ async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilo
         other.rotate(other.key("sales").key_id)
         await pilot.press("y")
         await until(pilot, lambda: app.screen is not plan and isinstance(app.screen, PlanScreen))
-    assert any("sales was rotated" in text for text in told(app)), "by its name"
+    await hears(pilot, "sales was rotated")
     await pilot.press("escape")
     await back(pilot)
     await pilot.press("J", "c", "escape")
@@ -216,22 +218,23 @@ async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilo
     rows = world.csv.read_text(encoding="utf-8").splitlines(keepends=True)
     world.csv.write_text("".join(rows[:-2]), encoding="utf-8")
     await until(pilot, lambda: grid(app).view.total == RECORDS - 2)
-    assert any("the source was changed" in text for text in told(app))
+    await hears(pilot, "the source was changed")
 
 
 async def a_source_that_vanishes_is_a_message(app: Explorer, pilot: Pilot[None]) -> None:
     world = world_of(app)
     total = grid(app).view.total
     world.csv.rename(world.csv.with_suffix(".away"))
-    app.clear_notifications()
+    forget(app)
     await app.records._look()
     await until(pilot, lambda: status(app).startswith("! "))
-    (said,) = told(app)
-    assert said.endswith("there is no such file"), "one message, and it says what is so"
+    said = await hears(pilot, "there is no such file")
+    assert told(app) == [said], "one message, and it says what is so"
+    assert said.endswith("there is no such file")
     assert grid(app).view.total == total, "what was read is still shown"
-    app.clear_notifications()
+    forget(app)
     await pilot.press("a", "r")
-    await until(pilot, lambda: any("records.csv" in text for text in told(app)))
+    await hears(pilot, "records.csv")
     assert isinstance(app.screen, PlanScreen)
     await pilot.press("escape")
     await back(pilot)
@@ -268,9 +271,9 @@ async def a_lab_that_cannot_be_read_is_a_message(app: Explorer, pilot: Pilot[Non
         await pilot.press("r")
         screen = await come(pilot, PlanScreen)
         await until(pilot, lambda: "No plan" in str(screen.query_one("#plan", Static).render()))
-        app.clear_notifications()
+        forget(app)
         await pilot.press("d")
-        await until(pilot, lambda: any("not what it was" in text for text in told(app)))
+        await hears(pilot, "not what it was")
         await pilot.press("escape")
         await back(pilot)
 
@@ -282,7 +285,7 @@ async def a_filter_that_is_none_says_where(app: Explorer, pilot: Pilot[None]) ->
     assert grid(app).view.shown == RECORDS
     await pilot.press("enter", "a", "x")
     assert app.marked == 0, "what was asked for is not what is shown"
-    assert "the filter is wrong" in told(app)[-1]
+    await hears(pilot, "the filter is wrong")
     await pilot.press("space", "slash")
     line = app.records.query_one(FilterLine)
     assert (line.selected_text, line.cursor_position) == ("", len("out:nonsense"))
@@ -394,6 +397,7 @@ def test_exports_hold_all_that_is_marked_or_shown(
             dialog.query_one("#go").press()
             await back(pilot)
             await until(pilot, (world.path / name).exists)
+        await settled(pilot)
         await pilot.press("o")
         dialog = await come(pilot, Form)
         dialog.query_one("#file").value = "a.csv"
@@ -443,8 +447,7 @@ def test_no_source_and_no_records(world: World, lab: Lab, painted_stage: Stage) 
         assert "no source" in screen_text(app)
         assert all(name in screen_text(app) for name in ("orders", "bills", "frozen"))
         await pilot.press("r")
-        await pilot.pause()
-        assert any("there is no source" in text for text in told(app))
+        await hears(pilot, "there is no source")
         app.records.place = Place("tencent", frozen.key_id, None, frozen)
         await pilot.press("D")
         form = await come(pilot, Form)
@@ -498,6 +501,9 @@ def test_themes_without_colour(
     monkeypatch.setenv("NO_COLOR", "1")
 
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
+        def shown() -> list[str]:
+            return [note.message for note in app._notifications]
+
         assert app.theme == "textual-dark", "a terminal's own colours would be black on black"
         for _ in THEMES:
             await pilot.press("t")
@@ -517,7 +523,8 @@ def test_themes_without_colour(
         assert app.read_only
         await pilot.press("f10")
         assert not app.read_only
-        app.clear_notifications()
+        monkeypatch.setattr("kmslab.tui.app.BRIEF", 60.0)
+        forget(app)
         app.tell(f"{MARKUP}\x1b[31m")
         await until(pilot, lambda: f"{MARKUP}\\x1b[31m" in screen_text(app))
         app.tell("the first of two", severity="warning")
@@ -527,11 +534,11 @@ def test_themes_without_colour(
         assert MARKUP not in screen_text(app).splitlines()[0]
         await pilot.press("J")
         await come(pilot, Journals)
-        assert "the second" in told(app), "what was told before stays"
+        assert shown() == ["the second"], "what was told before stays"
         app.tell("about a journal", severity="warning")
         await pilot.press("escape")
         await back(pilot)
-        assert not told(app), "a message goes with its screen"
+        assert shown() == [], "a message goes with its screen"
 
     stage.play(session, scene, notifications=True)
 

@@ -26,6 +26,7 @@ from kmslab.tui.dialogs.form import Choose, Form
 from kmslab.tui.jobs import Job
 from kmslab.tui.responsive import Turns
 from kmslab.tui.rows import Rows
+from kmslab.tui.screens import records
 from kmslab.tui.screens.activity import ActivityScreen
 from kmslab.tui.screens.audit import AuditLog
 from kmslab.tui.screens.help import Help
@@ -48,8 +49,9 @@ def first_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def demo(first_demo: Path, tmp_path: Path) -> Iterator[Session]:
-    """The demo lab, the test's own."""
+def demo(first_demo: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Session]:
+    """The demo lab, the test's own, at which nobody else looks."""
+    monkeypatch.setattr(records, "LOOK_SECONDS", 3600.0)
     place = Path(shutil.copytree(first_demo, tmp_path / "demo"))
     with Lab.open(place / "lab", clock=ManualClock(DEMO_TIME)) as lab:
         session = demo_in(place, lab)
@@ -177,6 +179,7 @@ def test_progress(
     demo: Session, stage: Stage, golden: Golden, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Job, "rate", lambda self: 1_250.0)
+    monkeypatch.setattr(Job, "waiting", lambda self: 0.0)
     job, end = Job("the campaign", Turns()), Event()
     job.latest = Progress("re-encrypting", 2_000, 3_259, {"re_encrypted": 1_990, "failed": 10})
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
+from textual.notifications import Notification, Notifications
 from textual.pilot import Pilot
+from tui_rest import drained
 
 from kmslab import Lab, ManualClock
 from kmslab.campaign.run import Ground
@@ -113,6 +115,19 @@ def make_world(path: Path) -> World:
 Scene = Callable[[Explorer, "Pilot[None]"], Awaitable[None]]
 
 
+class Kept(Notifications):
+    """Messages as ever, and the texts of all of them: each goes soon, or for the next one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.texts: list[str] = []
+
+    def add(self, notification: Notification) -> Kept:
+        self.texts.append(notification.message)
+        super().add(notification)
+        return self
+
+
 class Stage:
     """Plays scenes on explorers, and holds that nothing was unforeseen."""
 
@@ -131,6 +146,7 @@ class Stage:
 
         async def run() -> None:
             app = Explorer(session, self.log_folder)
+            app._notifications = Kept()
             async with app.run_test(size=size, notifications=notifications) as pilot:
                 await settled(pilot)
                 await scene(app, pilot)
@@ -149,7 +165,7 @@ def in_turn(*scenes: Scene) -> Scene:
             while not isinstance(app.screen, Records):
                 await pilot.press("escape")
                 await pilot.pause(0.02)
-            app.clear_notifications()
+            forget(app)
             app.records.query_one(FilterLine).value = ""
             app.records.place = Everything
             app.records.action_pane("records")
@@ -161,11 +177,13 @@ def in_turn(*scenes: Scene) -> Scene:
 
 
 async def until(pilot: Pilot[None], condition: Callable[[], object], seconds: float = 60) -> None:
-    """Wait until something is so."""
+    """Wait until something is so, and what was told with it has been heard."""
     end = monotonic() + seconds
     while not condition():
+        assert pilot.app._exception is None, "the explorer has ended"
         assert monotonic() < end, "it did not come to be so"
         await asyncio.sleep(0.01)
+    await drained()
 
 
 async def settled(pilot: Pilot[None]) -> None:
@@ -179,6 +197,7 @@ async def settled(pilot: Pilot[None]) -> None:
             and not records.reader.busy
             and records.grid.wanted == records.grid.view.wanted
             and app.job is None
+            and app.screen not in app._flows
         )
 
     await pilot.pause()
@@ -217,8 +236,23 @@ async def back(pilot: Pilot[None]) -> None:
 
 
 def told(app: Explorer) -> list[str]:
-    """The messages that were shown."""
-    return [note.message for note in app._notifications]
+    """The messages that came in this scene, also those that have gone."""
+    kept = app._notifications
+    assert isinstance(kept, Kept)
+    return kept.texts
+
+
+def forget(app: Explorer) -> None:
+    """Only what is told from now on counts."""
+    told(app).clear()
+    app.clear_notifications()
+
+
+async def hears(pilot: Pilot[None], text: str) -> str:
+    """Wait for a message that holds a text, which may have come by now, and give it."""
+    app: Explorer = pilot.app  # type: ignore[assignment]
+    await until(pilot, lambda: any(text in said for said in told(app)))
+    return next(said for said in told(app) if text in said)
 
 
 def world_of(app: Explorer) -> World:

@@ -241,8 +241,9 @@ class PlanScreen(Screen[Plan | None]):
         return self._names(key_id) or key_id
 
     def keys_changed(self, what: str) -> None:
-        """Somebody else has changed keys: where nobody is asked just now, plan anew."""
-        if self.is_current:
+        """Somebody else has changed keys: where nobody is asked just now, plan anew. A screen that
+        is just coming up has planned nothing yet."""
+        if self.is_current and self.is_mounted:
             self._changed = what
             self._plan_anew()
 
