@@ -93,7 +93,7 @@ async def take(app: Explorer, folder: Path) -> None:
         await until(pilot, lambda: isinstance(app.screen, PlanScreen) and app.screen.plan)
         picture("plan")
         await pilot.press("escape")
-        job, end = SteadyJob("the campaign"), Event()
+        job, end = SteadyJob("the campaign", app.turns), Event()
         job.latest = Progress("re-encrypting", 412, 657, {"re_encrypted": 400, "failed": 12})
         app.push_screen(AtWork("Re-encrypting", job, lambda watch: end.wait(20)))
         await until(pilot, lambda: isinstance(app.screen, AtWork))

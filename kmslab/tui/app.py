@@ -277,6 +277,15 @@ class Explorer(App[None]):
         """The source is not what it was."""
         self.records.read_again()
 
+    async def change_keys(self, change: Callable[[], T]) -> T:
+        """Do in a thread what changes keys, and wait for it."""
+        return await self.away(partial(self.records.watched.while_changing_keys, change))
+
+    def source_changed(self) -> None:
+        """A campaign has changed the source."""
+        for screen in self._records():
+            screen.watched.source_seen()
+
     def keys_changed(self) -> None:
         """Keys are not what they were."""
         self.records.keys_changed()

@@ -96,6 +96,15 @@ class Host(Protocol):
         """The source is not what it was."""
         ...
 
+    async def change_keys(self, change: Callable[[], T]) -> T:
+        """Do in a thread what changes keys, and wait for it. Nobody is told that they were changed,
+        as where somebody else does so."""
+        ...
+
+    def source_changed(self) -> None:
+        """A campaign has changed the source, and nobody else; a thread may say so."""
+        ...
+
     def keys_changed(self) -> None:
         """Keys are not what they were."""
         ...

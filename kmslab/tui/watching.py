@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from threading import Lock
+from typing import Final, TypeVar
 
 from kmslab.database_url import is_url
 from kmslab.errors import KmslabError
 from kmslab.model import Key
 from kmslab.tui.session import Session
+
+T = TypeVar("T")
 
 _GONE: Final = "gone"
 
@@ -56,6 +60,7 @@ class Watched:
     """Lab and source as they were seen last."""
 
     def __init__(self, session: Session) -> None:
+        self._one_at_a_time = Lock()
         self._session = session
         self._epoch = -1
         self._keys: dict[str, Key] | None = None
@@ -64,10 +69,20 @@ class Watched:
 
     def look(self) -> Seen:
         """Look again; a thread may do it. An error of the lab is told, and not raised."""
-        try:
-            return Seen(self.keys_seen(), self.source_seen(), self._source == _GONE)
-        except KmslabError as error:
-            return Seen(error=error)
+        with self._one_at_a_time:
+            try:
+                return Seen(self.keys_seen(), self.source_seen(), self._source == _GONE)
+            except KmslabError as error:
+                return Seen(error=error)
+
+    def while_changing_keys(self, change: Callable[[], T]) -> T:
+        """Do what changes keys: no look takes it for what somebody else has done."""
+        with self._one_at_a_time:
+            try:
+                return change()
+            finally:
+                with suppress(KmslabError):
+                    self.keys_seen()
 
     def keys_seen(self) -> tuple[str, ...]:
         """What keys are not what they were: what matters for people and for records."""

@@ -388,18 +388,18 @@ async def nothing_is_said_of_records_that_cannot_be_counted(
 
 async def an_error_of_the_lab_is_told_while_it_lasts(app: Explorer, pilot: Pilot[None]) -> None:
     screen, lab = app.records, app.session.lab
-    seen = screen._watched.keys_seen
+    seen = screen.watched.keys_seen
 
     def busy() -> Any:
         raise KmslabError("the lab is busy")
 
-    screen._watched.keys_seen = busy  # type: ignore[method-assign]
+    screen.watched.keys_seen = busy  # type: ignore[method-assign]
     await until(pilot, lambda: "the lab is busy" in status(app))
     grid(app).ask_filter("out:stale")
     screen._filter()
     await settled(pilot)
     assert "the lab is busy" in status(app), "a filter does not mend it"
-    screen._watched.keys_seen = seen  # type: ignore[method-assign]
+    screen.watched.keys_seen = seen  # type: ignore[method-assign]
     await until(pilot, lambda: "the lab is busy" not in status(app))
     key = lab.key("orders")
     keys, lab.keys = lab.keys, busy  # type: ignore[method-assign]

@@ -59,6 +59,7 @@ from kmslab.tui.screens.journals import Journals
 from kmslab.tui.screens.layout import FilterLine
 from kmslab.tui.screens.plan import PlanScreen
 from kmslab.tui.screens.records import Records
+from kmslab.tui.screens.result import ResultScreen
 from kmslab.tui.screens.sources import SourcesScreen
 from kmslab.tui.session import Session
 from kmslab.tui.sorting import By, Sort
@@ -219,6 +220,32 @@ async def a_lab_that_another_process_changes_shows_it(app: Explorer, pilot: Pilo
     world.csv.write_text("".join(rows[:-2]), encoding="utf-8")
     await until(pilot, lambda: grid(app).view.total == RECORDS - 2)
     await hears(pilot, "the source was changed")
+
+
+async def what_is_done_here_was_done_by_nobody_else(app: Explorer, pilot: Pilot[None]) -> None:
+    """Also where it is looked for before keys and source are read again."""
+    forget(app)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Explorer, "keys_changed", lambda app: None)
+        patch.setattr(Explorer, "read_again", lambda app: None)
+        await pilot.press("1", "j", "j", "j", "R")
+        await come(pilot, Confirm)
+        await pilot.press("y")
+        await hears(pilot, "orders has version 3")
+        await app.records._look()
+        await pilot.press("2", "a", "r")
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen) and app.screen.plan)
+        await pilot.press("enter")
+        await come(pilot, Confirm)
+        await pilot.press("y")
+        await come(pilot, ResultScreen)
+        await app.records._look()
+        await pilot.pause()
+    assert "somebody else" not in " ".join(told(app))
+    app.keys_changed()
+    app.read_again()
+    await pilot.press("escape")
+    await back(pilot)
 
 
 async def a_source_that_vanishes_is_a_message(app: Explorer, pilot: Pilot[None]) -> None:
@@ -594,9 +621,16 @@ def test_what_is_seen_and_kept(session: Session, stage: Stage) -> None:
     )
 
 
+def test_what_is_done_here_was_done_by_nobody_else(session: Session, stage: Stage) -> None:
+    stage.play(session, what_is_done_here_was_done_by_nobody_else)
+
+
 @pytest.mark.usefixtures("often")
 def test_what_others_do_meanwhile(session: Session, stage: Stage) -> None:
     stage.play(
         session,
-        in_turn(a_lab_that_another_process_changes_shows_it, a_source_that_vanishes_is_a_message),
+        in_turn(
+            a_lab_that_another_process_changes_shows_it,
+            a_source_that_vanishes_is_a_message,
+        ),
     )

@@ -405,7 +405,7 @@ async def _called(app: Host, key: Key, action: str, call: Callable[[], Key]) -> 
 async def _refusing(app: Host, provider: str, action: str, call: Callable[[], Key]) -> Key:
     """Make a call; what the provider refuses has its own code for it."""
     try:
-        made = await app.away(call)
+        made = await app.change_keys(call)
     except KmsError as error:
         error.code = error.code or code_of(provider, error, action)
         raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from rich.text import Text
@@ -18,7 +19,7 @@ from kmslab.campaign.watching import Watch
 from kmslab.errors import KmslabError
 from kmslab.tui.chrome import KeyLine
 from kmslab.tui.finishing import finish
-from kmslab.tui.host import host_of, in_worker
+from kmslab.tui.host import Host, host_of, in_worker
 from kmslab.tui.jobs import Job
 from kmslab.tui.modal import Modal
 from kmslab.tui.texts import duration, visible
@@ -88,7 +89,7 @@ class AtWork(Modal[Ended[Any]]):
     async def _run(self) -> None:
         app = host_of(self)
         try:
-            ended = await app.away(self._ended)
+            ended = await app.away(partial(self._ended, app))
         except asyncio.CancelledError:
             self._job.stop()  # the app ends; its thread would go on to the end of the source
             raise
@@ -99,7 +100,7 @@ class AtWork(Modal[Ended[Any]]):
             app.job = None
         await finish(self, ended)
 
-    def _ended(self) -> Ended[Any]:
+    def _ended(self, app: Host) -> Ended[Any]:
         """Do the work. Why it could not be done is kept, and not all that it held by then."""
         try:
             return Ended(self._work(self._job.watch))
@@ -108,6 +109,9 @@ class AtWork(Modal[Ended[Any]]):
             while held is not None:
                 held = held.with_traceback(None).__context__
             return Ended(error=error)
+        finally:
+            if self._job.campaign:
+                app.source_changed()
 
     def _show(self) -> None:
         latest = self._job.latest

@@ -95,7 +95,7 @@ class Records(Screen[None]):
         self.names = Names({})
         self.tallies = Tallies()
         self.place: Place = Everything
-        self._watched = Watched(session)
+        self.watched = Watched(session)
         self._errors: dict[Kind, str] = {}
         self._judge_wanted = False
         self._read_wanted = False
@@ -159,7 +159,7 @@ class Records(Screen[None]):
     async def _see_keys(self) -> None:
         """Take in the keys as they are now: only what changes later is a change."""
         try:
-            await away_for(self, self._watched.keys_seen)
+            await away_for(self, self.watched.keys_seen)
         except KmslabError as error:
             self._tell("lab", str(error))
         else:
@@ -193,7 +193,7 @@ class Records(Screen[None]):
             return
         self.grid.empty = READING
         self._read_wanted = False
-        self._watched.source_seen()
+        self.watched.source_seen()
         in_worker(self, self.reader.read, group="read")
 
     async def _say_what_opens(self) -> None:
@@ -272,7 +272,7 @@ class Records(Screen[None]):
         if self.explorer.job is not None:
             return
         try:
-            seen = await away_for(self, self._watched.look)
+            seen = await away_for(self, self.watched.look)
         except Stopped:
             return
         except Exception as error:  # once, and not each second: F5 begins it again
@@ -280,6 +280,8 @@ class Records(Screen[None]):
             self.explorer.unforeseen(error)
             return
         self._tell("lab", "" if seen.error is None else str(seen.error))
+        if self._has_campaign():  # which began meanwhile, and ends with a reading
+            seen = replace(seen, source=False)
         if seen.keys:
             first, more = seen.keys[:_NAMED], len(seen.keys) - _NAMED
             what = "; ".join(first) + (f"; and {more} keys more" if more > 0 else "")
@@ -292,6 +294,10 @@ class Records(Screen[None]):
         self._read_wanted = self._read_wanted or seen.source
         if self._read_wanted and not self.reader.busy:
             self.read_again()
+
+    def _has_campaign(self) -> bool:
+        job = self.explorer.job
+        return job is not None and job.campaign
 
     # What is shown
 
