@@ -436,7 +436,7 @@ def test_every_key_with_a_million_marks(
 
 
 PLAN, WORK, DONE = "PlanScreen", "AtWork", "ResultScreen"
-CAMPAIGN_ROWS = 20 * BLOCK
+CAMPAIGN_ROWS = 50 * BLOCK
 TYPED = [(f"{digit}", "Confirm", 0.05) for digit in str(CAMPAIGN_ROWS)]
 AT_WORK = [("j", f"{WORK} {DONE} Confirm", 0.1)] * 4
 OF_A_CAMPAIGN = [
@@ -467,7 +467,7 @@ OF_A_CAMPAIGN = [
 def test_every_key_of_a_campaign_with_a_million_ids(
     table: Table, tmp_path: Path, benchmark: BenchmarkFixture, note: Note
 ) -> None:
-    """A plan of a million ids over a source that has 20,000 of them: agreed to, stopped, continued,
+    """A plan of a million ids over a source that has 50,000 of them: agreed to, stopped, continued,
     undone and closed, and all of it once more. What a campaign does with records it does chunk by
     chunk, however many. Of the two rounds the better one counts for each key, as with marks.
 
