@@ -14,6 +14,7 @@ from textual.events import Resize
 from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
 
+from kmslab.tui.host import host_of
 from kmslab.tui.styles import reached
 
 T = TypeVar("T")
@@ -34,9 +35,10 @@ class Modal(ModalScreen[T]):
             event.prevent_default()
 
     def render(self) -> RenderableType:
-        """What is behind."""
+        """What is behind. To paint it takes long, and threads rest meanwhile."""
         behind = super().render()
         if isinstance(behind, BackgroundScreen):
+            host_of(self).turns.answer()
             return _Dimmed(behind.screen, behind.color)
         return behind
 

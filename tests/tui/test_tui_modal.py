@@ -12,11 +12,16 @@ from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
 from kmslab.tui.modal import Modal
+from kmslab.tui.responsive import Turns
 
 BEHIND = "[on red]red[/] [bold blue]欧阳[/] [link='x:y']link[/] [@click='app.quit']quit[/]\n" * 20
 
 
 class Behind(App[None]):
+    def __init__(self) -> None:
+        super().__init__()
+        self.turns = Turns()
+
     def compose(self) -> ComposeResult:
         yield Static(BEHIND)
 
