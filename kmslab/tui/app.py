@@ -126,11 +126,13 @@ class Explorer(App[None]):
         there = themes(coloured=not self.no_color)
         variables = [variables_of(self, theme) for theme in sorted(there, key=self._is_other)]
 
+        rest = self.turns.gently(lambda: False)
+
         def work() -> None:
             from kmslab.tui.screens import activity, help  # noqa: A004, F401
 
             for each in variables:
-                self.stylesheet.prepare(each)
+                self.stylesheet.prepare(each, rest)
 
         await self.away(work)
         self._to_keep = True

@@ -6,7 +6,7 @@ a kind that is new after that: 50 ms, while somebody waits for what a key does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import perf_counter, sleep
 from typing import Any
 
@@ -39,15 +39,17 @@ class Styles(Stylesheet):
         """Take the rules of the theme that there is now."""
         self.parse()
 
-    def prepare(self, variables: dict[str, str]) -> None:
+    def prepare(self, variables: dict[str, str], rest: Callable[[], object]) -> None:
         """Parse what there is for a theme, and what may come; a thread may do so.
 
-        It rests twice as long as it works, so that keys are answered as usual meanwhile.
+        It rests twice as long as it works, so that keys are answered as usual meanwhile, and
+        besides wherever `rest` does.
         """
         other = Styles(variables=variables)
         other._parsed = self._parsed
         there = [(s.content, at, s.is_defaults, s.tie_breaker, s.scope) for at, s in self.sources()]
         for source in dict.fromkeys((*there, *_default_sources())):
+            rest()
             begun = perf_counter()
             other._parse_rules(*source)
             sleep(2 * (perf_counter() - begun))

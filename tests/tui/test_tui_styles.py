@@ -29,7 +29,7 @@ def test_the_rules_of_each_theme_are_textuals_own(monkeypatch: pytest.MonkeyPatc
     async def seen() -> None:
         async with app.run_test():
             for theme in THEMES:
-                own.prepare(variables_of(app, theme))
+                own.prepare(variables_of(app, theme), lambda: None)
             monkeypatch.setattr(Stylesheet, "_parse_rules", None)  # all of it is there
             found = {}
             for theme in (*THEMES, THEMES[0]):
