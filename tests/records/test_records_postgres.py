@@ -315,21 +315,30 @@ def test_a_deadlock_is_tried_again(server: PostgresBase) -> None:
     name = server.url.rsplit("/", 1)[1]
     server.execute(f"ALTER DATABASE {name} SET deadlock_timeout = '10ms'")
     lock = "UPDATE orders SET note = note || '!' WHERE record_id = %s"
+    waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+
+    def until_waiting(how_many: int) -> None:
+        while len(server.execute(waiting)) < how_many:
+            time.sleep(0.005)
+
     try:
         with (
             opened(server).parts[0].edit() as edit,
             application(server) as other,
-            ThreadPoolExecutor(1) as pool,
+            application(server) as third,
+            ThreadPoolExecutor(2) as pool,
         ):
             chunk = first_chunk(edit)
-            # It never gives way by itself, so that it is always the chunk that does.
+            # Whoever begins to wait last sees the deadlock: the chunk, as it is let go on last.
             other.execute("SET deadlock_timeout = '60s'")
             other.execute(lock, ("订单-00002",))
+            third.execute("SELECT 1 FROM orders WHERE record_id = '订单-00001' FOR UPDATE")
             lost = pool.submit(edit.write, changes(chunk))
-            waiting = "SELECT 1 FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-            while not server.execute(waiting):
-                time.sleep(0.005)
-            other.execute(lock, ("订单-00000",))
+            until_waiting(1)
+            locked = pool.submit(other.execute, lock, ("订单-00000",))
+            until_waiting(2)
+            third.commit()
+            locked.result()
             other.commit()
             assert lost.result() == []
     finally:
