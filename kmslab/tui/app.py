@@ -126,13 +126,11 @@ class Explorer(App[None]):
         there = themes(coloured=not self.no_color)
         variables = [variables_of(self, theme) for theme in sorted(there, key=self._is_other)]
 
-        rest = self.turns.gently(lambda: False)
-
         def work() -> None:
             from kmslab.tui.screens import activity, help  # noqa: A004, F401
 
             for each in variables:
-                self.stylesheet.prepare(each, rest)
+                self.stylesheet.prepare(each, self.turns.rest)
 
         await self.away(work)
         self._to_keep = True
@@ -250,7 +248,7 @@ class Explorer(App[None]):
     def _handle_exception(self, error: Exception) -> None:
         """An error in the event loop ends the app: a message and a log, no traceback, no locals.
 
-        It is none that what comes while the app ends finds no widget, or no screen.
+        A widget or screen that is gone while the app ends is no error.
         """
         ends = self._exit or not self.is_running
         if ends and isinstance(error, (NoMatches, ScreenStackError)):
@@ -286,7 +284,7 @@ class Explorer(App[None]):
     def source_changed(self) -> None:
         """A campaign has changed the source."""
         for screen in self._records():
-            screen.watched.source_seen()
+            screen.watched.source_taken()
 
     def keys_changed(self) -> None:
         """Keys are not what they were."""

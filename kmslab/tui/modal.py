@@ -23,22 +23,23 @@ _NO_STYLE: Final = Style()
 
 
 class Modal(ModalScreen[T]):
-    """Textual's, in four fifths of the time between a key and the dialog that it shows."""
+    """Textual's, laid out and painted once when it is shown."""
 
-    _is_told = False
+    _knows_its_size = False
 
     async def _on_resize(self, event: Resize) -> None:
         """What is told first is the size in which all is laid out and painted by then: Textual
         would do both once more."""
-        first, self._is_told = not self._is_told, True
+        first, self._knows_its_size = not self._knows_its_size, True
         if first and set(reached(self, event.size)) <= self.classes:
             event.prevent_default()
 
     def render(self) -> RenderableType:
-        """What is behind. To paint it takes long, and threads rest meanwhile."""
+        """What is behind. To paint it takes long: until the dialog is there, threads rest."""
         behind = super().render()
         if isinstance(behind, BackgroundScreen):
-            host_of(self).turns.answer()
+            if not self._knows_its_size:
+                host_of(self).turns.answer()
             return _Dimmed(behind.screen, behind.color)
         return behind
 

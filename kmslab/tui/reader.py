@@ -95,8 +95,10 @@ class Reader:
         self._live = self._grid.view.total == 0
         self.counted = self.counted and not self._live
 
+        stop = self._gently(left)
+
         def work() -> None:
-            ended = read(job, lambda grown: self._post(Came(grown, left)), self._gently(left))
+            ended = read(job, lambda grown: self._post(Came(grown, left)), stop)
             self._post(ReadEnded(ended, left))
 
         await asyncio.to_thread(work)

@@ -28,8 +28,11 @@ QUIET_SECONDS: Final = 0.04
 """How long the event loop had next to nothing to do when an answer is painted: longer than Textual
 waits between two paintings."""
 
+ANSWER_SECONDS: Final = 0.3
+"""How long an answer takes at most: then it is the turn of the threads, whatever there is to do."""
+
 REST_SECONDS: Final = 0.1
-"""How long a thread rests at most between two steps: a key that is held down stops none."""
+"""How long a thread rests at most between two steps."""
 
 _TICKS: Final = 8  # in QUIET_SECONDS
 _LATE: Final = 0.003  # seconds: a tick that is later had to wait for something
@@ -116,35 +119,54 @@ class Turns:
     def __init__(self) -> None:
         self._quiet = threading.Event()
         self._quiet.set()
+        self._in_time = 0
+        self._began = self._threads_until = 0.0
+
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing is being answered, so that nobody rests."""
+        return self._quiet.is_set()
 
     def answer(self) -> None:
-        """The event loop has something to answer, and the others rest until that is done."""
-        if self._quiet.is_set():
-            self._quiet.clear()
-            self._tick(asyncio.get_running_loop(), 0)
+        """The event loop has something to answer, and the others rest until that is done.
 
-    def _tick(self, loop: asyncio.AbstractEventLoop, in_time: int) -> None:
-        """The next tick; when this many before it were in time."""
-        if in_time == _TICKS:
-            self._quiet.set()
-            return
+        Where it never is, as with a key that is held down, they have every fourth moment.
+        """
+        self._in_time = 0
+        loop = asyncio.get_running_loop()
+        if self.quiet and loop.time() >= self._threads_until:
+            self._began = loop.time()
+            self._quiet.clear()
+            self._tick(loop)
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
         at = loop.time() + QUIET_SECONDS / _TICKS
 
         def ticks() -> None:
-            self._tick(loop, in_time + 1 if loop.time() - at < _LATE else 0)
+            now = loop.time()
+            self._in_time = self._in_time + 1 if now - at < _LATE else 0
+            if self._in_time < _TICKS and now < self._began + ANSWER_SECONDS:
+                self._tick(loop)
+            else:
+                self._threads_until = now + (now - self._began) / 3
+                self._quiet.set()
 
         loop.call_at(at, ticks)
 
+    def rest(self) -> None:
+        """Wait while something is answered; a thread asks for it after each short step."""
+        self._quiet.wait(REST_SECONDS)
+
     def gently(self, stop: Stop) -> Stop:
-        """A `stop` for a thread, which asks it after each short step, and rests whenever it does so
-        while something is answered.
+        """A `stop` for a thread, which rests whenever it asks it.
 
         >>> Turns().gently(lambda: True)()
         True
         """
 
         def asked() -> bool:
-            self._quiet.wait(REST_SECONDS)
+            if not stop():
+                self.rest()
             return stop()
 
         return asked

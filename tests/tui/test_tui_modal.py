@@ -79,6 +79,27 @@ def test_a_dialog_looks_as_textuals_own(monkeypatch: pytest.MonkeyPatch, *, no_c
     assert own[1] != own[2]
 
 
+def test_threads_rest_until_a_dialog_is_there_and_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = []
+    monkeypatch.setattr(Turns, "answer", lambda turns: answers.append(turns))
+
+    async def seen() -> None:
+        app = Behind()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await app.push_screen(Own())
+            await pilot.pause()
+            assert answers
+            answers.clear()
+            app.screen_stack[0].query_one(Static).update("something else\n" * 20)
+            await pilot.pause(0.1)
+            assert "something else" in str(drawn(app))
+            assert not answers
+
+    asyncio.run(seen())
+
+
 def test_a_dialog_is_laid_out_once_when_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     laid_out = []
     resized = ModalScreen._screen_resized

@@ -10,15 +10,14 @@ import pytest
 
 from kmslab.tui import responsive
 from kmslab.tui.responsive import Turns
-from kmslab.tui.stopping import Stop
 
-Scene = Callable[[Turns, Stop], Awaitable[None]]
+Scene = Callable[[Turns], Awaitable[None]]
 
 
 def play(scene: Scene) -> None:
     async def whole() -> None:
-        turns = Turns()
-        await scene(turns, turns.gently(lambda: False))
+        async with asyncio.timeout(60):
+            await scene(Turns())
 
     asyncio.run(whole())
 
@@ -31,41 +30,55 @@ async def busy(seconds: float) -> None:
         await asyncio.sleep(0)
 
 
-def test_nobody_rests_while_nothing_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(responsive, "REST_SECONDS", 60.0)
-
-    async def scene(_: Turns, stop: Stop) -> None:
-        assert not await asyncio.to_thread(stop)
-
-    play(scene)
+async def quiet(turns: Turns) -> None:
+    """Wait until nothing is answered."""
+    while not turns.quiet:
+        await asyncio.sleep(0.001)
 
 
 def test_a_thread_rests_until_all_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responsive, "REST_SECONDS", 60.0)
+    monkeypatch.setattr(responsive, "ANSWER_SECONDS", 60.0)
 
-    async def scene(turns: Turns, stop: Stop) -> None:
+    async def scene(turns: Turns) -> None:
+        stop = turns.gently(lambda: False)
+        assert turns.quiet
+        assert await asyncio.to_thread(stop) is False, "nobody rests while nothing is answered"
         turns.answer()
+        assert not turns.quiet
         resting = asyncio.ensure_future(asyncio.to_thread(stop))
         for _ in range(3):
             await busy(0.05)
             assert not resting.done()
             turns.answer()
-        assert await resting is False
-        turns.answer()
-        assert await asyncio.to_thread(turns.gently(lambda: True)) is True, "it asks as before"
+        await quiet(turns)
+        assert await asyncio.wait_for(resting, 30) is False
 
     play(scene)
 
 
-def test_a_key_that_is_held_down_stops_nobody() -> None:
-    async def scene(turns: Turns, stop: Stop) -> None:
-        def work() -> list[bool]:
-            return [stop() for _ in range(3)]
+def test_who_is_to_stop_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responsive, "REST_SECONDS", 60.0)
 
-        working = asyncio.ensure_future(asyncio.to_thread(work))
-        while not working.done():
-            turns.answer()
-            await busy(0.02)
-        assert await working == [False] * 3
+    async def scene(turns: Turns) -> None:
+        turns.answer()
+        assert turns.gently(lambda: True)()
+
+    play(scene)
+
+
+def test_a_key_that_is_held_down_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(responsive, "ANSWER_SECONDS", 0.1)
+
+    async def scene(turns: Turns) -> None:
+        turns.answer()
+        while not turns.quiet:
+            await busy(0.01)
+        turns._threads_until += 60  # however slow the machine is
+        turns.answer()
+        assert turns.quiet, "now it is the turn of the threads"
+        turns._threads_until = 0.0
+        turns.answer()
+        assert not turns.quiet
 
     play(scene)

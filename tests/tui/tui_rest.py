@@ -20,6 +20,8 @@ from typing import Any
 from textual._context import active_app
 from textual.app import App
 
+from kmslab.tui import responsive
+
 STEP = 0.002
 
 
@@ -87,14 +89,16 @@ def held_back(seconds: float) -> None:
     threading.Event().wait(seconds)
 
 
-async def drained() -> None:
+async def drained(most: float = 60.0) -> None:
     """Wait until the event loop has nothing more to do, but for what waits for a time or a
     thread."""
     loop: Any = asyncio.get_running_loop()
     loop.who_waits = getattr(loop, "who_waits", 0) + 1
+    end = monotonic() + most
     try:
         await sleep(0)
         while len(loop._ready) >= loop.who_waits:  # whoever else waits so has always a turn to come
+            assert monotonic() < end, "the event loop never comes to rest"
             await sleep(0)
     finally:
         loop.who_waits -= 1
@@ -105,6 +109,7 @@ def is_held(frame: FrameType | None) -> bool:
     while frame is not None and frame.f_code.co_filename == threading.__file__:
         if frame.f_code is threading.Event.wait.__code__:
             event: threading.Event = frame.f_locals["self"]
-            return not event.is_set()
+            by = "" if frame.f_back is None else frame.f_back.f_code.co_filename
+            return by != responsive.__file__ and not event.is_set()  # that one only rests
         frame = frame.f_back
     return False
