@@ -25,8 +25,8 @@ class Packed:
     separator: str
     count: int
     width: int | None
-    """The letters of each text, where all have as many: as blobs of one key, most ids, and nothing
-    at all. Then none of the others has to be looked at for one."""
+    """How many letters each text has, where all have as many: their places are known then. Blobs of
+    one key are so, most ids, and contexts where there are none."""
 
     @classmethod
     def of(cls, texts: Sequence[str]) -> Packed:
@@ -36,6 +36,8 @@ class Packed:
         return cls(joined, separator, len(texts), widths.pop() if len(widths) == 1 else None)
 
     def __getitem__(self, row: int) -> str:
+        if not 0 <= row < self.count:
+            raise IndexError(row)
         if self.width is None:
             return self.joined.split(self.separator, row + 1)[row]
         start = row * (self.width + 1)

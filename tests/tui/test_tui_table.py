@@ -68,6 +68,9 @@ def test_packed_texts_are_the_texts(some: list[str]) -> None:
     for packed in (Packed.of(some), Texts.of(some)):
         assert packed.all() == some
         assert [packed[at] for at in range(len(some))] == some
+        for outside in (-1, len(some)):
+            with pytest.raises(IndexError):
+                packed[outside]
 
 
 @given(st.lists(st.text() | texts, min_size=1, max_size=8), st.text(min_size=1, max_size=3) | texts)
