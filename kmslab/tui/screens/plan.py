@@ -243,7 +243,8 @@ class PlanScreen(Screen[Plan | None]):
     def keys_changed(self, what: str) -> None:
         """Somebody else has changed keys: where nobody is asked just now, plan anew. A screen that
         is just coming up has planned nothing yet."""
-        if self.is_current and self.is_mounted:
+        planned = self.plan is not None or self._job is not None or self._failed
+        if self.is_current and planned:
             self._changed = what
             self._plan_anew()
 
