@@ -57,7 +57,11 @@ def _name(key: Key) -> str:
 
 
 class Watched:
-    """Lab and source as they were seen last."""
+    """Lab and source as they were seen last.
+
+    Threads look one at a time (`look`, `while_changing_keys`, `source_taken`); the event loop waits
+    for none of them (`source_seen`).
+    """
 
     def __init__(self, session: Session) -> None:
         self._one_at_a_time = Lock()
@@ -83,6 +87,11 @@ class Watched:
             finally:
                 with suppress(KmslabError):
                     self.keys_seen()
+
+    def source_taken(self) -> None:
+        """Take in the source as it is now: what was changed is known."""
+        with self._one_at_a_time:
+            self.source_seen()
 
     def keys_seen(self) -> tuple[str, ...]:
         """What keys are not what they were: what matters for people and for records."""

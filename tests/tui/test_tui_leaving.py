@@ -134,9 +134,15 @@ async def a_key_may_change_while_its_screen_is_opened(
 async def no_key_waits_for_what_the_journals_leave_to_be_looked_at(
     app: Explorer, pilot: Pilot[None], late: Late
 ) -> None:
-    seen = threading.Event()
+    seen, looks = threading.Event(), list[str]()
+
+    def slow(_: Session) -> str:
+        looks.append(f"campaign {len(looks)}")
+        seen.wait(60)
+        return looks[-1]
+
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Session, "unfinished", lambda session: seen.wait(60) and "")
+        patch.setattr(Session, "unfinished", slow)
         await pilot.press("J")
         await come(pilot, Journals)
         await pilot.press("escape")
@@ -145,9 +151,14 @@ async def no_key_waits_for_what_the_journals_leave_to_be_looked_at(
         await come(pilot, InspectScreen)
         await pilot.press("escape")
         await back(pilot)
+        await pilot.press("J")
+        await come(pilot, Journals)
+        await pilot.press("escape")
+        await back(pilot)
         await pilot.press("n")
         await come(pilot, Form)
         seen.set()
+        await until(pilot, lambda: app.records._unfinished == "campaign 1")
     await pilot.press("escape")
 
 

@@ -3,7 +3,7 @@
 Now and then a message is handled late, and what a thread does begins or ends late, so that whatever
 happens soon after something else happens long after it too. What a scene asserts without having
 waited for it fails then, and so does the explorer where it takes for granted what comes first.
-SEED is any text; each test has its own chances by it and by its name, the same in every run:
+SEED is any text; each test has its own chances by it and by its name, about the same in every run:
 
     KMSLAB_STALLS=7 pytest tests/tui/test_tui_safety.py -k exports
 """

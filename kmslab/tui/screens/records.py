@@ -100,10 +100,12 @@ class Records(Screen[None]):
         self._judge_wanted = False
         self._read_wanted = False
         self._twins_wanted = False
+        self._campaigns_wanted = False
         self._twins = 0
         self._unfinished = ""
         self._typed = Query()
         self._looking_at_keys = asyncio.Lock()
+        self._looking_at_campaigns = asyncio.Lock()
         self._looking: Timer
         self._reader: Reader | None = None
         self._counted_at = 0.0
@@ -181,7 +183,10 @@ class Records(Screen[None]):
 
     async def _look_at_campaigns(self) -> None:
         """See whether a campaign on the source is not finished: no other can be begun then."""
-        self._unfinished = await away_for(self, self.session.unfinished)
+        async with self._looking_at_campaigns:
+            while self._campaigns_wanted:
+                self._campaigns_wanted = False
+                self._unfinished = await away_for(self, self.session.unfinished)
         self._show_status()
 
     def read_again(self) -> None:
@@ -237,6 +242,7 @@ class Records(Screen[None]):
         if self.reader.notes:
             self.explorer.tell("\n".join(self.reader.notes), severity="warning")
         await self.explorer.guarded(self._look_at_keys)
+        self._campaigns_wanted = True
         await self.explorer.guarded(self._look_at_campaigns)
         self._refresh()
         self._marks_changed()
@@ -655,6 +661,7 @@ class Records(Screen[None]):
 
     async def _journals(self) -> None:
         await self.app.push_screen_wait(Journals())
+        self._campaigns_wanted = True
         self.explorer.begin("campaigns", self._look_at_campaigns)  # no key waits for that
 
     def action_audit(self) -> None:
