@@ -145,10 +145,12 @@ class Turns:
         def ticks() -> None:
             now = loop.time()
             self._in_time = self._in_time + 1 if now - at < _LATE else 0
-            if self._in_time < _TICKS and now < self._began + ANSWER_SECONDS:
+            if self._in_time == _TICKS:
+                self._quiet.set()
+            elif now < self._began + ANSWER_SECONDS:
                 self._tick(loop)
             else:
-                self._threads_until = now + (now - self._began) / 3
+                self._threads_until = now + ANSWER_SECONDS / 3
                 self._quiet.set()
 
         loop.call_at(at, ticks)
