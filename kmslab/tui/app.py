@@ -31,7 +31,7 @@ from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
 from kmslab.tui.host import in_worker, is_left
 from kmslab.tui.jobs import Job
-from kmslab.tui.responsive import Turns, is_responsive, keep, responsive, tidy
+from kmslab.tui.responsive import Turns, is_responsive, keep, responsive, set_aside, tidy
 from kmslab.tui.session import Session
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.styles import Styles, fit, variables_of
@@ -133,6 +133,7 @@ class Explorer(App[None]):
                 self.stylesheet.prepare(each, self.turns.rest)
 
         await self.away(work)
+        set_aside()  # some 70,000 objects, two thirds of what a collection would look through
         self._to_keep = True
 
     def _is_other(self, theme: str) -> bool:

@@ -73,6 +73,13 @@ def keep() -> None:
         gc.freeze()
 
 
+def set_aside() -> None:
+    """What there is now stays for long, where all is `responsive`: the next `keep` only looks
+    through it."""
+    if is_responsive():
+        gc.freeze()
+
+
 def tidy(*, stays: bool = False) -> None:
     """Collect what is garbage, where all is `responsive` and there may be much of it.
 

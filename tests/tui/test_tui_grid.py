@@ -26,7 +26,7 @@ from kmslab.model import Record
 from kmslab.tui.cells import COLUMNS, MORE, laid_out, version_text
 from kmslab.tui.grid import Grid
 from kmslab.tui.lines import GUTTER
-from kmslab.tui.responsive import SELDOM, keep, responsive, tidy
+from kmslab.tui.responsive import SELDOM, keep, responsive, set_aside, tidy
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.states import state_text
 from kmslab.tui.table import Kind, Table, pack
@@ -632,6 +632,23 @@ def test_what_is_left_behind_is_collected_when_nobody_presses_a_key() -> None:
         for _ in range(10):
             gc.collect(1)
         tidy(stays=True)
+        assert left() is not None
+        keep()
+        assert left() is None
+
+
+def test_what_is_set_aside_is_not_looked_through_for_long() -> None:
+    frozen = gc.get_freeze_count()
+    set_aside()
+    assert gc.get_freeze_count() == frozen  # as above
+    with responsive():
+        cycle = Cycle()
+        left = weakref.ref(cycle)
+        set_aside()
+        del cycle
+        for _ in range(10):
+            gc.collect(1)
+        tidy()
         assert left() is not None
         keep()
         assert left() is None
