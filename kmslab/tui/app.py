@@ -23,6 +23,7 @@ from textual.reactive import reactive
 from textual.screen import Screen
 
 from kmslab.errors import KmslabError
+from kmslab.tui import loop
 from kmslab.tui.actions import APP, Acting, Action, bindings
 from kmslab.tui.activity import Activity, Entry, command_line
 from kmslab.tui.commands import Commands
@@ -107,9 +108,9 @@ class Explorer(App[None]):
             parent = os.getppid()
             self.set_interval(1.0, lambda: self._leave_with(parent))
         if not self.is_headless:
-            loop = asyncio.get_running_loop()
-            loop.add_signal_handler(signal.SIGHUP, self._terminal_gone)
-            loop.add_signal_handler(signal.SIGTERM, self.exit)
+            running = asyncio.get_running_loop()
+            running.add_signal_handler(signal.SIGHUP, self._terminal_gone)
+            running.add_signal_handler(signal.SIGTERM, self.exit)
 
     def on_ready(self) -> None:
         """The first screen is there, with its styles, and stays."""
@@ -459,5 +460,5 @@ def explore(session: Session, log_folder: Path) -> int:
         del os.environ["NO_COLOR"]
     app = Explorer(session, log_folder)
     with responsive():
-        app.run()
+        loop.run(app.run_async())
     return app.return_code or 0

@@ -36,6 +36,7 @@ from kmslab.campaign.run import Ground
 from kmslab.campaign.state import State
 from kmslab.columns import Records
 from kmslab.records.spec import SourceSpec
+from kmslab.tui import loop
 from kmslab.tui.app import Explorer
 from kmslab.tui.filtering import Query
 from kmslab.tui.grid import Grid
@@ -172,7 +173,7 @@ def run(benchmark: BenchmarkFixture, view: View, steps: Callable[[One], Awaitabl
             await steps(app)
 
     with responsive():
-        benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
+        benchmark.pedantic(lambda: loop.run(whole()), rounds=1, iterations=1)
 
 
 def test_first_paint(table: Table, benchmark: BenchmarkFixture, note: Note) -> None:
@@ -268,7 +269,7 @@ def test_keys_while_a_source_is_read_and_judged(
 
         async def steps(app: One) -> None:
             nonlocal seconds
-            loop = asyncio.get_running_loop()
+            running = asyncio.get_running_loop()
 
             def take(grown: Grown) -> None:
                 if app.grid.view.table is not grown.table:
@@ -278,7 +279,7 @@ def test_keys_while_a_source_is_read_and_judged(
                 app.grid.grow()
 
             def tell(grown: Grown) -> None:
-                loop.call_soon_threadsafe(take, grown)
+                running.call_soon_threadsafe(take, grown)
 
             async def pressed(work: asyncio.Future[Any], over: Lag) -> Any:
                 async with over.measured():
@@ -426,7 +427,7 @@ def test_every_key_with_a_million_marks(
                     await steps(app, AT_A_KEY)
 
         with responsive():
-            benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
+            benchmark.pedantic(lambda: loop.run(whole()), rounds=1, iterations=1)
     for name, times in found.items():
         first = max(rounds[0] for rounds in times.values())
         worst = max(map(max, times.values()))
@@ -514,7 +515,7 @@ def test_every_key_of_a_campaign_with_a_million_ids(
                         found.setdefault(name, {}).setdefault(at, []).append(taken)
 
         with responsive():
-            benchmark.pedantic(lambda: asyncio.run(whole()), rounds=1, iterations=1)
+            benchmark.pedantic(lambda: loop.run(whole()), rounds=1, iterations=1)
     for name, times in found.items():
         better = list(map(min, times.values()))
         worst = max(max(rounds) for rounds in times.values())
