@@ -4,20 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import Final, Self, TypeVar
 
 from rich.console import RenderableType
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
 from textual.events import Resize
+from textual.geometry import Region
 from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
+from textual.timer import Timer
 
 from kmslab.tui.host import host_of
 from kmslab.tui.styles import reached
 
 T = TypeVar("T")
+
+BEHIND_SECONDS: Final = 0.3
+"""How much later, at most, a dialog shows what has changed behind it."""
 
 _NO_STYLE: Final = Style()
 
@@ -26,6 +31,31 @@ class Modal(ModalScreen[T]):
     """Textual's, laid out and painted once when it is shown."""
 
     _knows_its_size = False
+    _behind_changed: Timer | None = None
+
+    def refresh(
+        self,
+        *regions: Region,
+        repaint: bool = True,
+        layout: bool = False,
+        recompose: bool = False,
+    ) -> Self:
+        """Paint anew. What is behind names the regions in which it changed, and is painted with all
+        that changes within BEHIND_SECONDS: Textual paints all of it for each change."""
+        if not regions or not self.is_mounted:
+            return super().refresh(*regions, repaint=repaint, layout=layout, recompose=recompose)
+        if self._behind_changed is None:
+            self._behind_changed = self.set_timer(BEHIND_SECONDS, self.paint_behind)
+        return self
+
+    def paint_behind(self) -> bool:
+        """Paint now what has changed behind; whether anything had."""
+        changed, self._behind_changed = self._behind_changed, None
+        if changed is None:
+            return False
+        changed.stop()
+        self.refresh()
+        return True
 
     async def _on_resize(self, event: Resize) -> None:
         """What is told first is the size in which all is laid out and painted by then: Textual

@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from textual.app import App, ComposeResult
 from textual.containers import Vertical
+from textual.pilot import Pilot
 from textual.screen import ModalScreen, Screen
 from textual.widgets import Static
 
+from kmslab.tui import modal
 from kmslab.tui.modal import Modal
 from kmslab.tui.responsive import Turns
 
@@ -44,6 +46,14 @@ class Plain(Boxed, ModalScreen[None]): ...
 class Own(Boxed, Modal[None]): ...
 
 
+async def settled(pilot: Pilot[Any]) -> None:
+    """Wait until what is behind is painted too, at whatever time it would be."""
+    await pilot.pause(0.1)
+    screen = pilot.app.screen
+    if isinstance(screen, Modal) and screen.paint_behind():
+        await pilot.pause()
+
+
 def drawn(app: App[Any]) -> list[list[Any]]:
     """What is on the screen, with all styles."""
     update: Any = app.screen._compositor.render_update(
@@ -65,10 +75,10 @@ def test_a_dialog_looks_as_textuals_own(monkeypatch: pytest.MonkeyPatch, *, no_c
             found.append(drawn(app))
             for size in ((40, 12), (100, 30), (80, 24)):
                 await pilot.resize_terminal(*size)
-                await pilot.pause(0.1)
+                await settled(pilot)
                 found.append((drawn(app), dialog.classes))
             app.theme = "textual-light"
-            await pilot.pause(0.1)
+            await settled(pilot)
             found.append(drawn(app))
         return found
 
@@ -93,7 +103,7 @@ def test_threads_rest_until_a_dialog_is_there_and_no_longer(
             assert answers
             answers.clear()
             app.screen_stack[0].query_one(Static).update("something else\n" * 20)
-            await pilot.pause(0.1)
+            await settled(pilot)
             assert "something else" in str(drawn(app))
             assert not answers
 
@@ -117,3 +127,39 @@ def test_a_dialog_is_laid_out_once_when_it_is_shown(monkeypatch: pytest.MonkeyPa
         return len(laid_out)
 
     assert asyncio.run(seen(Own())) < asyncio.run(seen(Plain()))
+
+
+def test_what_changes_behind_a_dialog_is_painted_all_at_once_and_a_little_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    painted = []
+    dimmed = modal._Dimmed.__init__
+
+    def counted(*given: Any) -> None:
+        painted.append(given)
+        dimmed(*given)
+
+    monkeypatch.setattr(modal._Dimmed, "__init__", counted)
+    monkeypatch.setattr(modal, "BEHIND_SECONDS", 60.0)
+
+    async def seen() -> None:
+        app = Behind()
+        async with app.run_test(size=(80, 24)) as pilot:
+            await app.push_screen(Own())
+            await settled(pilot)
+            behind = app.screen_stack[0].query_one(Static)
+            painted.clear()
+            for text in ("one", "two", "three", "four", "five"):
+                behind.update(f"{text}\n" * 20)
+                await pilot.pause(0.03)
+            assert not painted
+            await settled(pilot)
+            assert "five" in str(drawn(app))
+            assert len(painted) == 1
+            monkeypatch.setattr(modal, "BEHIND_SECONDS", 0.01)
+            behind.update("six\n" * 20)
+            async with asyncio.timeout(60):
+                while "six" not in str(drawn(app)):
+                    await pilot.pause(0.01)
+
+    asyncio.run(seen())

@@ -21,6 +21,7 @@ from textual._context import active_app
 from textual.app import App
 
 from kmslab.tui import responsive
+from kmslab.tui.modal import Modal
 
 STEP = 0.002
 
@@ -78,6 +79,8 @@ def laid_out(app: App[Any]) -> bool:
         app._check_resize()
         return True
     screen = next(iter(app.screen_stack[::-1]), None)
+    if isinstance(screen, Modal) and screen.paint_behind():
+        return True
     if screen is None or not screen._update_timer._active.is_set():
         return False
     screen._on_timer_update()

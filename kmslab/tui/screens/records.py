@@ -285,7 +285,9 @@ class Records(Screen[None]):
             self._looking.pause()
             self.explorer.unforeseen(error)
             return
-        self._tell("lab", "" if seen.error is None else str(seen.error))
+        wrong = "" if seen.error is None else str(seen.error)
+        if wrong != self._errors.get("lab", ""):
+            self._tell("lab", wrong)
         if self._has_campaign():  # which began meanwhile, and ends with a reading
             seen = replace(seen, source=False)
         if seen.keys:
