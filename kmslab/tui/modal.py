@@ -10,14 +10,13 @@ from rich.console import RenderableType
 from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color
-from textual.events import Resize
 from textual.geometry import Region
 from textual.renderables.background_screen import BackgroundScreen
 from textual.screen import ModalScreen
 from textual.timer import Timer
 
 from kmslab.tui.host import host_of
-from kmslab.tui.styles import reached
+from kmslab.tui.screen import ShownOnce
 
 T = TypeVar("T")
 
@@ -27,10 +26,9 @@ BEHIND_SECONDS: Final = 0.3
 _NO_STYLE: Final = Style()
 
 
-class Modal(ModalScreen[T]):
-    """Textual's, laid out and painted once when it is shown."""
+class Modal(ModalScreen[T], ShownOnce[T]):
+    """Textual's, which paints what is behind seldom."""
 
-    _knows_its_size = False
     _behind_changed: Timer | None = None
 
     def refresh(
@@ -57,18 +55,11 @@ class Modal(ModalScreen[T]):
         self.refresh()
         return True
 
-    async def _on_resize(self, event: Resize) -> None:
-        """What is told first is the size in which all is laid out and painted by then: Textual
-        would do both once more."""
-        first, self._knows_its_size = not self._knows_its_size, True
-        if first and set(reached(self, event.size)) <= self.classes:
-            event.prevent_default()
-
     def render(self) -> RenderableType:
         """What is behind. To paint it takes long: until the dialog is there, threads rest."""
         behind = super().render()
         if isinstance(behind, BackgroundScreen):
-            if not self._knows_its_size:
+            if not self.knows_its_size:
                 host_of(self).turns.answer()
             return _Dimmed(behind.screen, behind.color)
         return behind

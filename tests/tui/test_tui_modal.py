@@ -1,4 +1,4 @@
-"""Dialogs look as Textual's own, however large the terminal is, and becomes."""
+"""Screens and dialogs look as Textual's own, however large the terminal is, and becomes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from textual.widgets import Static
 from kmslab.tui import modal
 from kmslab.tui.modal import Modal
 from kmslab.tui.responsive import Turns
+from kmslab.tui.screen import ShownOnce
+from kmslab.tui.styles import fit
 
 BEHIND = "[on red]red[/] [bold blue]欧阳[/] [link='x:y']link[/] [@click='app.quit']quit[/]\n" * 20
 
@@ -46,6 +48,12 @@ class Plain(Boxed, ModalScreen[None]): ...
 class Own(Boxed, Modal[None]): ...
 
 
+class PlainScreen(Boxed, Screen[None]): ...
+
+
+class OwnScreen(Boxed, ShownOnce[None]): ...
+
+
 async def settled(pilot: Pilot[Any]) -> None:
     """Wait until what is behind is painted too, at whatever time it would be."""
     await pilot.pause(0.1)
@@ -63,26 +71,29 @@ def drawn(app: App[Any]) -> list[list[Any]]:
 
 
 @pytest.mark.parametrize("no_color", [False, True])
-def test_a_dialog_looks_as_textuals_own(monkeypatch: pytest.MonkeyPatch, *, no_color: bool) -> None:
+@pytest.mark.parametrize("kinds", [(Own, Plain), (OwnScreen, PlainScreen)])
+def test_it_looks_as_textuals_own(
+    kinds: tuple[type[Screen[None]], ...], monkeypatch: pytest.MonkeyPatch, *, no_color: bool
+) -> None:
     if no_color:
         monkeypatch.setenv("NO_COLOR", "1")
 
-    async def seen(dialog: Screen[None]) -> list[Any]:
+    async def seen(kind: type[Screen[None]]) -> list[Any]:
         app, found = Behind(), []
         async with app.run_test(size=(80, 24)) as pilot:
-            await app.push_screen(dialog)
+            await app.push_screen(screen := kind())
             await pilot.pause()
             found.append(drawn(app))
             for size in ((40, 12), (100, 30), (80, 24)):
                 await pilot.resize_terminal(*size)
                 await settled(pilot)
-                found.append((drawn(app), dialog.classes))
+                found.append((drawn(app), screen.classes))
             app.theme = "textual-light"
             await settled(pilot)
             found.append(drawn(app))
         return found
 
-    own, plain = asyncio.run(seen(Own())), asyncio.run(seen(Plain()))
+    own, plain = (asyncio.run(seen(kind)) for kind in kinds)
     assert own == plain
     assert own[1][1] == {"-narrow"}
     assert own[2][1] == {"-wide"}
@@ -110,23 +121,27 @@ def test_threads_rest_until_a_dialog_is_there_and_no_longer(
     asyncio.run(seen())
 
 
-def test_a_dialog_is_laid_out_once_when_it_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    laid_out = []
-    resized = ModalScreen._screen_resized
-    monkeypatch.setattr(
-        ModalScreen, "_screen_resized", lambda *args: laid_out.append(args) or resized(*args)
-    )
+@pytest.mark.parametrize("kinds", [(Own, Plain), (OwnScreen, PlainScreen)])
+@pytest.mark.parametrize("work", ["_screen_resized", "update_node_styles"])
+def test_it_is_styled_and_laid_out_once_when_it_is_shown(
+    work: str, kinds: tuple[type[Screen[None]], ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done = []
+    textuals = getattr(Screen, work)
+    monkeypatch.setattr(Screen, work, lambda *args, **more: done.append(1) or textuals(*args))
 
-    async def seen(dialog: Screen[None]) -> int:
-        laid_out.clear()
+    async def seen(kind: type[Screen[None]]) -> int:
+        done.clear()
         app = Behind()
         async with app.run_test(size=(80, 24)) as pilot:
-            dialog.add_class("-wide")
-            await app.push_screen(dialog)
+            screen = kind()
+            fit(screen, app.size)
+            await app.push_screen(screen)
             await pilot.pause()
-        return len(laid_out)
+        return len(done)
 
-    assert asyncio.run(seen(Own())) < asyncio.run(seen(Plain()))
+    own, plain = (asyncio.run(seen(kind)) for kind in kinds)
+    assert own < plain
 
 
 def test_what_changes_behind_a_dialog_is_painted_all_at_once_and_a_little_later(

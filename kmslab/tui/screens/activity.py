@@ -8,16 +8,16 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
-from textual.screen import Screen
 from textual.widgets import Static
 
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.finishing import leave
 from kmslab.tui.host import host_of
+from kmslab.tui.screen import ShownOnce
 from kmslab.tui.texts import visible
 
 
-class ActivityScreen(Screen[None]):
+class ActivityScreen(ShownOnce[None]):
     """The log of the session, the newest entry first."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "close", "Back", key_display="Esc")]

@@ -12,7 +12,6 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import Screen
 from textual.widgets import DataTable, Input, Static
 
 from kmslab.campaign.rendering import moment
@@ -22,6 +21,7 @@ from kmslab.tui.finishing import leave
 from kmslab.tui.host import Host, away_for, host_of, in_worker
 from kmslab.tui.line import Line
 from kmslab.tui.rows import Rows
+from kmslab.tui.screen import ShownOnce
 from kmslab.tui.texts import visible
 
 LISTED: Final = 500
@@ -42,7 +42,7 @@ class Words(Line):
     """
 
 
-class AuditLog(Screen[None]):
+class AuditLog(ShownOnce[None]):
     """The newest rows of the log, the newest first."""
 
     ACTIONS: tuple[Action, ...] = AUDIT

@@ -6,7 +6,6 @@ from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.screen import Screen
 
 from kmslab.analysis.classify import Verdict
 from kmslab.keys import Names
@@ -16,10 +15,11 @@ from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.detail import Detail
 from kmslab.tui.finishing import leave
 from kmslab.tui.host import host_of
+from kmslab.tui.screen import ShownOnce
 from kmslab.tui.session import Session
 
 
-class InspectScreen(Screen[None]):
+class InspectScreen(ShownOnce[None]):
     """A record in full width."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -10,7 +10,6 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import Screen
 from textual.widgets import DataTable, Static
 
 from kmslab.campaign.closing import Unreadable, campaigns
@@ -22,13 +21,14 @@ from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.finishing import leave
 from kmslab.tui.host import Host, away_for, host_of, in_worker, is_left
 from kmslab.tui.rows import Rows
+from kmslab.tui.screen import ShownOnce
 from kmslab.tui.screens import flows
 from kmslab.tui.texts import visible
 
 _COLUMNS = ("CAMPAIGN", "STATE", "STARTED", "TOTAL", "DONE", "FAILED", "LOST", "UNDONE", "SOURCE")
 
 
-class Journals(Screen[None]):
+class Journals(ShownOnce[None]):
     """The journals, the newest first."""
 
     ACTIONS: tuple[Action, ...] = JOURNALS

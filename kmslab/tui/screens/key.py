@@ -10,7 +10,6 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import Screen
 from textual.widgets import DataTable, Static
 
 from kmslab.model import Key
@@ -21,6 +20,7 @@ from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.finishing import leave
 from kmslab.tui.host import Host, host_of
 from kmslab.tui.rows import Rows
+from kmslab.tui.screen import ShownOnce
 from kmslab.tui.sheet import SHORT
 from kmslab.tui.texts import bar, fields, key_mark, moment, percent, short_moment, visible
 from kmslab.tui.tree import PROVIDER_NAMES, Place
@@ -28,7 +28,7 @@ from kmslab.tui.tree import PROVIDER_NAMES, Place
 _BAR: Final = 20
 
 
-class KeyScreen(Screen[Place | None]):
+class KeyScreen(ShownOnce[Place | None]):
     """A key with its versions; `counted` gives the records that are counted by now.
 
     Enter on a version gives its place, to show the records there.

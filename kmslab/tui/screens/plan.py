@@ -13,7 +13,6 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.screen import Screen
 from textual.widgets import Static
 
 from kmslab.analysis.classify import DROP, STAY, Target
@@ -35,6 +34,7 @@ from kmslab.tui.finishing import finish, leave
 from kmslab.tui.host import Host, away_for, host_of, in_worker, is_left
 from kmslab.tui.jobs import Job
 from kmslab.tui.saving import ask_place
+from kmslab.tui.screen import ShownOnce
 from kmslab.tui.screens.progress import figures
 from kmslab.tui.session import Session
 from kmslab.tui.sheet import SHORT, Sheet
@@ -51,7 +51,7 @@ Asked = Callable[[], tuple[Selection, str]]
 there may be a million."""
 
 
-class PlanScreen(Screen[Plan | None]):
+class PlanScreen(ShownOnce[Plan | None]):
     """Plans, shows the plan, and gives it where somebody has agreed to it.
 
     `plan` is None until it is made; `what` says which records it is about, as far as that is known

@@ -14,7 +14,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical
 from textual.events import DescendantFocus
-from textual.screen import Screen
 from textual.timer import Timer
 from textual.widgets import Input, Static
 
@@ -33,6 +32,7 @@ from kmslab.tui.filtering import Query
 from kmslab.tui.grid import Grid
 from kmslab.tui.host import Host, away_for, host_of, in_worker
 from kmslab.tui.reader import Came, ReadEnded, Reader, rows_of
+from kmslab.tui.screen import ShownOnce
 from kmslab.tui.screens import flows
 from kmslab.tui.screens.audit import AuditLog
 from kmslab.tui.screens.inspect import InspectScreen
@@ -72,7 +72,7 @@ def _moves_focus(action: str) -> bool:
     return action == "filter" or action.startswith("pane")
 
 
-class Records(Screen[None]):
+class Records(ShownOnce[None]):
     """Three panes, or one at a time where there is no room for more."""
 
     AUTO_FOCUS = "#records"

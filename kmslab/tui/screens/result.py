@@ -8,7 +8,6 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import VerticalScroll
-from textual.screen import Screen
 
 from kmslab.campaign.report import Report
 from kmslab.campaign.standing import said, why_no_resume, why_no_undo
@@ -17,11 +16,12 @@ from kmslab.tui.actions import RESULT, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.finishing import leave
 from kmslab.tui.host import host_of
+from kmslab.tui.screen import ShownOnce
 from kmslab.tui.sheet import Sheet
 from kmslab.tui.shown import report_text
 
 
-class ResultScreen(Screen[str | None]):
+class ResultScreen(ShownOnce[str | None]):
     """Shows a report, and gives what is asked for: undo, resume, mark or write."""
 
     ACTIONS: tuple[Action, ...] = RESULT

@@ -8,7 +8,6 @@ from rich.text import Text
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import BindingType
-from textual.screen import Screen
 from textual.widgets import DataTable, Static
 
 from kmslab.campaign.rendering import moment
@@ -17,10 +16,11 @@ from kmslab.tui.actions import SOURCES, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.finishing import leave
 from kmslab.tui.host import host_of
+from kmslab.tui.screen import ShownOnce
 from kmslab.tui.texts import visible
 
 
-class SourcesScreen(Screen[RegisteredSource | None]):
+class SourcesScreen(ShownOnce[RegisteredSource | None]):
     """Gives the source that is chosen."""
 
     ACTIONS: tuple[Action, ...] = SOURCES
