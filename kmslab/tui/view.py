@@ -297,8 +297,16 @@ class View:
 
     def mark_range(self, first: int, last: int) -> None:
         """Mark what is shown from one position to another, either way round."""
-        first, last = min(first, last), max(first, last)
-        self.mark(self.rows[first : last + 1])
+        rows, shown = self.rows, self._arrangement.shown
+        first, last = min(first, last), min(max(first, last), len(rows) - 1)
+        if last - first + 1 == len(rows):
+            self.mark_shown()
+        elif self._arrangement.order is None and first <= last:
+            part = slice(rows[first], rows[last] + 1)
+            self._marks[part] = either(self._marks[part], shown[part])
+            self._changed()
+        else:
+            self.mark(rows[first : last + 1])
 
     def mark_shown(self) -> None:
         """Mark every row that is shown."""
