@@ -203,6 +203,9 @@ def test_progress(
     stage.play(demo, scene, size=(120, 34))
 
 
+PANES = ("tree", "records", "detail")
+
+
 def test_one_pane_at_a_time(demo: Session, stage: Stage, golden: Golden) -> None:
     async def scene(app: Explorer, pilot: Pilot[None]) -> None:
         golden.take(app, "narrow-records")
@@ -220,6 +223,14 @@ def test_one_pane_at_a_time(demo: Session, stage: Stage, golden: Golden) -> None
             await pilot.pause()
         await pilot.press("t")
         await pilot.pause()
+        for key, pane in (("3", "detail"), ("1", "tree"), ("2", "records")):
+            await pilot.resize_terminal(120, 34)
+            await pilot.pause()
+            await pilot.press(key)
+            await pilot.resize_terminal(80, 24)
+            await pilot.pause()
+            shown = {at for at in PANES if app.screen.query_one(f"#{at}").region}
+            assert shown == {pane}, "the one that was chosen where there was room for all"
 
     stage.play(demo, scene, size=(80, 24))
 

@@ -428,10 +428,11 @@ class Records(ShownOnce[None]):
                 self._be_at(pane)
 
     def _be_at(self, pane: str) -> None:
-        """Show where one is: what is styled by it is styled once."""
+        """Show where one is: what is styled by it is styled once, and only where one pane has all
+        the room."""
         if not self.has_class(f"at-{pane}"):
             self.remove_class(*(f"at-{each}" for each in _PANES), update=False)
-            self.add_class(f"at-{pane}")
+            self.add_class(f"at-{pane}", update=self.has_class("-narrow"))
 
     def action_pane(self, pane: str) -> None:
         """Go to a pane."""
