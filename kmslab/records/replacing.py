@@ -24,7 +24,13 @@ from kmslab.disk import FULL, refusal
 from kmslab.errors import SourceBusy, SourceChanged, SourceError
 from kmslab.keystore.root import sync_directory
 
-_BLOCK: Final = 1024 * 1024
+BLOCK_BYTES: Final = 1024 * 1024
+"""So much of a file is read or written at once.
+
+While it does so, a thread lets others go on, but is back before one of them has noticed; and that
+one waits from the beginning. With the usual 8 KB, which is a few rows, none of them has a turn: the
+terminal could answer no key until a chunk is read.
+"""
 _LONGEST_STEM: Final = 200  # bytes of a name that is made longer; a system allows 255
 _SUFFIX: Final = r"\.kmslab-[0-9a-f]{8}\.tmp"
 _NOT_THE_FOLDER: Final = (errno.EIO, errno.EMFILE)  # to make it writable would not help
@@ -86,7 +92,7 @@ def file_digest(file: BinaryIO) -> str:
     """The SHA-256 of all of an open file, which is left at its end."""
     file.seek(0)
     digest = hashlib.sha256()
-    while block := file.read(_BLOCK):
+    while block := file.read(BLOCK_BYTES):
         digest.update(block)
     return digest.hexdigest()
 
@@ -283,7 +289,7 @@ def _locked(path: Path) -> BinaryIO:
     while True:
         # Not to wait for the other end where this is a pipe
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-        file = os.fdopen(descriptor, "rb", _BLOCK)
+        file = os.fdopen(descriptor, "rb", BLOCK_BYTES)
         try:
             status = os.fstat(descriptor)
             if not stat.S_ISREG(status.st_mode):
@@ -318,7 +324,7 @@ def _new_beside(target: Path) -> tuple[Path, BinaryIO]:
         path = target.with_name(f"{_stem(target)}.kmslab-{secrets.token_hex(4)}.tmp")
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(path, flags, 0o600)
-        file = os.fdopen(descriptor, "w+b", _BLOCK)
+        file = os.fdopen(descriptor, "w+b", BLOCK_BYTES)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if os.fstat(descriptor).st_nlink:

@@ -12,7 +12,14 @@ from typing import BinaryIO, Final, Protocol
 from kmslab.errors import SourceError
 from kmslab.model import Record
 from kmslab.records.layout import Reading
-from kmslab.records.replacing import Replacement, explained, file_digest, fingerprint, replacing
+from kmslab.records.replacing import (
+    BLOCK_BYTES,
+    Replacement,
+    explained,
+    file_digest,
+    fingerprint,
+    replacing,
+)
 from kmslab.records.source import CHUNK_ROWS, Change, Chunk, Edit, Nothing, Place
 
 MAX_ROW_BYTES: Final = 16 * 1024 * 1024
@@ -145,7 +152,7 @@ class TextPart:
 
     def read(self) -> Iterator[Chunk]:
         """All its records."""
-        with explained(self.path), self.path.open("rb") as file:
+        with explained(self.path), self.path.open("rb", BLOCK_BYTES) as file:
             records: list[Record] = []
             size = 0
             for record, raw in self.rows_of(file, self.name, self.reading):
