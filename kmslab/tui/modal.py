@@ -52,6 +52,8 @@ class Modal(ModalScreen[T], ShownOnce[T]):
         if changed is None:
             return False
         changed.stop()
+        for screen in self.app._background_screens:
+            screen._repaint_required = False  # or it asks again, each time that it is idle
         self.refresh()
         return True
 

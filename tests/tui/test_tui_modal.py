@@ -171,6 +171,9 @@ def test_what_changes_behind_a_dialog_is_painted_all_at_once_and_a_little_later(
             await settled(pilot)
             assert "five" in str(drawn(app))
             assert len(painted) == 1
+            behind.screen.call_later(lambda: None)
+            await settled(pilot)
+            assert len(painted) == 1, "nothing more has changed"
             monkeypatch.setattr(modal, "BEHIND_SECONDS", 0.01)
             behind.update("six\n" * 20)
             async with asyncio.timeout(60):
