@@ -13,8 +13,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
+from kmslab.campaign.facts import Facts, put_facts
 from kmslab.campaign.journal import UNUSED, Journal
-from kmslab.campaign.journal_schema import FORMAT, PUT_FACT, Facts, connect, fact_rows
+from kmslab.campaign.journal_schema import FORMAT, connect
 from kmslab.campaign.tasks import Task, TaskList
 from kmslab.errors import ShardDamaged, StateError
 
@@ -167,4 +168,4 @@ def _add_to_facts(journal: Journal, sums: Mapping[str, Counter[str]]) -> None:
     for name, counts in sums.items():
         total = Counter[str](facts.get(name, {}))
         total.update(counts)
-        journal.database.many(PUT_FACT, fact_rows({name: dict(total)}))
+        put_facts(journal.database.many, {name: dict(total)})

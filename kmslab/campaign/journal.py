@@ -12,15 +12,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
 
+from kmslab.campaign.facts import FACTS, SELECTED, Facts, put_facts
 from kmslab.campaign.journal_database import JournalDatabase
 from kmslab.campaign.journal_entries import ENTRIES, entry_of, insertions
 from kmslab.campaign.journal_entries import Entry as Entry
-from kmslab.campaign.journal_schema import PUT_FACT, Facts, fact_rows, make
+from kmslab.campaign.journal_schema import make
 from kmslab.campaign.spans import Numbers
 from kmslab.campaign.spans import Span as Span
 from kmslab.campaign.spans import spans as spans
@@ -123,22 +125,22 @@ class Journal:
     # Facts
 
     def facts(self) -> Mapping[str, Any]:
-        """Everything that is known of the campaign as a whole, as it is now."""
-        return Facts(dict(self._query("SELECT name, value FROM fact")))
+        """Everything that is known of the campaign as a whole, as it is now. Selected ids are only
+        there while the journal is open."""
+        return Facts(dict(self._query(FACTS)), partial(self._query, SELECTED))
 
     def note(self, **facts: Any) -> None:
         """Set facts; they are on the disk when this returns."""
         self._begin()
-        self._many(PUT_FACT, fact_rows(facts))
+        put_facts(self._many, facts)
         self._commit()
 
     def add_calls(self, calls: Mapping[str, int]) -> None:
         """So many more calls were made, by provider; on the disk with what is told next."""
         self._begin()
-        known = Facts(dict(self._query("SELECT name, value FROM fact WHERE name = 'calls'")))
-        total = Counter(known.get("calls", {}))
+        total = Counter(self.facts().get("calls", {}))
         total.update(calls)
-        self._many(PUT_FACT, fact_rows({"calls": dict(total)}))
+        put_facts(self._many, {"calls": dict(total)})
 
     # What is intended
 
@@ -419,7 +421,7 @@ class Journal:
         try:
             self._run("UPDATE entry SET old_blob = NULL, new_blob = NULL, others = NULL")
             self._run("DROP TABLE IF EXISTS shown")
-            self._many(PUT_FACT, fact_rows(facts))
+            put_facts(self._many, facts)
             self._commit()
         except StateError:
             self.database.roll_back()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 
-from kmslab.campaign.large import LONG, read, written
+from kmslab.campaign.facts import TABLES, put_facts
 from kmslab.disk import refusal
 from kmslab.errors import JournalExists, StateError
 from kmslab.keystore.root import sync_directory
@@ -27,7 +27,6 @@ BUSY_SECONDS: Final = 30.0
 # Steps are kept as spans of entries, so that a step costs one row for a chunk and not one for each
 # of its records.
 _SCHEMA: Final = """
-CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE TABLE part (
   id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, rows INTEGER, unchanged INTEGER);
 CREATE TABLE entry (
@@ -43,8 +42,6 @@ CREATE TABLE failure (
   PRIMARY KEY (part, place)) WITHOUT ROWID;
 """
 
-PUT_FACT: Final = "INSERT OR REPLACE INTO fact VALUES (?, ?)"
-
 
 def make(path: Path, facts: Mapping[str, Any]) -> None:
     """Make a journal with these facts: it is there whole, or not at all.
@@ -57,8 +54,8 @@ def make(path: Path, facts: Mapping[str, Any]) -> None:
         try:
             with closing(connect(fresh)) as database:
                 database.execute(f"PRAGMA page_size = {_PAGE_BYTES}")
-                database.executescript(f"BEGIN; {_SCHEMA} PRAGMA user_version = {FORMAT};")
-                database.executemany(PUT_FACT, fact_rows(facts))
+                database.executescript(f"BEGIN; {TABLES} {_SCHEMA} PRAGMA user_version = {FORMAT};")
+                put_facts(database.executemany, facts)
                 database.execute("COMMIT")
             os.link(fresh, path)  # a rename would take the place of another campaign's journal
         finally:
@@ -76,39 +73,3 @@ def connect(path: Path) -> sqlite3.Connection:
     database.execute("PRAGMA secure_delete = ON")
     database.execute("PRAGMA synchronous = FULL")
     return database
-
-
-def fact_rows(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The rows of facts, for PUT_FACT."""
-    return [(name, "".join(written(value))) for name, value in facts.items()]
-
-
-class Facts(Mapping[str, Any]):
-    """What is known of a campaign, each fact as JSON until it is asked for: a plan may be long.
-
-    One with a million ids is read anew each time: they would stay for as long as the campaign runs,
-    and every collection of garbage would go through them.
-
-    >>> facts = Facts({"state": '"running"', "calls": '{"ctyun": 3}'})
-    >>> facts["calls"], facts.get("after"), sorted(facts)
-    ({'ctyun': 3}, None, ['calls', 'state'])
-    """
-
-    def __init__(self, texts: Mapping[str, str]) -> None:
-        self._texts = texts
-        self._read: dict[str, Any] = {}
-
-    def __getitem__(self, name: str) -> Any:
-        if name in self._read:
-            return self._read[name]
-        text = self._texts[name]
-        value = read(text)
-        if len(text) < LONG:
-            self._read[name] = value
-        return value
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._texts)
-
-    def __len__(self) -> int:
-        return len(self._texts)

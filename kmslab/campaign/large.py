@@ -1,29 +1,16 @@
-"""A million record ids, looked up, sorted, collected, written and read in small steps.
-
-One call of C for all of them takes up to half a second, and every other thread waits meanwhile:
-the terminal could answer no key.
-"""
+"""A million record ids, looked up, sorted and collected in small steps, while others wait for none
+of them for long (see `long_json`)."""
 
 from __future__ import annotations
 
-import json
-import re
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Set
-from itertools import chain, islice, pairwise
-from json.decoder import JSONArray  # type: ignore[attr-defined]
-from json.scanner import py_make_scanner  # type: ignore[attr-defined]
-from typing import Any, Final
+from collections.abc import Collection, Iterable, Iterator, Set
+from itertools import islice
+from typing import Final
 
-STEP: Final = 4_096
-"""How many are dealt with at once: a millisecond or two."""
+from kmslab.campaign.long_json import STEP, Texts
 
-LONG: Final = 1_000_000
-"""So many letters of JSON are read at once, in some 10 ms."""
-
-_WINDOW: Final = 65_536  # letters of a long array that are read at once, in a millisecond
-_BETWEEN: Final = re.compile(r'",\s*"')  # two texts
 _SHARDS: Final = 32_768
 _END: Final = "\0"
 _ESCAPE: Final = "\1"
@@ -47,17 +34,18 @@ class Ids(Set[str]):
     __slots__ = ("_count", "_shards", "_texts")
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
-        self._texts: tuple[str, ...] | None = None
+        self._texts: Texts | None = None
         self._shards: dict[int, str] | None = None
         self._shards, self._count = _sharded(ids)
 
     @classmethod
     def packed(cls, ids: Collection[str]) -> Ids:
         """Those of a list. One that is in order, with none twice, is not looked through now."""
-        if any(one >= other for one, other in pairwise(ids)):
+        texts = ids if isinstance(ids, Texts) else Texts.of(ids)
+        if not texts.ascending:
             return cls(ids)
         found = cls()
-        found._texts, found._shards, found._count = _texts(ids), None, len(ids)
+        found._texts, found._shards, found._count = texts, None, len(texts)
         return found
 
     @property
@@ -65,10 +53,15 @@ class Ids(Set[str]):
         """Whether they are there in order."""
         return self._texts is not None
 
+    def texts(self) -> Texts:
+        """All of them, in order."""
+        if self._texts is None:
+            self._texts = Texts.of(_rising(self))
+        return self._texts
+
     def pack(self) -> None:
         """Nobody looks for one just now; whoever does so later waits for a second."""
-        if self._texts is None:
-            self._texts = _texts(in_order(self))
+        self.texts()
         self._shards = None
 
     def __contains__(self, record_id: object) -> bool:
@@ -83,7 +76,7 @@ class Ids(Set[str]):
     def __iter__(self) -> Iterator[str]:
         shards = self._shards  # before the texts: a thread that packs makes them first
         if self._texts is not None:
-            return chain.from_iterable(map(json.loads, self._texts))
+            return iter(self._texts)
         texts = (shards or {}).values()
         return (_meant(each) for text in texts for each in text[1:-1].split(_END))
 
@@ -122,29 +115,26 @@ def _meant(told: str) -> str:
     return told.replace(_ESCAPE + "n", _END).replace(_ESCAPE + "e", _ESCAPE)
 
 
-def _texts(ids: Iterable[str]) -> tuple[str, ...]:
-    left = iter(ids)
-    return tuple(json.dumps(some) for some in iter(lambda: list(islice(left, STEP)), []))
-
-
 def in_order(ids: Collection[str]) -> list[str]:
     """Ids sorted.
 
     >>> in_order({"b", "c", "a"})
     ['a', 'b', 'c']
     """
-    if isinstance(ids, Ids) and ids.is_packed:
-        return list(ids)
+    return list(ids if isinstance(ids, Ids) and ids.is_packed else _rising(ids))
+
+
+def _rising(ids: Collection[str]) -> Iterator[str]:
+    """Ids sorted, run by run; each is let go of then, and not all of a million at once."""
     some = islice((each for each in ids), None, None, STEP // 64)
     edges = sorted(some)[64::64]  # those between runs of some STEP
     runs: list[list[str]] = [[] for _ in range(len(edges) + 1)]
     for each in ids:
         runs[bisect_right(edges, each)].append(each)
-    found: list[str] = []
-    for run in runs:
+    for at, run in enumerate(runs):
+        runs[at] = []
         run.sort()
-        found += run
-    return found
+        yield from run
 
 
 def collected(ids: Collection[str]) -> Set[str]:
@@ -156,60 +146,12 @@ def collected(ids: Collection[str]) -> Set[str]:
     return frozenset(ids) if len(ids) < STEP else Ids.packed(ids)
 
 
-def written(value: Any, *, indent: int | None = None) -> Iterator[str]:
-    """A value as JSON, piece by piece: together what `json.dumps` gives.
+def listed(ids: Collection[str]) -> list[str] | Texts:
+    """Ids in order, as a list only where they are few.
 
-    >>> "".join(written({"ids": ["a", "订"]}))
-    '{"ids": ["a", "订"]}'
+    >>> listed({"b", "a"})
+    ['a', 'b']
     """
-    pieces = json.JSONEncoder(ensure_ascii=False, indent=indent).iterencode(value)
-    while some := list(islice(pieces, STEP)):
-        yield "".join(some)
-
-
-def let_go(value: Mapping[str, Any]) -> None:
-    """Empty the lists of very many in a value that nobody else has: where a million texts go at
-    once, every other thread waits.
-
-    >>> value = {"ids": ["a"] * 10_000, "few": ["a"]}
-    >>> let_go(value)
-    >>> value
-    {'ids': [], 'few': ['a']}
-    """
-    for each in value.values():
-        if isinstance(each, dict):
-            let_go(each)
-        elif isinstance(each, list) and len(each) > STEP:
-            while each:
-                del each[-STEP:]
-
-
-def read(text: str) -> Any:
-    """What `json.loads` gives.
-
-    >>> read('{"ids": ["a"]}')
-    {'ids': ['a']}
-    """
-    if len(text) < LONG:
-        return json.loads(text)
-    decoder = json.JSONDecoder()
-    decoder.parse_array = _array  # type: ignore[attr-defined]
-    decoder.scan_once = py_make_scanner(decoder)  # type: ignore[attr-defined]
-    return decoder.decode(text)
-
-
-def _array(text_and_start: tuple[str, int], scan_once: Any) -> tuple[list[Any], int]:
-    """An array and where it ends: window by window as long as it holds texts, then one by one.
-
-    A window that does not end between two of them has something left open, and cannot be read.
-    """
-    text, start = text_and_start
-    found: list[Any] = []
-    while between := _BETWEEN.search(text, start + _WINDOW):
-        try:
-            found += json.loads(f"[{text[start : between.start() + 1]}]")
-        except ValueError:
-            break
-        start = between.end() - 1
-    rest, end = JSONArray((text, start), scan_once)
-    return found + rest if found else rest, end
+    if len(ids) < STEP:
+        return in_order(ids)
+    return ids.texts() if isinstance(ids, Ids) else Texts.of(_rising(ids))

@@ -18,7 +18,8 @@ from kmslab.analysis.forecast import (
     Forecast,
     ProviderForecast,
 )
-from kmslab.campaign.selection import EVERYTHING, Selection
+from kmslab.campaign.large import in_order
+from kmslab.campaign.selection import EVERYTHING, Given, Selection
 from kmslab.campaign.wording import counted, duration
 from kmslab.context import context_text
 from kmslab.errors import (
@@ -78,14 +79,14 @@ class Options:
     output: str | None = None
     selection: Selection = EVERYTHING
 
-    def as_dict(self) -> dict[str, Any]:
-        """The options as JSON takes them."""
+    def as_dict(self, ids: Given = in_order) -> dict[str, Any]:
+        """The options as JSON takes them; `ids` as in `Selection.as_dict`."""
         return {
             "verify": self.verify,
             "rates": dict(self.rates),
             "atomic": self.atomic,
             "output": self.output,
-            "selection": self.selection.as_dict(),
+            "selection": self.selection.as_dict(ids),
         }
 
     @classmethod
@@ -180,15 +181,16 @@ class Plan:
         ]
         return f": {', '.join(calls)}, {duration(self.forecast.seconds)}" if calls else ""
 
-    def as_dict(self) -> dict[str, Any]:
-        """The plan as JSON takes it (design, Annex B); `from_dict` reads it."""
+    def as_dict(self, ids: Given = in_order) -> dict[str, Any]:
+        """The plan as JSON takes it (design, Annex B); `from_dict` reads it. `ids` as in
+        `Selection.as_dict`."""
         target = target_as_dict(self.target)
         return {
             "format": FORMAT,
             "spec": self.spec.as_dict(),
             "source": self.source,
             "target": target | _ERASED if self.context_erased else target,
-            "options": self.options.as_dict(),
+            "options": self.options.as_dict(ids),
             "made_at": self.made_at.isoformat(),
             "total": self.total,
             "outcomes": {outcome.value: records for outcome, records in self.outcomes.items()},

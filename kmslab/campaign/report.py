@@ -14,7 +14,6 @@ from kmslab.analysis.census import CensusRow
 from kmslab.analysis.classify import Outcome
 from kmslab.campaign.journal import Failure, Journal, Lost, Step
 from kmslab.campaign.plan import NEVER_SENT, Plan
-from kmslab.campaign.selection import Selection
 from kmslab.showing import html_table
 
 _LISTED: Final = 1_000
@@ -165,7 +164,7 @@ class Report:
             "state": self.state,
             "source": self.source,
             "remotes": list(self.remotes),
-            "selection": None if plan is None else _selection(plan.options.selection),
+            "selection": None if plan is None else plan.options.selection.as_dict(len),
             "started_at": self.started_at.isoformat(),
             "finished_at": None if self.finished_at is None else self.finished_at.isoformat(),
             "total": None if plan is None else plan.total,
@@ -191,12 +190,6 @@ class Report:
             "undo_left": self.undo_left,
             "undo_lost": [asdict(lost) for lost in self.undo_lost],
         }
-
-
-def _selection(selection: Selection) -> dict[str, Any]:
-    """A selection as JSON takes it, of ids only their number: there may be very many."""
-    ids = selection.record_ids
-    return {**selection.as_dict(), "record_ids": None if ids is None else len(ids)}
 
 
 def read_report(journal: Journal, *, listed: int | None = _LISTED) -> Report:

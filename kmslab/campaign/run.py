@@ -19,7 +19,7 @@ from kmslab.campaign.crew import Workers
 from kmslab.campaign.going_over import go_over, make_way, tools_for
 from kmslab.campaign.ground import Ground as Ground
 from kmslab.campaign.journal import Journal, Step
-from kmslab.campaign.large import let_go
+from kmslab.campaign.large import listed
 from kmslab.campaign.outputs import check_options, check_writable, output_path
 from kmslab.campaign.passes import GONE, Pass
 from kmslab.campaign.plan import NEVER_SENT, Options, Plan, target_as_dict, target_from_dict
@@ -90,13 +90,12 @@ def run(
             "source": source.name,
             "spec": spec.as_dict(),
             "target": target_as_dict(target),
-            "options": options.as_dict(),
+            "options": options.as_dict(listed),
             "started_at": ground.clock.now().isoformat(),
             "remotes": list(ground.remotes),
-            "plan": None if plan is None else plan.as_dict(),
+            "plan": None if plan is None else plan.as_dict(listed),
         }
         with _new_journal(ground, facts) as journal:
-            let_go(facts)
             return _go_on(ground, journal, source, watch, crew)
 
 
@@ -195,7 +194,7 @@ def _go_on(
         plan = _planned(ground, journal, source, facts, watch, sharing)
         if sharing is not None:
             sharing.keep_tasks()
-        journal.note(plan=plan.as_dict())
+        journal.note(plan=plan.as_dict(listed))
     else:
         plan = Plan.from_dict(facts["plan"])
     journal.note(state="running")

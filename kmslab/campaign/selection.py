@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kmslab.analysis.classify import Verdict
 from kmslab.campaign.large import Ids, collected, in_order
 from kmslab.model import Record
+
+Given = Callable[[Set[str]], object]
+"""What becomes of record ids where they are to be written: a list, or `large.listed` them for
+`long_json.written`, since they may be very many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,14 @@ class Selection:
         if isinstance(self.record_ids, Ids):
             self.record_ids.pack()
 
-    def as_dict(self) -> dict[str, Any]:
-        """The selection as JSON takes it."""
-        ids = None if self.record_ids is None else in_order(self.record_ids)
+    def as_dict(self, ids: Given = in_order) -> dict[str, Any]:
+        """The selection as JSON takes it. `ids` says what becomes of the record ids.
+
+        >>> EVERYTHING.as_dict()["record_ids"], Selection({"b", "a"}).as_dict()["record_ids"]
+        (None, ['a', 'b'])
+        """
         return {
-            "record_ids": ids,
+            "record_ids": None if self.record_ids is None else ids(self.record_ids),
             "key_id": self.key_id,
             "key_version_id": self.key_version_id,
             "provider": self.provider,

@@ -6,14 +6,16 @@ import gc
 import json
 import pickle
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kmslab.campaign import large
-from kmslab.campaign.large import Ids, collected, in_order, read, written
+from kmslab.campaign.journal import Journal
+from kmslab.campaign.large import Ids, collected, in_order, listed
+from kmslab.campaign.long_json import STEP, Texts, written
 from kmslab.campaign.selection import Selection
 
 TEXTS = st.text(alphabet='abne\0\1", []{}\\订\ud800') | st.just(", ") | st.just('", "')
@@ -24,44 +26,57 @@ VALUES = st.recursive(
 
 
 @given(st.lists(TEXTS), st.booleans())
-def test_ids_are_a_set_packed_or_not(listed: list[str], packed: bool) -> None:
-    ids, plain = Ids(listed), frozenset(listed)
+def test_ids_are_a_set_packed_or_not(names: list[str], packed: bool) -> None:
+    ids, plain = Ids(names), frozenset(names)
     if packed:
         ids.pack()
         assert list(ids) == sorted(plain)
     assert ids == plain
     assert len(ids) == len(plain)
     assert in_order(ids) == sorted(plain)
-    assert all(each in ids for each in listed)
+    assert all(each in ids for each in names)
     assert "none of them" not in ids
     assert pickle.loads(pickle.dumps(ids)) == plain
 
 
 @given(st.lists(TEXTS))
-def test_packed_ids_are_those_of_the_list_in_order_or_not(listed: list[str]) -> None:
-    assert Ids.packed(listed) == frozenset(listed)
-    assert Ids.packed(sorted(set(listed))) == frozenset(listed)
-    assert collected(listed) == frozenset(listed)
+def test_packed_ids_are_those_of_the_list_in_order_or_not(names: list[str]) -> None:
+    assert Ids.packed(names) == frozenset(names)
+    assert Ids.packed(sorted(set(names))) == frozenset(names)
+    assert Ids.packed(Texts.of(names)) == frozenset(names)
+    assert collected(names) == frozenset(names)
+
+
+@given(st.lists(TEXTS), st.lists(TEXTS))
+def test_texts_are_the_list_that_they_were_made_of(one: list[str], other: list[str]) -> None:
+    texts = Texts.of(one)
+    assert list(texts) == one
+    assert texts == one
+    assert (texts == Texts.of(other)) == (one == other)
+    assert (texts == other) == (one == other)
+    assert texts.ascending == (sorted(set(one)) == one)
+    assert Texts.in_pieces(texts.pieces) == one
+    assert "".join(written({"ids": texts})) == json.dumps({"ids": one}, ensure_ascii=False)
+
+
+def test_texts_ascend_from_one_piece_to_the_next() -> None:
+    names = [f"order-{n:05}" for n in range(2 * STEP)]
+    assert Texts.of(names).ascending
+    assert not Texts.of([*names[:STEP], names[0]]).ascending
+    assert not Texts.of([*names[:STEP], names[STEP - 1]]).ascending, "the same twice"
+
+
+def test_what_is_no_json_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="a set is nothing that JSON has"):
+        list(written({"ids": {"a"}}))
+    with pytest.raises(TypeError, match="a set is nothing that JSON has"):
+        Journal.create(tmp_path / "a.db", {"ids": {"a"}})
 
 
 @given(VALUES, st.sampled_from([None, 1]))
-def test_what_is_long_is_read_as_json_is(value: Any, indent: int | None) -> None:
+def test_what_is_long_is_written_as_json_is(value: Any, indent: int | None) -> None:
     text = "".join(written(value, indent=indent))
     assert text == json.dumps(value, ensure_ascii=False, indent=indent)
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(large, "LONG", 0)
-        patched.setattr(large, "_WINDOW", 3)
-        assert read(text) == value
-
-
-@pytest.mark.parametrize("text", ['["a", "b"', '["a", "b", ]', '["a", "b" "c"]', '["a", "b"]]'])
-def test_what_is_no_json_is_refused_however_long(
-    text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(large, "LONG", 0)
-    monkeypatch.setattr(large, "_WINDOW", 1)
-    with pytest.raises(ValueError, match=r"line 1 column"):
-        read(text)
 
 
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="there it sees every dict")
@@ -78,7 +93,37 @@ def test_many_selected_ids_are_put_away_and_found_again() -> None:
     names = [f"order-{n}" for n in range(10_000)]
     selection = Selection(record_ids=Ids(names))
     selection.put_away()
-    kept = Selection.from_dict(json.loads(json.dumps(selection.as_dict())))
-    assert kept == selection
-    assert kept.record_ids == frozenset(names)
+    for text in json.dumps(selection.as_dict()), "".join(written(selection.as_dict(listed))):
+        kept = Selection.from_dict(json.loads(text))
+        assert kept == selection
+        assert kept.record_ids == frozenset(names)
     assert len(repr(selection)) < 200
+
+
+@pytest.mark.parametrize("count", [0, 3, STEP - 1, STEP, 3 * STEP + 1])
+@pytest.mark.parametrize("kind", [frozenset, Ids])
+def test_a_journal_keeps_a_selection_apart_where_it_is_long(
+    count: int, kind: type[frozenset[str] | Ids], tmp_path: Path
+) -> None:
+    selection = Selection(kind(f"订单-{n:06}" for n in range(count)))
+    told = selection.as_dict(listed)
+    with Journal.create(tmp_path / "a.db", {"options": {"selection": told}}) as journal:
+        journal.note(plan={"options": {"selection": told}}, state="running")
+    with Journal.open(tmp_path / "a.db") as journal:
+        texts = dict(journal.database.query("SELECT name, value FROM fact"))
+        rows = journal.database.query("SELECT ids FROM selected")
+        for found in journal.facts()["options"], journal.facts()["plan"]["options"]:
+            assert Selection.from_dict(found["selection"]) == selection
+    assert len(rows) == (-(-count // STEP) if count >= STEP else 0)
+    assert max(map(len, texts.values())) < 100_000
+    assert isinstance(told["record_ids"], Texts if rows else list)
+
+
+def test_selected_ids_that_are_lost_are_missed(tmp_path: Path) -> None:
+    told = Selection(Ids(f"order-{n}" for n in range(2 * STEP))).as_dict(listed)
+    with Journal.create(tmp_path / "a.db", {"selection": told, "state": "running"}) as journal:
+        journal.database.run("DELETE FROM selected WHERE number = 1")
+        facts = journal.facts()
+        assert facts["state"] == "running"
+        with pytest.raises(ValueError, match="of 8,192 selected ids 4,096 are there"):
+            facts["selection"]

@@ -17,7 +17,8 @@ from textual.widgets import Static
 
 from kmslab.analysis.classify import DROP, STAY, Target
 from kmslab.analysis.forecast import usual_verify
-from kmslab.campaign.large import written
+from kmslab.campaign.large import listed
+from kmslab.campaign.long_json import written
 from kmslab.campaign.plan import Options, Plan
 from kmslab.campaign.planning import make_plan
 from kmslab.campaign.selection import Selection
@@ -323,7 +324,7 @@ class PlanScreen(ShownOnce[Plan | None]):
             return
 
         def text() -> Iterable[str]:
-            return chain(written(plan.as_dict(), indent=1), "\n")
+            return chain(written(plan.as_dict(listed), indent=1), "\n")
 
         saved = await ask_place(self.explorer, "Write the plan", "kmslab.plan", text)
         if saved is not None and not is_left(self) and plan is self.plan:

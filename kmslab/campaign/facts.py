@@ -1,0 +1,86 @@
+"""What a journal knows of its campaign as a whole: facts by name, each as JSON.
+
+Facts are asked for often, and a million record ids are not: those that were selected have a table
+of their own, some thousand in a row.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from kmslab.campaign.long_json import Texts
+
+TABLES: Final = """
+CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE selected (number INTEGER PRIMARY KEY, ids TEXT NOT NULL);
+"""
+
+FACTS: Final = "SELECT name, value FROM fact"
+SELECTED: Final = "SELECT ids FROM selected ORDER BY number"
+
+_PUT_FACT: Final = "INSERT OR REPLACE INTO fact VALUES (?, ?)"
+_PUT_SELECTED: Final = "INSERT OR IGNORE INTO selected VALUES (?, ?)"
+_COUNT: Final = "selected"  # in place of the ids: {"selected": 1000000}
+
+Many = Callable[[str, Iterable[tuple[Any, ...]]], object]
+"""Runs a statement for each of some rows, as `executemany` does."""
+
+
+def put_facts(many: Many, facts: Mapping[str, Any]) -> None:
+    """Set facts, in a transaction that is somebody else's.
+
+    Texts among them are the ids that were selected, which stay as they were first told.
+    """
+    selected: list[Texts] = []
+
+    def apart(value: object) -> dict[str, int]:
+        if not isinstance(value, Texts):
+            raise TypeError(f"a {type(value).__name__} is nothing that JSON has")
+        selected[:] = [value]
+        return {_COUNT: len(value)}
+
+    rows = [
+        (name, json.dumps(value, ensure_ascii=False, default=apart))
+        for name, value in facts.items()
+    ]
+    many(_PUT_FACT, rows)
+    for texts in selected:
+        many(_PUT_SELECTED, enumerate(texts.pieces))
+
+
+class Facts(Mapping[str, Any]):
+    """What is known of a campaign, each fact as JSON until it is asked for.
+
+    `selected` gives the rows of SELECTED. Their ids are read anew each time that a fact is asked
+    for which has them: they would stay for as long as the campaign runs. ValueError where they are
+    not all there.
+
+    >>> facts = Facts({"state": '"running"', "calls": '{"ctyun": 3}'})
+    >>> facts["calls"], facts.get("after"), sorted(facts)
+    ({'ctyun': 3}, None, ['calls', 'state'])
+    """
+
+    def __init__(
+        self, values: Mapping[str, str], selected: Callable[[], Iterable[tuple[str]]] = tuple
+    ) -> None:
+        self._values = values
+        self._selected = selected
+
+    def __getitem__(self, name: str) -> Any:
+        return json.loads(self._values[name], object_hook=self._with_ids)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def _with_ids(self, found: dict[str, Any]) -> Any:
+        if found.keys() != {_COUNT} or not isinstance(found[_COUNT], int):
+            return found
+        ids = Texts.in_pieces(piece for (piece,) in self._selected())
+        if len(ids) != found[_COUNT]:
+            raise ValueError(f"of {found[_COUNT]:,} selected ids {len(ids):,} are there")
+        return ids
