@@ -22,7 +22,7 @@ SELECTED: Final = "SELECT ids FROM selected ORDER BY number"
 
 _PUT_FACT: Final = "INSERT OR REPLACE INTO fact VALUES (?, ?)"
 _PUT_SELECTED: Final = "INSERT OR IGNORE INTO selected VALUES (?, ?)"
-_COUNT: Final = "selected"  # in place of the ids: {"selected": 1000000}
+_COUNT, _ROWS = "selected", "in_rows"  # of the ids, in their place
 
 Many = Callable[[str, Iterable[tuple[Any, ...]]], object]
 """Runs a statement for each of some rows, as `executemany` does."""
@@ -31,7 +31,7 @@ Many = Callable[[str, Iterable[tuple[Any, ...]]], object]
 def put_facts(many: Many, facts: Mapping[str, Any]) -> None:
     """Set facts, in a transaction that is somebody else's.
 
-    Texts among them are the ids that were selected, which stay as they were first told.
+    Texts among them are the ids that were selected, in order, which stay as they were first told.
     """
     selected: list[Texts] = []
 
@@ -39,7 +39,7 @@ def put_facts(many: Many, facts: Mapping[str, Any]) -> None:
         if not isinstance(value, Texts):
             raise TypeError(f"a {type(value).__name__} is nothing that JSON has")
         selected[:] = [value]
-        return {_COUNT: len(value)}
+        return {_COUNT: len(value), _ROWS: len(value.pieces)}
 
     rows = [
         (name, json.dumps(value, ensure_ascii=False, default=apart))
@@ -78,9 +78,9 @@ class Facts(Mapping[str, Any]):
         return len(self._values)
 
     def _with_ids(self, found: dict[str, Any]) -> Any:
-        if found.keys() != {_COUNT} or not isinstance(found[_COUNT], int):
+        if found.keys() != {_COUNT, _ROWS}:
             return found
-        ids = Texts.in_pieces(piece for (piece,) in self._selected())
-        if len(ids) != found[_COUNT]:
-            raise ValueError(f"of {found[_COUNT]:,} selected ids {len(ids):,} are there")
-        return ids
+        pieces = [piece for (piece,) in self._selected()]
+        if len(pieces) != found[_ROWS]:
+            raise ValueError(f"of {found[_ROWS]} rows of selected ids {len(pieces)} are there")
+        return Texts(pieces, found[_COUNT], ascending=True)

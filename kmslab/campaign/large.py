@@ -6,10 +6,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Set
-from itertools import islice
-from typing import Final
+from itertools import chain, islice
+from typing import Final, TypeVar
 
-from kmslab.campaign.long_json import STEP, Texts
+from kmslab.campaign.long_json import STEP, Rest, Texts, no_rest
+
+T = TypeVar("T")
 
 _SHARDS: Final = 32_768
 _END: Final = "\0"
@@ -33,10 +35,10 @@ class Ids(Set[str]):
 
     __slots__ = ("_count", "_shards", "_texts")
 
-    def __init__(self, ids: Iterable[str] = ()) -> None:
+    def __init__(self, ids: Iterable[str] = (), rest: Rest = no_rest) -> None:
         self._texts: Texts | None = None
         self._shards: dict[int, str] | None = None
-        self._shards, self._count = _sharded(ids)
+        self._shards, self._count = _sharded(ids, rest)
 
     @classmethod
     def packed(cls, ids: Collection[str]) -> Ids:
@@ -53,22 +55,29 @@ class Ids(Set[str]):
         """Whether they are there in order."""
         return self._texts is not None
 
-    def texts(self) -> Texts:
+    def texts(self, rest: Rest = no_rest) -> Texts:
         """All of them, in order."""
         if self._texts is None:
-            self._texts = Texts.of(_rising(self))
+            self._texts = Texts.of(_rising(self, rest), rest)
         return self._texts
 
-    def pack(self) -> None:
+    def pack(self, rest: Rest = no_rest) -> None:
         """Nobody looks for one just now; whoever does so later waits for a second."""
-        self.texts()
+        self.texts(rest)
         self._shards = None
+
+    def unpack(self, rest: Rest = no_rest) -> dict[int, str]:
+        """Have them by their hashes, for those who look for one now."""
+        shards = self._shards
+        if shards is None:
+            shards, _ = _sharded(self, rest)
+            self._shards = shards
+        return shards
 
     def __contains__(self, record_id: object) -> bool:
         shards = self._shards
         if shards is None:
-            shards, _ = _sharded(self)
-            self._shards = shards
+            shards = self.unpack()
         return isinstance(record_id, str) and f"{_END}{_told(record_id)}{_END}" in shards.get(
             hash(record_id) % _SHARDS, ""
         )
@@ -87,18 +96,25 @@ class Ids(Set[str]):
         return f"Ids({self._count:,})"
 
 
-def _sharded(ids: Iterable[str]) -> tuple[dict[int, str], int]:
+def _sharded(ids: Iterable[str], rest: Rest) -> tuple[dict[int, str], int]:
     """Ids by their hash, each once, and how many there are."""
     lists: defaultdict[int, list[str]] = defaultdict(list)
-    for each in ids:
-        lists[hash(each) % _SHARDS].append(_told(each))
+    for some in _by_steps(ids, rest):
+        for each in some:
+            lists[hash(each) % _SHARDS].append(_told(each))
     shards, count = {}, 0
-    while lists:
-        shard, some = lists.popitem()
-        once = dict.fromkeys(some)
+    for shard in chain.from_iterable(_by_steps(tuple(lists), rest)):
+        once = dict.fromkeys(lists.pop(shard))
         shards[shard] = f"{_END}{_END.join(once)}{_END}"
         count += len(once)
     return shards, count
+
+
+def _by_steps(values: Iterable[T], rest: Rest) -> Iterator[list[T]]:
+    left = iter(values)
+    while some := list(islice(left, STEP)):
+        yield some
+        rest()
 
 
 def _told(record_id: str) -> str:
@@ -121,16 +137,17 @@ def in_order(ids: Collection[str]) -> list[str]:
     >>> in_order({"b", "c", "a"})
     ['a', 'b', 'c']
     """
-    return list(ids if isinstance(ids, Ids) and ids.is_packed else _rising(ids))
+    return list(ids if isinstance(ids, Ids) and ids.is_packed else _rising(ids, no_rest))
 
 
-def _rising(ids: Collection[str]) -> Iterator[str]:
+def _rising(ids: Collection[str], rest: Rest) -> Iterator[str]:
     """Ids sorted, run by run; each is let go of then, and not all of a million at once."""
     some = islice((each for each in ids), None, None, STEP // 64)
     edges = sorted(some)[64::64]  # those between runs of some STEP
     runs: list[list[str]] = [[] for _ in range(len(edges) + 1)]
-    for each in ids:
-        runs[bisect_right(edges, each)].append(each)
+    for some_ids in _by_steps(ids, rest):
+        for each in some_ids:
+            runs[bisect_right(edges, each)].append(each)
     for at, run in enumerate(runs):
         runs[at] = []
         run.sort()
@@ -154,4 +171,4 @@ def listed(ids: Collection[str]) -> list[str] | Texts:
     """
     if len(ids) < STEP:
         return in_order(ids)
-    return ids.texts() if isinstance(ids, Ids) else Texts.of(_rising(ids))
+    return ids.texts() if isinstance(ids, Ids) else Texts.of(_rising(ids, no_rest))

@@ -8,7 +8,8 @@ memory is given to one text of as many. The terminal could answer no key.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain, islice
 from operator import eq, lt
 from typing import Any, Final
@@ -16,59 +17,49 @@ from typing import Any, Final
 STEP: Final = 4_096
 """How many are dealt with at once: a millisecond or two."""
 
+Rest = Callable[[], object]
+"""Is called after each step of something long, which may so rest while others are answered."""
 
+
+def no_rest() -> None:
+    """Nobody waits."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class Texts(Collection[str]):
-    """Very many texts, some thousand of them as one of JSON. `written` takes them as a list.
+    """Very many texts, in arrays of JSON. `written` takes them as a list.
 
-    `ascending` says that each is greater than the one before it.
+    `pieces` are the arrays, of STEP texts or fewer; `ascending` says that each text is greater than
+    the one before it.
 
     >>> texts = Texts.of(["a", "b"])
     >>> list(texts), len(texts), texts.ascending, texts == ["a", "b"]
     (['a', 'b'], 2, True, True)
     """
 
-    __slots__ = ("_count", "_last", "_pieces", "ascending")
-
-    def __init__(self) -> None:
-        self._pieces: list[str] = []
-        self._count = 0
-        self._last: str | None = None
-        self.ascending = True
+    pieces: Sequence[str]
+    count: int
+    ascending: bool
 
     @classmethod
-    def of(cls, texts: Iterable[str]) -> Texts:
+    def of(cls, texts: Iterable[str], rest: Rest = no_rest) -> Texts:
         """These texts, in their order."""
-        found, left = cls(), iter(texts)
+        pieces: list[str] = []
+        count, last, ascending = 0, "", True
+        left = iter(texts)
         while some := list(islice(left, STEP)):
-            found._add(some, json.dumps(some))
-        return found
-
-    @classmethod
-    def in_pieces(cls, pieces: Iterable[str]) -> Texts:
-        """Those whose `pieces` these are. ValueError where one is no array of JSON."""
-        found = cls()
-        for piece in pieces:
-            found._add(json.loads(piece), piece)
-        return found
-
-    def _add(self, some: list[str], piece: str) -> None:
-        if self.ascending:
-            rises = self._last is None or self._last < some[0]
-            self.ascending = rises and all(map(lt, some, islice(some, 1, None)))
-        self._pieces.append(piece)
-        self._count += len(some)
-        self._last = some[-1]
-
-    @property
-    def pieces(self) -> Sequence[str]:
-        """Arrays of JSON, of STEP texts or fewer."""
-        return self._pieces
+            rises = not pieces or last < some[0]
+            ascending = ascending and rises and all(map(lt, some, islice(some, 1, None)))
+            pieces.append(json.dumps(some))
+            count, last = count + len(some), some[-1]
+            rest()
+        return cls(pieces, count, ascending)
 
     def __iter__(self) -> Iterator[str]:
-        return chain.from_iterable(map(json.loads, self._pieces))
+        return chain.from_iterable(map(json.loads, self.pieces))
 
     def __len__(self) -> int:
-        return self._count
+        return self.count
 
     def __contains__(self, text: object) -> bool:
         return any(each == text for each in self)
@@ -81,7 +72,7 @@ class Texts(Collection[str]):
     __hash__ = None  # type: ignore[assignment]
 
     def __repr__(self) -> str:
-        return f"Texts({self._count:,})"
+        return f"Texts({self.count:,})"
 
 
 def written(value: Any, *, indent: int | None = None) -> Iterator[str]:

@@ -73,6 +73,7 @@ def make_plan(
     target = fitting(source, target)
     tally = Tally(providers, target, options.selection)
     if reading is None:
+        options.selection.make_ready(watch.stop)
         fingerprints = _read(source, tally, watch, deep=deep)
     else:
         fingerprints = reading(target, options, tally)

@@ -337,6 +337,7 @@ class _Run:
         pass_ = Pass(self._tools, self._journal.part(part.name))
         output = output_path(options, self._source, part)
         make_way(self._journal, output)
+        options.selection.make_ready(self._watch.stop)
 
         def taken() -> None:
             self._tell(pass_)

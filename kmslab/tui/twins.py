@@ -9,6 +9,7 @@ from itertools import chain, compress
 from typing import Final
 
 from kmslab.campaign.large import Ids
+from kmslab.campaign.long_json import Rest, no_rest
 from kmslab.tui.masks import Mask, turned
 from kmslab.tui.table import Table
 
@@ -16,7 +17,7 @@ FEW: Final = 65_536
 """So many ids fit a set that is let go of in a few milliseconds, while every thread waits."""
 
 
-def count_twins(table: Table, marks: Mask) -> int:
+def count_twins(table: Table, marks: Mask, rest: Rest = no_rest) -> int:
     """How many records there are with the id of a marked one that are not marked themselves.
 
     A thread may count. Where few are marked, or few are not, it takes a tenth of the time.
@@ -26,31 +27,33 @@ def count_twins(table: Table, marks: Mask) -> int:
     if not marked or not others:
         return 0
     if marked <= FEW:
-        ids = set(chain.from_iterable(each_ids(table, marks)))
-        return sum(sum(map(ids.__contains__, some)) for some in _each_others(table, marks))
+        ids = set(chain.from_iterable(each_ids(table, marks, rest)))
+        return sum(sum(map(ids.__contains__, some)) for some in _each_others(table, marks, rest))
     if others <= FEW:
-        times = Counter(chain.from_iterable(_each_others(table, marks)))
-        twins = {each for some in each_ids(table, marks) for each in times.keys() & some}
+        times = Counter(chain.from_iterable(_each_others(table, marks, rest)))
+        twins = {each for some in each_ids(table, marks, rest) for each in times.keys() & some}
         return sum(times[each] for each in twins)
-    all_ids = Ids(chain.from_iterable(each_ids(table, marks)))
-    return sum(sum(map(all_ids.__contains__, some)) for some in _each_others(table, marks))
+    all_ids = Ids(chain.from_iterable(each_ids(table, marks, rest)))
+    return sum(sum(map(all_ids.__contains__, some)) for some in _each_others(table, marks, rest))
 
 
-def each_ids(table: Table, marks: Mask) -> Iterator[Iterator[str]]:
+def each_ids(table: Table, marks: Mask, rest: Rest) -> Iterator[Iterator[str]]:
     """The ids of the records that a mask has a 1 for, block by block."""
     start = 0
     for block in table.blocks:
         mask = marks[start : start + len(block)]
         if 1 in mask:
             yield compress(block.ids.all(), mask)
+            rest()
         start += len(block)
 
 
-def _each_others(table: Table, marks: Mask) -> Iterator[Iterator[str]]:
+def _each_others(table: Table, marks: Mask, rest: Rest) -> Iterator[Iterator[str]]:
     """The ids of those for which it has none: also those that came when the mask was made."""
     start = 0
     for block in table.blocks:
         mask = bytes(marks[start : start + len(block)]).ljust(len(block), b"\0")
         if 0 in mask:
             yield compress(block.ids.all(), turned(mask))
+            rest()
         start += len(block)

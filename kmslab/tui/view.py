@@ -11,6 +11,7 @@ from itertools import chain, compress
 from typing import Final
 
 from kmslab.campaign.large import Ids
+from kmslab.campaign.long_json import Rest, no_rest
 from kmslab.clock import Clock
 from kmslab.tui.filtering import EVERY, Query
 from kmslab.tui.masks import Mask, Meant, both, either
@@ -137,9 +138,9 @@ def _same_at_first(old: Table, new: Table) -> int:
     return same
 
 
-def marked_ids(table: Table, marked: Mask) -> Ids:
+def marked_ids(table: Table, marked: Mask, rest: Rest = no_rest) -> Ids:
     """The ids of the records that a mask has a 1 for."""
-    return Ids(chain.from_iterable(each_ids(table, marked)))
+    return Ids(chain.from_iterable(each_ids(table, marked, rest)), rest)
 
 
 def _named(table: Table, ids: Collection[str], first: int) -> Iterator[tuple[int, str]]:
@@ -331,15 +332,15 @@ class View:
         """The ids of the marked records, as a campaign selects by them."""
         return self.asked_ids()()
 
-    def asked_ids(self) -> Callable[[], Ids]:
+    def asked_ids(self, rest: Rest = no_rest) -> Callable[[], Ids]:
         """What gives the ids of the records that are marked now; a thread may ask it later."""
         table, marks = self.table, bytes(self._marks)
-        return lambda: marked_ids(table, marks)
+        return lambda: marked_ids(table, marks, rest)
 
-    def twins(self) -> Callable[[], int]:
+    def twins(self, rest: Rest = no_rest) -> Callable[[], int]:
         """What counts the rows that have the id of a marked record, and are not marked themselves.
 
         A campaign selects by id, so it would take them too. A thread may count, whatever is marked
         meanwhile.
         """
-        return partial(count_twins, self.table, bytes(self._marks))
+        return partial(count_twins, self.table, bytes(self._marks), rest)

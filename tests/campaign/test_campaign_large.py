@@ -6,6 +6,7 @@ import gc
 import json
 import pickle
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from kmslab.campaign.journal import Journal
 from kmslab.campaign.large import Ids, collected, in_order, listed
-from kmslab.campaign.long_json import STEP, Texts, written
+from kmslab.campaign.long_json import STEP, Rest, Texts, written
 from kmslab.campaign.selection import Selection
 
 TEXTS = st.text(alphabet='abne\0\1", []{}\\订\ud800') | st.just(", ") | st.just('", "')
@@ -55,7 +56,7 @@ def test_texts_are_the_list_that_they_were_made_of(one: list[str], other: list[s
     assert (texts == Texts.of(other)) == (one == other)
     assert (texts == other) == (one == other)
     assert texts.ascending == (sorted(set(one)) == one)
-    assert Texts.in_pieces(texts.pieces) == one
+    assert Texts(texts.pieces, len(one), texts.ascending) == one
     assert "".join(written({"ids": texts})) == json.dumps({"ids": one}, ensure_ascii=False)
 
 
@@ -125,5 +126,27 @@ def test_selected_ids_that_are_lost_are_missed(tmp_path: Path) -> None:
         journal.database.run("DELETE FROM selected WHERE number = 1")
         facts = journal.facts()
         assert facts["state"] == "running"
-        with pytest.raises(ValueError, match="of 8,192 selected ids 4,096 are there"):
+        with pytest.raises(ValueError, match="of 2 rows of selected ids 1 are there"):
             facts["selection"]
+
+
+NAMES = [f"order-{n:05}" for n in range(4 * STEP)]
+
+
+@pytest.mark.parametrize(
+    "long",
+    [
+        lambda rest: Ids(NAMES, rest),
+        lambda rest: Ids(NAMES).texts(rest),
+        lambda rest: Ids.packed(NAMES).unpack(rest),
+        lambda rest: Selection(Ids(NAMES)).put_away(rest),
+        lambda rest: Selection(Ids.packed(NAMES)).make_ready(rest),
+    ],
+)
+def test_what_takes_long_rests_after_each_step(long: Callable[[Rest], object]) -> None:
+    rests: list[None] = []
+    long(lambda: rests.append(None))
+    assert len(rests) >= 4
+    rests.clear()
+    Selection(frozenset(NAMES)).make_ready(lambda: rests.append(None))
+    assert not rests, "a set is ready"

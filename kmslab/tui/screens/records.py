@@ -377,7 +377,7 @@ class Records(ShownOnce[None]):
         """See how many records have the id of one that is marked: a campaign takes them too."""
         while self._twins_wanted and self.is_running:
             self._twins_wanted = False
-            self._twins = await away_for(self, self.grid.view.twins())
+            self._twins = await away_for(self, self.grid.view.twins(self.explorer.turns.rest))
         if self.is_running:
             self._show_status()
 
@@ -562,15 +562,17 @@ class Records(ShownOnce[None]):
 
     def action_re_encrypt(self) -> None:
         """Plan a re-encryption."""
-        view = self.grid.view
-        blocks, marked, marked_ids = view.table.blocks, view.marked, view.asked_ids()
+        view, rest = self.grid.view, self.explorer.turns.rest
+        blocks, marked = view.table.blocks, view.marked
+        marked_ids, twins_of_marked = view.asked_ids(rest), view.twins(rest)
         at_cursor, what = (Selection(), marked_text(view, 0)) if marked else self.selection()
 
         def asked() -> tuple[Selection, str]:
-            selection = Selection(record_ids=marked_ids()) if marked else at_cursor
-            ids = selection.record_ids
-            twins = 0 if ids is None else len(rows_of(blocks, ids)) - (marked or 1)
-            return selection, what + twins_text(twins)
+            if marked:
+                return Selection(record_ids=marked_ids()), what + twins_text(twins_of_marked())
+            ids = at_cursor.record_ids
+            twins = 0 if ids is None else len(rows_of(blocks, ids)) - 1
+            return at_cursor, what + twins_text(twins)
 
         self._begin("campaign", lambda: flows.re_encrypt(self.explorer, asked, what))
 
