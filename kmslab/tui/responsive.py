@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import Final
 
 from kmslab.tui.stopping import Stop
+from kmslab.tui.strips import not_held_by_themselves
 
 SWITCH_SECONDS: Final = 0.001
 """How long another thread goes on while the event loop waits for its turn.
@@ -58,7 +59,8 @@ def responsive() -> Iterator[None]:
     gc.collect()
     gc.freeze()
     try:
-        yield
+        with not_held_by_themselves():
+            yield
     finally:
         gc.unfreeze()
         sys.setswitchinterval(before)
