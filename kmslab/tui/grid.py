@@ -18,6 +18,7 @@ from textual.strip import Strip
 
 from kmslab.tui.filtering import Marked, Query
 from kmslab.tui.lines import GUTTER, Lines
+from kmslab.tui.responsive import Turns
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.stopping import Stopped
 from kmslab.tui.table import Table
@@ -26,7 +27,8 @@ from kmslab.tui.view import Arrangement, View, Wanted
 
 
 class Grid(ScrollView, can_focus=True):
-    """Shows a `View`. Filters and orders it in a thread, so that keys are answered meanwhile."""
+    """Shows a `View`. Filters and orders it in a thread that rests while keys are answered, in the
+    `turns` of whoever has it."""
 
     DEFAULT_CSS = """
     Grid {
@@ -153,9 +155,17 @@ class Grid(ScrollView, can_focus=True):
             super().__init__(grid)
             self.error = error
 
-    def __init__(self, view: View, *, id: str | None = None, classes: str | None = None) -> None:  # noqa: A002
+    def __init__(
+        self,
+        view: View,
+        turns: Turns | None = None,
+        *,
+        id: str | None = None,  # noqa: A002
+        classes: str | None = None,
+    ) -> None:
         super().__init__(id=id, classes=classes)
         self.view = view
+        self._turns = turns or Turns()
         self.wanted = view.wanted
         self._lines = Lines(
             self.get_component_rich_style,
@@ -195,8 +205,9 @@ class Grid(ScrollView, can_focus=True):
     @work(exclusive=True, group="arrange")
     async def _arrange(self, view: View, wanted: Wanted) -> None:
         left = Event()
+        stop = self._turns.gently(left.is_set)
         try:
-            arrangement = await asyncio.to_thread(view.arrange, wanted, left.is_set)
+            arrangement = await asyncio.to_thread(view.arrange, wanted, stop)
         except asyncio.CancelledError:
             left.set()
             raise

@@ -109,8 +109,8 @@ class One(App[None]):
 
     def __init__(self, view: View) -> None:
         super().__init__()
-        self.grid = Timed(view)
         self.turns = Turns()
+        self.grid = Timed(view, self.turns)
 
     def compose(self) -> ComposeResult:
         yield self.grid

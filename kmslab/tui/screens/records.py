@@ -118,7 +118,8 @@ class Records(ShownOnce[None]):
         with Horizontal(id="panes"):
             yield KeyTree()
             with Vertical(id="right"):
-                yield Grid(View(Table(), self.session.ground.clock), id="records")
+                view = View(Table(), self.session.ground.clock)
+                yield Grid(view, self.explorer.turns, id="records")
                 yield Detail(id="detail")
         yield FilterLine(
             placeholder="text, key:x ver:<3 prov:ctyun age:>90d out:stale,no_key is:marked !word",
