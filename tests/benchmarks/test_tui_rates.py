@@ -44,6 +44,7 @@ from kmslab.tui.grid import Grid
 from kmslab.tui.loading import Ended, Grown, Job, judge_again, read
 from kmslab.tui.responsive import Turns, responsive
 from kmslab.tui.screens.plan import PlanScreen
+from kmslab.tui.screens.progress import AtWork
 from kmslab.tui.session import Session
 from kmslab.tui.sorting import By, Sort
 from kmslab.tui.table import Table, pack
@@ -138,12 +139,18 @@ class Lag:
     worked: list[float] = field(default_factory=list)
     """How much of it the process worked; the rest is somebody else's."""
 
+    begun: tuple[float, float] = (0.0, 0.0)
+
     async def measure(self) -> None:
         while True:
-            begun, worked = perf_counter(), process_time()
+            self.begun = perf_counter(), process_time()
             await asyncio.sleep(0.005)
-            self.found.append(perf_counter() - begun - 0.005)
-            self.worked.append(min(self.found[-1], process_time() - worked))
+            self.take()
+
+    def take(self) -> None:
+        """Of a sleep that has not ended, what it is late by now."""
+        self.found.append(max(0.0, perf_counter() - self.begun[0] - 0.005))
+        self.worked.append(min(self.found[-1], process_time() - self.begun[1]))
 
     @asynccontextmanager
     async def measured(self) -> Any:
@@ -151,6 +158,8 @@ class Lag:
         try:
             yield self
         finally:
+            if self.begun[0]:
+                self.take()
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
@@ -305,6 +314,9 @@ def test_keys_while_a_source_is_read_and_judged(
     note(line("keys while a source is read", found, KEY, rate))
 
 
+UNBOUND = "f12"  # does nothing on any screen
+
+
 @dataclass(frozen=True, slots=True)
 class Press:
     """What one press of a key took, in seconds, and how much of that the process worked."""
@@ -318,11 +330,12 @@ class Whole(Explorer):
     """The explorer, which paints as in a terminal, and knows when it did so last."""
 
     painted = 0.0
+    painted_on: Screen[Any] | None = None
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         if isinstance(renderable, CompositorUpdate):
             renderable.render_segments(self.console)
-            self.painted = perf_counter()
+            self.painted, self.painted_on = perf_counter(), screen
         super()._display(screen, renderable)
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -333,10 +346,19 @@ class Whole(Explorer):
 
     async def press(self, key: str, screens: str, settle: float = 0.2) -> Press:
         """Press a key, and look on until one of these screens is there and for some time more."""
-        lag, begun, worked = Lag(), perf_counter(), process_time()
+        before, lag = self.screen, Lag()
+        moves = type(before).__name__ not in screens.split()
+        if isinstance(before, AtWork) and key == "escape":
+            moves = False  # it says that it stops, and leaves after the chunk
+        begun, worked = perf_counter(), process_time()
+
+        def answered() -> bool:
+            painted = self.painted > begun and (self.painted_on is not before or not moves)
+            return painted or key == UNBOUND
+
         async with lag.measured():
             self.post_message(events.Key(key, CHARACTERS.get(key, key if len(key) == 1 else None)))
-            await self.until(lambda: key == UNBOUND or self.painted > begun)
+            await self.until(answered)
             seen, worked = self.painted - begun, process_time() - worked
             await self.until(lambda: any(is_there(self, each) for each in screens.split()))
             await asyncio.sleep(settle)
@@ -344,7 +366,8 @@ class Whole(Explorer):
 
 
 def is_there(app: Whole, name: str) -> bool:
-    """Whether the screen of this name is in front, and all of it is there."""
+    """Whether the screen of this name is in front, all of it is there, and none of the records'
+    ids is looked for any more."""
     screen = app.screen
     made = not isinstance(screen, PlanScreen) or screen.plan is not None
     return type(screen).__name__ == name and made and "twins" not in app._flows
@@ -454,7 +477,6 @@ def test_every_key_with_a_million_marks(
 PLAN, WORK, DONE = "PlanScreen", "AtWork", "ResultScreen"
 CAMPAIGN_ROWS = 50 * BLOCK
 TYPED = [(f"{digit}", "Confirm", 0.05) for digit in str(CAMPAIGN_ROWS)]
-UNBOUND = "f12"
 AT_WORK = [(UNBOUND, f"{WORK} {DONE} Confirm", 0.1)] * 4
 OF_A_CAMPAIGN = [
     ("r: plan a million ids", [("r", PLAN, 0.2)]),
