@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from kmslab.campaign.long_json import Texts
+from kmslab.errors import StateError
 
 TABLES: Final = """
 CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL);
@@ -31,13 +32,16 @@ Many = Callable[[str, Iterable[tuple[Any, ...]]], object]
 def put_facts(many: Many, facts: Mapping[str, Any]) -> None:
     """Set facts, in a transaction that is somebody else's.
 
-    Texts among them are the ids that were selected, in order, which stay as they were first told.
+    Texts among them are the ids that were selected, in order: the same in all facts, and always the
+    same. ValueError where they are others than in the fact before.
     """
     selected: list[Texts] = []
 
     def apart(value: object) -> dict[str, int]:
         if not isinstance(value, Texts):
             raise TypeError(f"a {type(value).__name__} is nothing that JSON has")
+        if not value.ascending or (selected and value is not selected[0] != value):
+            raise ValueError("a campaign has one selection, whose ids are in order")
         selected[:] = [value]
         return {_COUNT: len(value), _ROWS: len(value.pieces)}
 
@@ -54,8 +58,8 @@ class Facts(Mapping[str, Any]):
     """What is known of a campaign, each fact as JSON until it is asked for.
 
     `selected` gives the rows of SELECTED. Their ids are read anew each time that a fact is asked
-    for which has them: they would stay for as long as the campaign runs. ValueError where they are
-    not all there.
+    for which has them: kept, they would stay for as long as the campaign runs. StateError, which
+    begins with `name`, where they are not all there.
 
     >>> facts = Facts({"state": '"running"', "calls": '{"ctyun": 3}'})
     >>> facts["calls"], facts.get("after"), sorted(facts)
@@ -63,10 +67,14 @@ class Facts(Mapping[str, Any]):
     """
 
     def __init__(
-        self, values: Mapping[str, str], selected: Callable[[], Iterable[tuple[str]]] = tuple
+        self,
+        values: Mapping[str, str],
+        selected: Callable[[], Iterable[tuple[str]]] = tuple,
+        name: str = "the journal",
     ) -> None:
         self._values = values
         self._selected = selected
+        self._name = name
 
     def __getitem__(self, name: str) -> Any:
         return json.loads(self._values[name], object_hook=self._with_ids)
@@ -82,5 +90,6 @@ class Facts(Mapping[str, Any]):
             return found
         pieces = [piece for (piece,) in self._selected()]
         if len(pieces) != found[_ROWS]:
-            raise ValueError(f"of {found[_ROWS]} rows of selected ids {len(pieces)} are there")
+            rows = f"{found[_ROWS]} rows of selected ids"
+            raise StateError(f"{self._name}: of {rows} {len(pieces)} are there; it was damaged")
         return Texts(pieces, found[_COUNT], ascending=True)

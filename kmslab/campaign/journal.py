@@ -127,18 +127,23 @@ class Journal:
     def facts(self) -> Mapping[str, Any]:
         """Everything that is known of the campaign as a whole, as it is now. Selected ids are only
         there while the journal is open."""
-        return Facts(dict(self._query(FACTS)), partial(self._query, SELECTED))
+        return Facts(dict(self._query(FACTS)), partial(self._query, SELECTED), str(self.path))
 
     def note(self, **facts: Any) -> None:
         """Set facts; they are on the disk when this returns."""
         self._begin()
-        put_facts(self._many, facts)
-        self._commit()
+        try:
+            put_facts(self._many, facts)
+            self._commit()
+        except StateError:
+            self.database.roll_back()
+            raise
 
     def add_calls(self, calls: Mapping[str, int]) -> None:
         """So many more calls were made, by provider; on the disk with what is told next."""
         self._begin()
-        total = Counter(self.facts().get("calls", {}))
+        known = Facts(dict(self._query(f"{FACTS} WHERE name = 'calls'")))
+        total = Counter(known.get("calls", {}))
         total.update(calls)
         put_facts(self._many, {"calls": dict(total)})
 

@@ -15,7 +15,7 @@ from kmslab.disk import refusal
 from kmslab.errors import JournalExists, StateError
 from kmslab.keystore.root import sync_directory
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 """The format of the journals that this version writes; those of a later one are refused."""
 
 # Few entries fit a usual page of 4,096 bytes: the more pages, the more they cost.

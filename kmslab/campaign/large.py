@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from itertools import chain, islice
 from typing import Final, TypeVar
 
@@ -51,8 +51,8 @@ class Ids(Set[str]):
         return found
 
     @property
-    def is_packed(self) -> bool:
-        """Whether they are there in order."""
+    def are_in_order(self) -> bool:
+        """Whether they are there in order, and need not be sorted."""
         return self._texts is not None
 
     def texts(self, rest: Rest = no_rest) -> Texts:
@@ -91,6 +91,9 @@ class Ids(Set[str]):
 
     def __len__(self) -> int:
         return self._count
+
+    def __reduce__(self) -> tuple[Callable[[Texts], Ids], tuple[Texts]]:
+        return Ids.packed, (self.texts(),)  # another process has other hashes
 
     def __repr__(self) -> str:
         return f"Ids({self._count:,})"
@@ -137,12 +140,12 @@ def in_order(ids: Collection[str]) -> list[str]:
     >>> in_order({"b", "c", "a"})
     ['a', 'b', 'c']
     """
-    return list(ids if isinstance(ids, Ids) and ids.is_packed else _rising(ids, no_rest))
+    return list(ids if isinstance(ids, Ids) and ids.are_in_order else _rising(ids, no_rest))
 
 
 def _rising(ids: Collection[str], rest: Rest) -> Iterator[str]:
     """Ids sorted, run by run; each is let go of then, and not all of a million at once."""
-    some = islice((each for each in ids), None, None, STEP // 64)
+    some = [each for part in _by_steps(ids, rest) for each in part[:: STEP // 64]]
     edges = sorted(some)[64::64]  # those between runs of some STEP
     runs: list[list[str]] = [[] for _ in range(len(edges) + 1)]
     for some_ids in _by_steps(ids, rest):

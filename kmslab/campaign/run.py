@@ -190,13 +190,14 @@ def _go_on(
     if sharing is None:
         Shards.of(ground.state, journal.campaign_id).remove(journal)  # of workers that only planned
     facts = journal.facts()
-    if facts["plan"] is None:
+    kept = facts["plan"]
+    if kept is None:
         plan = _planned(ground, journal, source, facts, watch, sharing)
         if sharing is not None:
             sharing.keep_tasks()
         journal.note(plan=plan.as_dict(listed))
     else:
-        plan = Plan.from_dict(facts["plan"])
+        plan = Plan.from_dict(kept)
     journal.note(state="running")
     if plan.options.atomic and any(plan.outcomes[outcome] for outcome in NEVER_SENT):
         _abort(ground, journal)

@@ -12,8 +12,8 @@ from kmslab.campaign.long_json import Rest, no_rest
 from kmslab.model import Record
 
 Given = Callable[[Set[str]], object]
-"""What becomes of record ids where they are to be written: a list, or `large.listed` them for
-`long_json.written`, since they may be very many."""
+"""What is written for record ids: a list of them, `large.listed`, since they may be very many, or
+how many they are."""
 
 
 @dataclass(frozen=True, slots=True)

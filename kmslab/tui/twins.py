@@ -4,7 +4,7 @@ them too."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from itertools import chain, compress
 from typing import Final
 
@@ -33,8 +33,14 @@ def count_twins(table: Table, marks: Mask, rest: Rest = no_rest) -> int:
         times = Counter(chain.from_iterable(_each_others(table, marks, rest)))
         twins = {each for some in each_ids(table, marks, rest) for each in times.keys() & some}
         return sum(times[each] for each in twins)
-    all_ids = Ids(chain.from_iterable(each_ids(table, marks, rest)))
-    return sum(sum(map(all_ids.__contains__, some)) for some in _each_others(table, marks, rest))
+    return count_others(
+        table, marks, Ids(chain.from_iterable(each_ids(table, marks, rest)), rest), rest
+    )
+
+
+def count_others(table: Table, marks: Mask, ids: Set[str], rest: Rest = no_rest) -> int:
+    """How many records that are not marked have one of these ids."""
+    return sum(sum(map(ids.__contains__, some)) for some in _each_others(table, marks, rest))
 
 
 def each_ids(table: Table, marks: Mask, rest: Rest) -> Iterator[Iterator[str]]:

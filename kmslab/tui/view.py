@@ -19,7 +19,7 @@ from kmslab.tui.matching import Matcher, by_marks
 from kmslab.tui.sorting import Sort, ordered
 from kmslab.tui.stopping import Stop, Stopped
 from kmslab.tui.table import Table
-from kmslab.tui.twins import count_twins, each_ids
+from kmslab.tui.twins import count_others, count_twins, each_ids
 
 _STEP = 65_536
 _SHARDS = 256
@@ -330,12 +330,18 @@ class View:
 
     def marked_ids(self) -> Set[str]:
         """The ids of the marked records, as a campaign selects by them."""
-        return self.asked_ids()()
+        return marked_ids(self.table, bytes(self._marks))
 
-    def asked_ids(self, rest: Rest = no_rest) -> Callable[[], Ids]:
-        """What gives the ids of the records that are marked now; a thread may ask it later."""
+    def asked_ids(self, rest: Rest = no_rest) -> Callable[[], tuple[Ids, int]]:
+        """What gives the ids of the records that are marked now, and how many others have one of
+        them; a thread may ask it later."""
         table, marks = self.table, bytes(self._marks)
-        return lambda: marked_ids(table, marks, rest)
+
+        def asked() -> tuple[Ids, int]:
+            ids = marked_ids(table, marks, rest)
+            return ids, count_others(table, marks, ids, rest)
+
+        return asked
 
     def twins(self, rest: Rest = no_rest) -> Callable[[], int]:
         """What counts the rows that have the id of a marked record, and are not marked themselves.

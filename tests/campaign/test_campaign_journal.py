@@ -267,7 +267,7 @@ def test_what_another_process_is_making_is_left(path: Path) -> None:
     ("content", "message"),
     [
         (b"this is no database, but a text that is long enough to be looked at", "cannot be read"),
-        (b"", "a journal of format 0; this kmslab reads 1"),
+        (b"", "a journal of format 0; this kmslab reads 2"),
     ],
 )
 def test_what_is_no_journal_is_refused(path: Path, content: bytes, message: str) -> None:
@@ -279,8 +279,8 @@ def test_what_is_no_journal_is_refused(path: Path, content: bytes, message: str)
 def test_a_later_format_is_refused(journal: Journal, path: Path) -> None:
     journal.close()
     with closing(sqlite3.connect(path)) as database:
-        database.execute("PRAGMA user_version = 2")
-    with pytest.raises(StateError, match="a journal of format 2; this kmslab reads 1"):
+        database.execute("PRAGMA user_version = 3")
+    with pytest.raises(StateError, match="a journal of format 3; this kmslab reads 2"):
         Journal.open(path)
 
 

@@ -18,6 +18,7 @@ from kmslab.campaign.journal import Journal
 from kmslab.campaign.large import Ids, collected, in_order, listed
 from kmslab.campaign.long_json import STEP, Rest, Texts, written
 from kmslab.campaign.selection import Selection
+from kmslab.errors import StateError
 
 TEXTS = st.text(alphabet='abne\0\1", []{}\\订\ud800') | st.just(", ") | st.just('", "')
 VALUES = st.recursive(
@@ -126,27 +127,48 @@ def test_selected_ids_that_are_lost_are_missed(tmp_path: Path) -> None:
         journal.database.run("DELETE FROM selected WHERE number = 1")
         facts = journal.facts()
         assert facts["state"] == "running"
-        with pytest.raises(ValueError, match="of 2 rows of selected ids 1 are there"):
+        with pytest.raises(StateError, match=r"a\.db: of 2 rows of selected ids 1 are there"):
             facts["selection"]
+
+
+def test_a_campaign_has_one_selection(tmp_path: Path) -> None:
+    one, other = (listed(Ids(f"{name}-{n}" for n in range(STEP))) for name in ("a", "b"))
+    with Journal.create(
+        tmp_path / "a.db", {"one": one, "again": listed(frozenset(one))}
+    ) as journal:
+        assert journal.facts()["again"] == one
+    for facts in {"one": one, "other": other}, {"one": Texts.of(["b", "a"])}:
+        with pytest.raises(ValueError, match="one selection, whose ids are in order"):
+            Journal.create(tmp_path / "b.db", facts)
+    assert [path.name for path in tmp_path.iterdir()] == ["a.db"]
+
+
+def test_facts_that_cannot_all_be_kept_are_not_kept(tmp_path: Path) -> None:
+    with Journal.create(tmp_path / "a.db", {"state": "planning"}) as journal:
+        journal.database.run("DROP TABLE selected")
+        with pytest.raises(StateError, match="no such table"):
+            journal.note(state="running", ids=listed(Ids(map(str, range(STEP)))))
+    with Journal.open(tmp_path / "a.db") as journal:
+        assert dict(journal.facts()) == {"state": "planning"}
 
 
 NAMES = [f"order-{n:05}" for n in range(4 * STEP)]
 
 
 @pytest.mark.parametrize(
-    "long",
+    ("long", "least"),
     [
-        lambda rest: Ids(NAMES, rest),
-        lambda rest: Ids(NAMES).texts(rest),
-        lambda rest: Ids.packed(NAMES).unpack(rest),
-        lambda rest: Selection(Ids(NAMES)).put_away(rest),
-        lambda rest: Selection(Ids.packed(NAMES)).make_ready(rest),
+        (lambda rest: Ids(NAMES, rest), 4 + 3),
+        (lambda rest: Ids(NAMES).texts(rest), 4 + 4 + 4),
+        (lambda rest: Ids.packed(NAMES).unpack(rest), 4 + 3),
+        (lambda rest: Selection(Ids(NAMES)).put_away(rest), 4 + 4 + 4),
+        (lambda rest: Selection(Ids.packed(NAMES)).make_ready(rest), 4 + 3),
     ],
 )
-def test_what_takes_long_rests_after_each_step(long: Callable[[Rest], object]) -> None:
+def test_what_takes_long_rests_after_each_step(long: Callable[[Rest], object], least: int) -> None:
     rests: list[None] = []
     long(lambda: rests.append(None))
-    assert len(rests) >= 4
+    assert len(rests) >= least
     rests.clear()
     Selection(frozenset(NAMES)).make_ready(lambda: rests.append(None))
     assert not rests, "a set is ready"

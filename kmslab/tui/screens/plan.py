@@ -207,7 +207,7 @@ class PlanScreen(ShownOnce[Plan | None]):
                 watch=job.watch,
             )
         finally:
-            self._options.selection.put_away(job.watch.stop)
+            self._options.selection.put_away(self.explorer.turns.rest)
 
     def _show_progress(self) -> None:
         if self._job is not None:

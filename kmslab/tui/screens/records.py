@@ -565,12 +565,13 @@ class Records(ShownOnce[None]):
         """Plan a re-encryption."""
         view, rest = self.grid.view, self.explorer.turns.rest
         blocks, marked = view.table.blocks, view.marked
-        marked_ids, twins_of_marked = view.asked_ids(rest), view.twins(rest)
+        marked_ids = view.asked_ids(rest)
         at_cursor, what = (Selection(), marked_text(view, 0)) if marked else self.selection()
 
         def asked() -> tuple[Selection, str]:
             if marked:
-                return Selection(record_ids=marked_ids()), what + twins_text(twins_of_marked())
+                all_ids, twins = marked_ids()
+                return Selection(record_ids=all_ids), what + twins_text(twins)
             ids = at_cursor.record_ids
             twins = 0 if ids is None else len(rows_of(blocks, ids)) - 1
             return at_cursor, what + twins_text(twins)
