@@ -33,7 +33,7 @@ def put_facts(many: Many, facts: Mapping[str, Any]) -> None:
     """Set facts, in a transaction that is somebody else's.
 
     Texts among them are the ids that were selected, in order: the same in all facts, and always the
-    same. ValueError where they are others than in the fact before.
+    same. ValueError where they are in no order, or others than in the fact before.
     """
     selected: list[Texts] = []
 

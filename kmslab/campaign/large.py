@@ -1,5 +1,5 @@
-"""A million record ids, looked up, sorted and collected in small steps, while others wait for none
-of them for long (see `long_json`)."""
+"""A million record ids, looked up, sorted and collected in steps so small that nobody waits for one
+of them (`long_json` says who would)."""
 
 from __future__ import annotations
 

@@ -27,15 +27,14 @@ def count_twins(table: Table, marks: Mask, rest: Rest = no_rest) -> int:
     if not marked or not others:
         return 0
     if marked <= FEW:
-        ids = set(chain.from_iterable(each_ids(table, marks, rest)))
-        return sum(sum(map(ids.__contains__, some)) for some in _each_others(table, marks, rest))
+        few = set(chain.from_iterable(each_ids(table, marks, rest)))
+        return count_others(table, marks, few, rest)
     if others <= FEW:
         times = Counter(chain.from_iterable(_each_others(table, marks, rest)))
         twins = {each for some in each_ids(table, marks, rest) for each in times.keys() & some}
         return sum(times[each] for each in twins)
-    return count_others(
-        table, marks, Ids(chain.from_iterable(each_ids(table, marks, rest)), rest), rest
-    )
+    many = Ids(chain.from_iterable(each_ids(table, marks, rest)), rest)
+    return count_others(table, marks, many, rest)
 
 
 def count_others(table: Table, marks: Mask, ids: Set[str], rest: Rest = no_rest) -> int:
