@@ -16,6 +16,7 @@ from kmslab.errors import (
     CredentialError,
     ExternalCannotRotate,
     KeyNotFound,
+    LabError,
     RotationUnsupported,
     SettingError,
 )
@@ -325,7 +326,12 @@ class Lab:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.close()
+        try:
+            self.close()
+        except LabError:
+            # As in a call: what the lab said first says more.
+            if not isinstance(error, LabError):
+                raise
 
     def __repr__(self) -> str:
         return f"Lab({self._keystore.where!r})"

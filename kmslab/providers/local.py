@@ -21,6 +21,7 @@ from kmslab.errors import (
     KeyPendingDeletion,
     KeyPendingImport,
     KmsError,
+    LabError,
     Throttled,
     Unauthorized,
     Unsupported,
@@ -368,7 +369,12 @@ class Operation:
             source_version,
             outcome,
         )
-        session.keystore.note(like, self.time, self.request_id)
+        try:
+            session.keystore.note(like, self.time, self.request_id)
+        except LabError:
+            # What the lab said first says more: above all that a change may have been made.
+            if not isinstance(error, LabError):
+                raise
 
     def admit(self) -> None:
         """Throttled where the limit of this call is used up."""

@@ -162,6 +162,41 @@ def test_a_commit_whose_outcome_is_unknown_is_not_reported_as_done(
     assert pg_lab.settings.all()["balance"] == 7
 
 
+@pytest.mark.parametrize("audited_after", [True, False], ids=["audited after", "left"])
+def test_an_unknown_outcome_is_told_though_what_follows_fails(
+    pg_lab: Lab, url: str, root_key: Path, monkeypatch: pytest.MonkeyPatch, audited_after: bool
+) -> None:
+    """The server is gone when the failed call is audited, and when the lab is left: whoever were
+    told of that, and to try again, would make the change twice."""
+    key = pg_lab.tencent().create_key("orders").key_id
+
+    def nobody_there(**_: object) -> Session:
+        raise psycopg.OperationalError("connection refused")
+
+    def last_answer_lost(connection: psycopg.Connection) -> None:
+        read_only = connection.execute("SHOW transaction_read_only").fetchone()
+        if read_only == ("on",):
+            connection.execute("COMMIT")
+            return
+        monkeypatch.setattr(Session, "connect", nobody_there)
+        answer_lost(connection)
+
+    def interrupted() -> None:
+        with Lab.open(url, root_key=root_key) as lab:
+            monkeypatch.setattr(psycopg.Connection, "commit", last_answer_lost)
+            if audited_after:
+                lab.rotate(key)
+            else:
+                lab.settings.set("balance", 7)
+
+    with pytest.raises(LabUncertain, match="look before you make it again"):
+        interrupted()
+    monkeypatch.undo()
+    made = len(pg_lab.key(key).versions), pg_lab.settings.all()["balance"]
+    assert made == ((2, 100) if audited_after else (1, 7))
+    assert pg_lab.audit.verify().intact
+
+
 def answer_lost(connection: psycopg.Connection) -> None:
     """A commit that was pg_lab, and whose answer was on its way when the connection ended."""
     connection.execute("COMMIT")
