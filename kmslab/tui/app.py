@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import threading
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from time import monotonic
@@ -26,6 +26,7 @@ from kmslab.errors import KmslabError
 from kmslab.tui import loop
 from kmslab.tui.actions import APP, Acting, Action, bindings
 from kmslab.tui.activity import Activity, Entry, command_line
+from kmslab.tui.begun import Begun, Flow
 from kmslab.tui.commands import Commands
 from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs.confirm import Confirm
@@ -78,6 +79,7 @@ class Explorer(App[None]):
 
     read_only: reactive[bool] = reactive(True)
     marked: reactive[int] = reactive(0)
+    waits_for: reactive[str] = reactive("")
     job: reactive[Job | None] = reactive(None, init=False)
 
     def __init__(self, session: Session, log_folder: Path) -> None:
@@ -92,7 +94,7 @@ class Explorer(App[None]):
         self._pressed, self._pressed_at = False, 0.0
         self._to_keep = False
         self._log_folder = log_folder
-        self._flows: dict[object, str] = {}
+        self.begun = Begun(self, partial(setattr, self, "waits_for"))
         self.set_reactive(Explorer.read_only, session.read_only)
 
     def get_default_screen(self) -> Screen[Any]:
@@ -202,6 +204,7 @@ class Explorer(App[None]):
     def _left(self, _now: Screen[Any]) -> None:
         """A message does not outlive its screen. Another one is to be painted."""
         self.turns.answer()
+        self.begun.look()
         if self._told_on is not None and self._told_on not in self.screen_stack:
             self._told_on = None
             self.clear_notifications()
@@ -306,33 +309,20 @@ class Explorer(App[None]):
         finally:
             self._away -= 1
 
-    def begin(
-        self,
-        name: str,
-        flow: Callable[[], Coroutine[Any, Any, None]],
-        *,
-        of: Screen[Any] | None = None,
-    ) -> None:
+    def begin(self, name: str, flow: Flow, *, of: Screen[Any] | None = None) -> None:
         """Begin something that may ask, wait and fail; once at a time for each name, or for the
         screen that it is `of`."""
         once: object = name if of is None else of
-        if once not in self._flows and (of is None or self.is_free(of)):
-            self._flows[once] = name
-            in_worker(self, partial(self._once, once, flow), name=name)
-        elif of is self.screen and self._flows[of] != name:
-            self.tell(f"{name}: not before {self._flows[of]} has ended", severity="warning")
+        if once not in self.begun and (of is None or self.is_free(of)):
+            self.begun.begin(once, name, partial(self.guarded, flow))
+        elif of is self.screen and (other := self.begun.name(of)) != name:
+            self.tell(f"{name}: not before {other} has ended", severity="warning")
 
     def is_free(self, screen: Screen[Any]) -> bool:
         """Whether a screen is in front, and nothing of its own is about to come before it."""
-        return screen is self.screen and screen not in self._flows
+        return screen is self.screen and screen not in self.begun
 
-    async def _once(self, once: object, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        try:
-            await self.guarded(flow)
-        finally:
-            del self._flows[once]
-
-    async def guarded(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def guarded(self, flow: Flow) -> None:
         """Do something that may fail; how it failed is told, where somebody waits for it still."""
         try:
             await flow()

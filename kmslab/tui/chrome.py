@@ -17,7 +17,8 @@ from kmslab.tui.texts import visible
 
 
 class TopBar(Static):
-    """Whether anything can be written, how many records are marked, and which lab it is.
+    """Whether anything can be written, how many records are marked, what is waited for, and which
+    lab it is.
 
     The lab comes last: its path may be longer than a line.
     """
@@ -32,7 +33,7 @@ class TopBar(Static):
 
     def on_mount(self) -> None:
         """Follow what the app knows."""
-        for name in ("read_only", "marked"):
+        for name in ("read_only", "marked", "waits_for"):
             self.watch(self.app, name, self._show)
 
     def _show(self) -> None:
@@ -40,6 +41,8 @@ class TopBar(Static):
         parts = ["kmslab", "read-only" if app.read_only else "writable"]
         if app.marked:
             parts.append(f"{app.marked:,} marked")
+        if app.waits_for:
+            parts.append(f"at work: {app.waits_for}")
         parts.append(visible(app.session.where))
         self.set_class(not app.read_only, "writable")
         self.update(Text(" - ".join(parts)), layout=False)

@@ -29,6 +29,7 @@ class Host(Protocol):
     job: Job | None
     read_only: bool
     marked: int
+    waits_for: str
 
     def tell(self, text: str, *, severity: Any = "information") -> None:
         """A message that goes by itself."""

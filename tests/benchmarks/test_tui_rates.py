@@ -5,8 +5,10 @@ that are painted after it. The event loop's lag is how much later than asked a s
 With all of the explorer around it, every press of a key is judged, by the longer of two: the time
 until something was painted after it, and the longest that the event loop was held up meanwhile, by
 whichever thread. After a key that does nothing nothing is painted; only the loop is judged then.
-The limits are reported and do not fail the run, which a busy machine may slow at any moment; how
-much of the time this process worked is told beside it.
+A key that opens another screen is answered by what is painted on that one, or by the first line
+where it says what is waited for; how many were is told. The limits are reported and do not fail
+the run, which a busy machine may slow at any moment; how much of the time this process worked is
+told beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from statistics import median
@@ -324,6 +326,7 @@ class Press:
     key: str
     seconds: float
     worked: float
+    told_to_wait: bool = False
 
 
 class Whole(Explorer):
@@ -331,11 +334,13 @@ class Whole(Explorer):
 
     painted = 0.0
     painted_on: Screen[Any] | None = None
+    painted_waits = False
 
     def _display(self, screen: Screen[Any], renderable: Any) -> None:
         if isinstance(renderable, CompositorUpdate):
             renderable.render_segments(self.console)
             self.painted, self.painted_on = perf_counter(), screen
+            self.painted_waits = bool(self.waits_for)
         super()._display(screen, renderable)
 
     async def until(self, holds: Callable[[], bool]) -> None:
@@ -353,16 +358,18 @@ class Whole(Explorer):
         begun, worked = perf_counter(), process_time()
 
         def answered() -> bool:
-            painted = self.painted > begun and (self.painted_on is not before or not moves)
-            return painted or key == UNBOUND
+            meant = not moves or self.painted_on is not before or self.painted_waits
+            return (self.painted > begun and meant) or key == UNBOUND
 
         async with lag.measured():
             self.post_message(events.Key(key, CHARACTERS.get(key, key if len(key) == 1 else None)))
             await self.until(answered)
             seen, worked = self.painted - begun, process_time() - worked
+            waits = self.painted_waits
             await self.until(lambda: any(is_there(self, each) for each in screens.split()))
             await asyncio.sleep(settle)
-        return max(Press(key, seen, min(seen, worked)), lag.press(key), key=lambda p: p.seconds)
+        press = Press(key, seen, min(seen, worked), waits)
+        return max(press, replace(lag.press(key), told_to_wait=waits), key=lambda p: p.seconds)
 
 
 def is_there(app: Whole, name: str) -> bool:
@@ -370,14 +377,16 @@ def is_there(app: Whole, name: str) -> bool:
     ids is looked for any more."""
     screen = app.screen
     made = not isinstance(screen, PlanScreen) or screen.plan is not None
-    return type(screen).__name__ == name and made and "twins" not in app._flows
+    return type(screen).__name__ == name and made and "twins" not in app.begun
 
 
 def told(presses: list[Press]) -> str:
     """The worst press, by its name and its number among those of this key."""
     worst = max(presses, key=lambda press: press.seconds)
     number = [press for press in presses if press.key == worst.key].index(worst) + 1
-    return f"{worst.key} the {number}. time, worked {1000 * worst.worked:.0f}"
+    waits = sum(press.told_to_wait for press in presses)
+    more = f"; {waits} told to wait" if waits else ""
+    return f"{worst.key} the {number}. time, worked {1000 * worst.worked:.0f}{more}"
 
 
 def report(name: str, presses: list[Press], note: Note) -> None:

@@ -261,7 +261,7 @@ def test_quit_asks_while_a_campaign_is_at_work(
         app.begin("campaign", flow)
         await come(pilot, AtWork)
         app.begin("judge", fails)
-        await until(pilot, lambda: "judge" not in app._flows)
+        await until(pilot, lambda: "judge" not in app.begun)
         assert isinstance(app.screen, AtWork), "what is to be read waits"
         job = app.job
         assert job is not None

@@ -64,7 +64,7 @@ async def yes(pilot: Pilot[None]) -> None:
     await come(pilot, Confirm)
     await pilot.press("y")
     await pilot.pause()
-    await until(pilot, lambda: not pilot.app._flows)  # type: ignore[attr-defined]
+    await until(pilot, lambda: not pilot.app.begun)  # type: ignore[attr-defined]
     await settled(pilot)
 
 
@@ -227,7 +227,7 @@ async def a_key_that_others_rotate_meanwhile(app: Explorer, pilot: Pilot[None]) 
     await come(pilot, Form)
     lab.rotate(orders)
     app.keys_changed()
-    await until(pilot, lambda: "judge" not in app._flows)
+    await until(pilot, lambda: "judge" not in app.begun)
     await pilot.press("escape")
     await come(pilot, KeyScreen)
     assert len(screen._key.versions) == 3, "also behind a dialog"

@@ -197,7 +197,7 @@ async def settled(pilot: Pilot[None]) -> None:
             and not records.reader.busy
             and records.grid.wanted == records.grid.view.wanted
             and app.job is None
-            and app.screen not in app._flows
+            and app.screen not in app.begun
         )
 
     await pilot.pause()

@@ -366,7 +366,7 @@ DEEDS: Final[Mapping[str, Deed]] = {
 def begin(app: Host, name: str, key: Key | None, counted: Counted, *, of: Screen[Any]) -> None:
     """Begin to do something to a key: it says what, asks, and does it."""
     if key is not None:
-        app.begin("key", lambda: _deed(app, name, key, counted), of=of)
+        app.begin(name, lambda: _deed(app, name, key, counted), of=of)
 
 
 async def _deed(app: Host, name: str, key: Key, counted: Counted) -> None:

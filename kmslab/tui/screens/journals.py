@@ -132,32 +132,32 @@ class Journals(ShownOnce[None]):
     @on(DataTable.RowSelected)
     def action_show(self) -> None:
         """Its result."""
-        self._with_chosen(self._result)
+        self._with_chosen("result", self._result)
 
     def action_undo(self) -> None:
         """Undo it."""
-        self._with_chosen(self._undo)
+        self._with_chosen("undo", self._undo)
 
     def action_resume(self) -> None:
         """Continue it."""
-        self._with_chosen(self._resume)
+        self._with_chosen("continue", self._resume)
 
     def action_end(self) -> None:
         """Close it."""
-        self._with_chosen(self._end)
+        self._with_chosen("close", self._end)
 
     def action_write(self) -> None:
         """Write its report."""
-        self._with_chosen(lambda report: flows.write_report(self.explorer, report.campaign))
+        self._with_chosen("report", self._write)
 
     def action_close(self) -> None:
         """Go back."""
         leave(self, None)
 
-    def _with_chosen(self, flow: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
+    def _with_chosen(self, name: str, flow: Callable[[Report], Coroutine[Any, Any, None]]) -> None:
         found = self.chosen
         if isinstance(found, Report):
-            self.explorer.begin("journal", lambda: flow(found), of=self)
+            self.explorer.begin(name, lambda: flow(found), of=self)
 
     async def _result(self, report: Report) -> None:
         full = await away_for(self, lambda: flows.report_of(self.explorer, report.campaign))
@@ -175,6 +175,9 @@ class Journals(ShownOnce[None]):
         if done is not None:
             await flows.show_result(self.explorer, done)
         self.action_reload()
+
+    async def _write(self, report: Report) -> None:
+        await flows.write_report(self.explorer, report.campaign)
 
     async def _end(self, report: Report) -> None:
         await flows.close_campaign(self.explorer, report)

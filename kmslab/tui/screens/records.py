@@ -580,7 +580,7 @@ class Records(ShownOnce[None]):
 
     def action_undo(self) -> None:
         """Undo the last campaign."""
-        self._begin("campaign", lambda: flows.undo_last(self.explorer))
+        self._begin("undo", lambda: flows.undo_last(self.explorer))
 
     async def mark(self, record_ids: frozenset[str]) -> None:
         """Mark the records with these ids, and no other."""
@@ -656,7 +656,7 @@ class Records(ShownOnce[None]):
     def action_create(self) -> None:
         """Make a key."""
         provider = self.key.provider if self.key is not None else "tencent"
-        self._begin("key", lambda: key_dialogs.create(self.explorer, provider))
+        self._begin("create", lambda: key_dialogs.create(self.explorer, provider))
 
     def action_deed(self, name: str) -> None:
         """Do something to the key."""

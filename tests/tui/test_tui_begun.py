@@ -1,0 +1,122 @@
+"""What takes longer than a key press says so, until it is there or has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Event
+from typing import Any
+
+from textual.pilot import Pilot
+from tui_world import Stage, back, come, hears, in_turn, settled, typed, until
+
+from kmslab.errors import LabUnreachable
+from kmslab.tui import begun
+from kmslab.tui.app import Explorer
+from kmslab.tui.chrome import TopBar
+from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.screens.journals import Journals
+from kmslab.tui.session import Session
+
+
+def bars(app: Explorer) -> list[str]:
+    """The first line of each screen that has one, the screen in front last."""
+    found = [screen.query(TopBar) for screen in app.screen_stack]
+    return [str(bar.first().render()) for bar in found if bar]
+
+
+@contextmanager
+def held(owner: Any, name: str) -> Iterator[Callable[[], None]]:
+    """A method that does not answer before the function that this gives is called."""
+    method, go_on = getattr(owner, name), Event()
+
+    def slow(*arguments: Any, **options: Any) -> Any:
+        assert go_on.wait(60)
+        return method(*arguments, **options)
+
+    setattr(owner, name, slow)
+    try:
+        yield go_on.set
+    finally:
+        go_on.set()
+        delattr(owner, name)
+
+
+async def what_a_key_waits_for_is_said(app: Explorer, pilot: Pilot[None]) -> None:
+    """And the question that comes of it waits for nothing."""
+    await typed(pilot, "key:orders")
+    await pilot.press("enter")
+    with held(app.session.lab, "keys") as answers:
+        await pilot.press("R")
+        await until(pilot, lambda: "at work: rotate" in bars(app)[-1])
+        await pilot.press("e")
+        await hears(pilot, "enable: not before rotate has ended")
+        assert "at work: rotate" in bars(app)[-1]
+        answers()
+        await come(pilot, Confirm)
+    await pilot.pause(2 * begun.SOON)
+    assert not any("at work" in bar for bar in bars(app))
+    await pilot.press("escape")
+    await back(pilot)
+
+
+async def so_is_what_an_answer_to_a_question_waits_for(app: Explorer, pilot: Pilot[None]) -> None:
+    lab = app.session.lab
+    await typed(pilot, "key:orders")
+    await pilot.press("enter", "R")
+    await come(pilot, Confirm)
+    versions = len(lab.key("orders").versions)
+    with held(lab, "rotate") as answers:
+        await pilot.press("y")
+        await until(pilot, lambda: "at work: rotate" in bars(app)[-1])
+        assert len(lab.key("orders").versions) == versions
+        answers()
+        await settled(pilot)
+    assert not any("at work" in bar for bar in bars(app))
+    assert len(lab.key("orders").versions) == versions + 1
+
+
+async def no_screen_waits_for_what_another_one_began(app: Explorer, pilot: Pilot[None]) -> None:
+    with held(app.session.lab, "keys") as answers:
+        await typed(pilot, "key:orders")
+        await pilot.press("enter", "R")
+        await until(pilot, lambda: "at work: rotate" in bars(app)[-1])
+        app.push_screen(Journals())
+        await come(pilot, Journals)
+        await pilot.pause(2 * begun.SOON)
+        assert not any("at work" in bar for bar in bars(app))
+        await pilot.press("escape")
+        await until(pilot, lambda: "at work: rotate" in bars(app)[-1])
+        answers()
+        await come(pilot, Confirm)
+    await pilot.press("escape")
+    await back(pilot)
+
+
+async def what_has_failed_is_waited_for_no_more(app: Explorer, pilot: Pilot[None]) -> None:
+    failed = Event()
+
+    async def flow() -> None:
+        def fails() -> None:
+            assert failed.wait(60)
+            raise LabUnreachable("the database does not answer; try again")
+
+        await app.away(fails)
+
+    app.begin("decrypt", flow, of=app.records)
+    await until(pilot, lambda: "at work: decrypt" in bars(app)[-1])
+    failed.set()
+    await settled(pilot)
+    assert not any("at work" in bar for bar in bars(app))
+
+
+def test_what_is_waited_for_is_said(session: Session, stage: Stage) -> None:
+    stage.play(
+        session,
+        in_turn(
+            what_a_key_waits_for_is_said,
+            so_is_what_an_answer_to_a_question_waits_for,
+            no_screen_waits_for_what_another_one_began,
+            what_has_failed_is_waited_for_no_more,
+        ),
+    )
