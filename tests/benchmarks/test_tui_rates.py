@@ -373,11 +373,12 @@ class Whole(Explorer):
 
 
 def is_there(app: Whole, name: str) -> bool:
-    """Whether the screen of this name is in front, all of it is there, and none of the records'
-    ids is looked for any more."""
+    """Whether the screen of this name is in front and waits for nothing, all of it is there, and
+    none of the records' ids is looked for any more."""
     screen = app.screen
     made = not isinstance(screen, PlanScreen) or screen.plan is not None
-    return type(screen).__name__ == name and made and "twins" not in app.begun
+    free = screen not in app.begun and "twins" not in app.begun
+    return type(screen).__name__ == name and made and free
 
 
 def told(presses: list[Press]) -> str:
