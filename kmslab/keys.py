@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from kmslab.errors import KmsError, MissingParameter, Unsupported
+from kmslab.errors import KmslabError, LabUncertain, MissingParameter, Unsupported
 
 if TYPE_CHECKING:
     from kmslab.lab import Lab
@@ -104,7 +104,7 @@ def create_key(
     """Make a key at its provider.
 
     Tencent Cloud has no call that makes a key and rotates it automatically too: where the second
-    of the two is refused, `tell` is told that the key is there all the same.
+    of the two fails, `tell` is told that the key is there all the same.
     """
     from kmslab.model import KeyOrigin
     from kmslab.providers.ctyun.service import CtyunKms
@@ -123,8 +123,9 @@ def create_key(
         return key
     try:
         return kms.enable_key_rotation(key.key_id, rotate_days=rotation_days)
-    except KmsError:
-        tell(f"created {key_name(key)}, but without automatic rotation")
+    except KmslabError as error:
+        but = "perhaps" if isinstance(error, LabUncertain) else "but"
+        tell(f"created {key_name(key)}, {but} without automatic rotation")
         raise
 
 

@@ -12,11 +12,11 @@ from typing import Any, Self
 
 from kmslab.clock import Clock, SystemClock
 from kmslab.context import Context
+from kmslab.ending import after
 from kmslab.errors import (
     CredentialError,
     ExternalCannotRotate,
     KeyNotFound,
-    LabError,
     RotationUnsupported,
     SettingError,
 )
@@ -326,12 +326,8 @@ class Lab:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        try:
+        with after(error, "leaving the lab"):
             self.close()
-        except LabError:
-            # As in a call: what the lab said first says more.
-            if not isinstance(error, LabError):
-                raise
 
     def __repr__(self) -> str:
         return f"Lab({self._keystore.where!r})"

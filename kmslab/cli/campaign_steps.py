@@ -247,7 +247,7 @@ def naming_campaign(
                 failure = _held_up(failure, theirs, hints)
             elif found := _unfinished(state, is_ours):
                 hint = f"to go on, once that is mended: {hints(again.replace('{id}', found))}"
-                failure = replace(failure, explanation=hint, campaign=found)
+                failure = replace(failure.explained(hint), campaign=found)
         raise Refused(failure) from error
 
 
@@ -257,7 +257,7 @@ def _held_up(failure: Failure, theirs: str | None, hints: Hints) -> Failure:
         return failure
     hint = f"campaign {theirs} is not finished; if nobody is at work on it any more: "
     hint += hints(f"campaign resume {theirs}")
-    return replace(failure, explanation=hint, campaign=theirs)
+    return replace(failure.explained(hint), campaign=theirs)
 
 
 def _unfinished(state: State, wanted: Callable[[Path, Mapping[str, Any]], bool]) -> str | None:

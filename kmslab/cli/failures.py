@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from typing import Final
@@ -61,8 +61,13 @@ class Failure:
     refused: bool = True
     """Whether somebody refuses what may be done at another time; else something is wrong."""
 
+    def explained(self, *texts: str) -> Failure:
+        """The same with more explanation, a line for each of these texts."""
+        given = (self.explanation, *texts)
+        return replace(self, explanation="\n".join(filter(None, given)) or None)
+
     def as_text(self) -> str:
-        """One line, and the explanation on the next."""
+        """One line, and the explanation on the next ones."""
         line = self._line()
         return f"{line}\n{self.explanation}" if self.explanation else line
 
@@ -128,7 +133,11 @@ def interrupted(error: CampaignInterrupted, hint: str | None = None) -> Failure:
 
 
 def failure_of(error: Exception) -> Failure:
-    """How an error is told."""
+    """How an error is told, with what failed after it."""
+    return _failure(error).explained(*getattr(error, "__notes__", ()))
+
+
+def _failure(error: Exception) -> Failure:
     match error:
         case Refused():
             return error.failure

@@ -15,6 +15,7 @@ from kmslab.cli import INTERRUPTED
 from kmslab.cli.opening import Opening, opens_lab
 from kmslab.cli.options import Json, example, settings
 from kmslab.cli.output import narrate, write_json, write_line
+from kmslab.ending import after
 
 if TYPE_CHECKING:
     from kmslab.keystore.credentials import NewCredential
@@ -162,8 +163,11 @@ def _credential(lab: Lab, *, wanted: bool) -> Iterator[NewCredential | None]:
     made = lab.credentials.create(f"{_DEMO}-{number}")
     try:
         yield made
-    finally:
-        lab.credentials.revoke(made.credential.secret_id)
+    except BaseException as error:
+        with after(error, "revoking the credential"):
+            lab.credentials.revoke(made.credential.secret_id)
+        raise
+    lab.credentials.revoke(made.credential.secret_id)
 
 
 def _tell(lab: Lab, url: str, made: NewCredential | None, *, as_json: bool) -> None:

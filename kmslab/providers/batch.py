@@ -17,7 +17,7 @@ from kmslab.errors import BadAnswer, InvalidRequest, KmsError
 from kmslab.keystore.audit import OK, AuditEntry
 from kmslab.keystore.units import Handle
 from kmslab.providers.base import Opened, ReEncrypted, Sealed
-from kmslab.providers.local import UNKNOWN_IDS, Ids, Route, Session
+from kmslab.providers.local import UNKNOWN_IDS, Ids, Route, Session, logging_after
 from kmslab.secret import Plaintext
 
 T = TypeVar("T")
@@ -145,9 +145,12 @@ def _run(
             last = min(first + LOOK_AGAIN_ROWS, rows)
             gate = session.gate(action)
             work(Chunk(first, last, whole.routes, whole.blobs, whole.errors, gate))
-    finally:
-        # Also where a later chunk fails as a whole: what was done before is done.
-        _audit(session, action, whole, name_source=name_source)
+    except BaseException as error:
+        # What was done before a later chunk failed as a whole is done.
+        with logging_after(error):
+            _audit(session, action, whole, name_source=name_source)
+        raise
+    _audit(session, action, whole, name_source=name_source)
     return whole
 
 

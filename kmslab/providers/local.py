@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Hashable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Self
@@ -12,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 
 from kmslab.crypto import load_sealed_rsa_private
 from kmslab.encoding import is_uuid
+from kmslab.ending import after
 from kmslab.errors import (
     InvalidKeyId,
     InvalidRequest,
@@ -369,12 +371,11 @@ class Operation:
             source_version,
             outcome,
         )
-        try:
+        if error is None:
             session.keystore.note(like, self.time, self.request_id)
-        except LabError:
-            # What the lab said first says more: above all that a change may have been made.
-            if not isinstance(error, LabError):
-                raise
+            return
+        with logging_after(error):
+            session.keystore.note(like, self.time, self.request_id)
 
     def admit(self) -> None:
         """Throttled where the limit of this call is used up."""
@@ -402,6 +403,12 @@ class Operation:
         self.durable = True
         session = self.session
         return Act(session.who, session.provider, self.action, self.request_id)
+
+
+def logging_after(error: BaseException) -> AbstractContextManager[None]:
+    """Log calls that `error` has ended. What a lab says of itself stays what is raised; a refusal,
+    which is an answer, does not go out without being logged."""
+    return after(error if isinstance(error, LabError) else None, "logging the call")
 
 
 def oaep_algorithm(name: OaepAlgorithm | str, parameter: str) -> OaepAlgorithm:

@@ -25,8 +25,10 @@ from kmslab.campaign.state import State
 from kmslab.campaign.watching import Progress
 from kmslab.cli import campaign_options, progress
 from kmslab.cli.failures import Refused
-from kmslab.errors import CampaignInterrupted, SourceError
+from kmslab.errors import CampaignInterrupted, LabUncertain, LabUnreachable, SourceError
+from kmslab.keystore.store import Keystore
 from kmslab.lab import Lab
+from kmslab.providers import batch
 from kmslab.records.source import Change
 from kmslab.records.spec import SourceSpec
 
@@ -299,6 +301,28 @@ def test_a_run_as_json(bare_run: Run, world: World) -> None:
         report["campaign"],
         again["campaign"],
     ]
+
+
+def test_a_run_that_the_lab_stops_says_how_to_go_on_though_the_lab_cannot_be_left(
+    bare_run: Run, good_source: SourceSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lost(*_: object, **__: object) -> None:
+        raise LabUncertain("a change may have been made or not")
+
+    def unreachable(keystore: Keystore) -> None:
+        close(keystore)
+        raise LabUnreachable("the database does not answer; try again")
+
+    close = Keystore.close
+    with monkeypatch.context() as patch:
+        patch.setattr(batch, "_run", lost)
+        patch.setattr(Keystore, "close", unreachable)
+        told = refused(bare_run, "run", "good.csv", "--yes", code=3).splitlines()
+    (row,) = found(bare_run, "list")
+    assert told[-3].endswith("since the lab cannot be used: a change may have been made or not")
+    assert told[-2].startswith(f"to go on: kmslab campaign resume {row['campaign']}")
+    assert told[-1].startswith("leaving the lab failed too: the database does not answer")
+    assert found(bare_run, "resume", row["campaign"])["results"]["re_encrypted"] == 18
 
 
 def test_a_run_as_tables(bare_run: Run, world: World) -> None:

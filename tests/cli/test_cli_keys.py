@@ -10,9 +10,11 @@ from types import SimpleNamespace
 import pytest
 from command_line import Run
 
+from kmslab.errors import LabError, LabUncertain, LabUnreachable
 from kmslab.keys import Names
 from kmslab.lab import Lab
 from kmslab.model import Key, KeyState
+from kmslab.providers.tencent.service import TencentKms
 
 
 def every_key(lab: Lab) -> tuple[Key, ...]:
@@ -43,6 +45,21 @@ def test_a_key_whose_rotation_was_refused_is_told_of(run: Run, lab: Lab) -> None
     result = run("key", "create", "--provider", "tencent", "--alias", "db", "--rotation-days", "3")
     assert result.exit_code == 1
     assert f"created key {lab.key('db').key_id}" in result.stderr
+
+
+@pytest.mark.parametrize(("error", "but"), [(LabUnreachable, "but"), (LabUncertain, "perhaps")])
+def test_a_key_whose_rotation_could_not_be_stored_is_told_of(
+    run: Run, lab: Lab, monkeypatch: pytest.MonkeyPatch, error: type[LabError], but: str
+) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise error("./lab: this is why")
+
+    monkeypatch.setattr(TencentKms, "enable_key_rotation", fails)
+    result = run("key", "create", "--provider", "tencent", "--alias", "db", "--rotation-days", "9")
+    created, why = result.stderr.splitlines()
+    assert created.startswith(f"created key {lab.key('db').key_id}")
+    assert created.endswith(f", {but} without automatic rotation")
+    assert why == "error: ./lab: this is why"
 
 
 def test_list_shows_each_key(run: Run, lab: Lab) -> None:

@@ -14,7 +14,14 @@ from keystore_labs import python, rows
 from lab_stores import files
 
 from kmslab import Lab, ManualClock
-from kmslab.errors import LabClosed, LabError, LabRolledBack, RootKeyError
+from kmslab.errors import (
+    KeyNotFound,
+    LabClosed,
+    LabError,
+    LabRolledBack,
+    LabUncertain,
+    RootKeyError,
+)
 
 
 @pytest.mark.parametrize("where", ["lab", "memory_lab"])
@@ -211,6 +218,53 @@ def test_a_close_that_cannot_write_closes_all_the_same(
     with Lab.open(lab_path, clock=manual_clock) as opened:
         assert opened.audit.verify().intact
         assert opened.audit.verify().open_ends == 1
+
+
+def of_kmslab(text: str) -> RuntimeError:
+    """An error of somebody else's that was made of one of kmslab's."""
+    error = RuntimeError(text)
+    error.__cause__ = KeyNotFound("no such key")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("first", "stays"),
+    [
+        (LabUncertain("may have been made"), True),
+        (KeyNotFound("no such key"), True),
+        (of_kmslab("refused"), True),
+        (ValueError("a mistake"), False),
+        (KeyboardInterrupt(), False),
+        (None, False),
+    ],
+    ids=repr,
+)
+def test_what_was_said_before_a_close_that_cannot_write_stays(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, first: BaseException | None, stays: bool
+) -> None:
+    """It says what became of what was asked for; the other is a note on it."""
+    kms = lab.tencent()
+    kms.encrypt(kms.create_key("orders").key_id, b"plain")
+
+    def fail(*args: object) -> None:
+        raise LabError("the disk is full")
+
+    def leave() -> None:
+        with lab:
+            monkeypatch.setattr("kmslab.keystore.writing.write", fail)
+            if first is not None:
+                raise first
+
+    with pytest.raises(type(first) if first is not None and stays else LabError) as raised:
+        leave()
+    if stays:
+        assert raised.value is first
+        assert raised.value.__notes__ == ["leaving the lab failed too: the disk is full"]
+    else:
+        assert str(raised.value) == "the disk is full"
+        assert raised.value.__context__ is first
+    with pytest.raises(LabClosed):
+        lab.keys()
 
 
 FORGOTTEN = """

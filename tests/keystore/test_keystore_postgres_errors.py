@@ -166,7 +166,7 @@ def test_a_commit_whose_outcome_is_unknown_is_not_reported_as_done(
 def test_an_unknown_outcome_is_told_though_what_follows_fails(
     pg_lab: Lab, url: str, root_key: Path, monkeypatch: pytest.MonkeyPatch, audited_after: bool
 ) -> None:
-    """The server is gone when the failed call is audited, and when the lab is left: whoever were
+    """The server is gone when the failed call is audited, and when the lab is left: whoever was
     told of that, and to try again, would make the change twice."""
     key = pg_lab.tencent().create_key("orders").key_id
 
@@ -189,16 +189,18 @@ def test_an_unknown_outcome_is_told_though_what_follows_fails(
             else:
                 lab.settings.set("balance", 7)
 
-    with pytest.raises(LabUncertain, match="look before you make it again"):
+    with pytest.raises(LabUncertain, match="look before you make it again") as raised:
         interrupted()
     monkeypatch.undo()
+    failed = [note.partition(" failed too")[0] for note in raised.value.__notes__]
+    assert failed == [*(["logging the call"] if audited_after else []), "leaving the lab"]
     made = len(pg_lab.key(key).versions), pg_lab.settings.all()["balance"]
     assert made == ((2, 100) if audited_after else (1, 7))
     assert pg_lab.audit.verify().intact
 
 
 def answer_lost(connection: psycopg.Connection) -> None:
-    """A commit that was pg_lab, and whose answer was on its way when the connection ended."""
+    """A commit that was made, and whose answer was on its way when the connection ended."""
     connection.execute("COMMIT")
     connection.pgconn.finish()
     raise psycopg.OperationalError("server closed the connection unexpectedly")

@@ -9,7 +9,14 @@ import pytest
 from provider_clouds import Cloud, b64, seed_file, seed_key
 
 from kmslab import Record
-from kmslab.errors import EncryptionLimitReached, InvalidRequest, KmsError, LabBusy
+from kmslab.errors import (
+    EncryptionLimitReached,
+    InvalidRequest,
+    KmsError,
+    LabBusy,
+    LabUncertain,
+    LabUnreachable,
+)
 from kmslab.model import KeySpec
 from kmslab.providers.batch import LOOK_AGAIN_ROWS
 from kmslab.providers.ctyun import blob as ctyun_blob
@@ -88,6 +95,41 @@ def test_rows_done_before_a_chunk_that_fails_are_audited(
     last = [row for row in cloud.lab.audit.entries() if row.action == action][-1]
     assert (last.key_id, last.outcome, last.count) == (key, "ok", LOOK_AGAIN_ROWS)
     assert last.request_id
+
+
+def fails_to_log(*_: object, **__: object) -> None:
+    raise LabUnreachable("the database does not answer; try again")
+
+
+def test_a_chunk_that_may_have_changed_something_says_so_though_nothing_can_be_logged(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key, keystore = cloud.create().key_id, cloud.lab._keystore
+    begin, begun = keystore.begin, []
+
+    def lost_later() -> float:
+        begun.append(None)
+        if len(begun) == 1:
+            return begin()
+        monkeypatch.setattr(keystore, "change", fails_to_log)
+        raise LabUncertain("a rotation that was due may have been made or not")
+
+    monkeypatch.setattr(keystore, "begin", lost_later)
+    with pytest.raises(LabUncertain, match="made or not") as raised:
+        cloud.kms.encrypt_many([b"x"] * (LOOK_AGAIN_ROWS + 1), key_id=key)
+    (note,) = raised.value.__notes__
+    assert note.startswith("logging the call failed too: the database does not answer")
+
+
+def test_no_refusal_goes_out_that_cannot_be_logged(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = cloud.create().key_id
+    cloud.kms.disable_key(key)
+    keystore = cloud.lab._keystore
+    monkeypatch.setattr(keystore, "note", fails_to_log)
+    with pytest.raises(LabUnreachable):
+        cloud.kms.encrypt(key, b"x")
 
 
 @pytest.mark.parametrize("odd", [NAN, ["a"], ("a",), 7, b"{}"], ids=repr)

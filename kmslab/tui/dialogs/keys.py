@@ -11,7 +11,7 @@ from rich.text import Text
 from textual.screen import Screen
 
 from kmslab.campaign.retrying import code_of
-from kmslab.errors import KmsError
+from kmslab.errors import KmsError, KmslabError
 from kmslab.keys import Names, create_key, kms_in, kms_of, set_rotation
 from kmslab.model import CTYUN, TENCENT, Key, KeyOrigin, KeySpec, KeyState
 from kmslab.providers.ctyun import rules as ctyun
@@ -305,7 +305,7 @@ async def _create(app: Host, values: Mapping[str, str]) -> None:
     )
     try:
         made = await _refusing(app, values["provider"], "CreateKey", make)
-    except KmsError as error:
+    except KmslabError as error:
         if not half:
             raise
         app.keys_changed()
