@@ -26,12 +26,12 @@ from kmslab.errors import KmslabError
 from kmslab.tui import loop
 from kmslab.tui.actions import APP, Acting, Action, bindings
 from kmslab.tui.activity import Activity, Entry, command_line
-from kmslab.tui.begun import Begun, Flow
+from kmslab.tui.begun import Begun
 from kmslab.tui.commands import Commands
 from kmslab.tui.crash import write_crash
 from kmslab.tui.dialogs.confirm import Confirm
 from kmslab.tui.dialogs.notice import Notice
-from kmslab.tui.host import in_worker, is_left
+from kmslab.tui.host import Flow, in_worker, is_left
 from kmslab.tui.jobs import Job
 from kmslab.tui.responsive import Turns, is_responsive, keep, responsive, set_aside, tidy
 from kmslab.tui.session import Session
@@ -79,7 +79,7 @@ class Explorer(App[None]):
 
     read_only: reactive[bool] = reactive(True)
     marked: reactive[int] = reactive(0)
-    waits_for: reactive[str] = reactive("")
+    waits_for: reactive[str] = reactive("", repaint=False)
     job: reactive[Job | None] = reactive(None, init=False)
 
     def __init__(self, session: Session, log_folder: Path) -> None:
@@ -309,12 +309,19 @@ class Explorer(App[None]):
         finally:
             self._away -= 1
 
-    def begin(self, name: str, flow: Flow, *, of: Screen[Any] | None = None) -> None:
+    def begin(
+        self,
+        name: str,
+        flow: Flow,
+        *,
+        of: Screen[Any] | None = None,
+        on: Screen[Any] | None = None,
+    ) -> None:
         """Begin something that may ask, wait and fail; once at a time for each name, or for the
-        screen that it is `of`."""
+        screen that it is `of`. It is named where that, or the one that it is begun `on`, waits."""
         once: object = name if of is None else of
         if once not in self.begun and (of is None or self.is_free(of)):
-            self.begun.begin(once, name, partial(self.guarded, flow))
+            self.begun.begin(once, name, partial(self.guarded, flow), waits=of or on)
         elif of is self.screen and (other := self.begun.name(of)) != name:
             self.tell(f"{name}: not before {other} has ended", severity="warning")
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
@@ -10,43 +11,44 @@ from textual.app import App
 from textual.screen import Screen
 from textual.timer import Timer
 
-from kmslab.tui.host import in_worker
+from kmslab.tui.host import Flow, in_worker
 
 SOON: Final = 0.05
 """After how many seconds without an answer it is told what is waited for: a disk or a remote may
 take its time, and whoever has pressed a key is to know that it was heard."""
 
-Flow = Callable[[], Coroutine[Any, Any, None]]
+
+@dataclass(frozen=True, slots=True)
+class _One:
+    name: str
+    waits: Screen[Any] | None
 
 
 class Begun:
     """What was begun in an app, once at a time for each name, or for each screen.
 
     `tell_waits` is called with the name of what the screen in front has waited for longer than
-    SOON, and with "" where it waits for nothing any more.
+    SOON, and with "" where it waits for that no more.
     """
 
     def __init__(self, app: App[Any], tell_waits: Callable[[str], None]) -> None:
         self._app = app
         self._tell_waits = tell_waits
-        self._names: dict[object, str] = {}
+        self._ones: dict[object, _One] = {}
         self._timer: Timer | None = None
+        self._in_front: _One | None = None
 
     def __contains__(self, once: object) -> bool:
         """Whether what is of this screen, or has this name, has not ended yet."""
-        return once in self._names
+        return once in self._ones
 
-    def __len__(self) -> int:
-        """How many have not ended yet."""
-        return len(self._names)
+    def name(self, once: object) -> str:
+        """What it is called, where it has not ended yet."""
+        return self._ones[once].name
 
-    def name(self, screen: Screen[Any]) -> str:
-        """What a screen waits for; "" where it waits for nothing."""
-        return self._names.get(screen, "")
-
-    def begin(self, once: object, name: str, flow: Flow) -> None:
-        """Begin `flow`, of a screen or by its name alone; nothing else may be under way there."""
-        self._names[once] = name
+    def begin(self, once: object, name: str, flow: Flow, *, waits: Screen[Any] | None) -> None:
+        """Begin what is not under way, of a screen or by its name; `waits` is who waits for it."""
+        self._ones[once] = _One(name, waits)
         in_worker(self._app, partial(self._to_the_end, once, flow), name=name)
         self.look()
 
@@ -54,21 +56,22 @@ class Begun:
         try:
             await flow()
         finally:
-            del self._names[once]
+            del self._ones[once]
             self.look()
 
     def look(self) -> None:
         """Something was begun or has ended, or another screen is in front."""
+        waited_for = self._waited_for()
+        if waited_for is self._in_front:
+            return
+        self._in_front = waited_for
+        self._tell_waits("")
         if self._timer is not None:
             self._timer.stop()
             self._timer = None
-        self._tell_waits("")
-        if self._waited_for():
-            self._timer = self._app.set_timer(SOON, self._still)
+        if waited_for is not None:
+            self._timer = self._app.set_timer(SOON, partial(self._tell_waits, waited_for.name))
 
-    def _waited_for(self) -> str:
-        screens = self._app.screen_stack  # none any more where the app ends
-        return self.name(screens[-1]) if screens else ""
-
-    def _still(self) -> None:
-        self._tell_waits(self._waited_for())
+    def _waited_for(self) -> _One | None:
+        front = self._app.screen_stack[-1:]  # none any more where the app ends
+        return next((one for one in reversed(self._ones.values()) if one.waits in front), None)

@@ -19,6 +19,9 @@ from kmslab.tui.stopping import Stopped
 
 T = TypeVar("T")
 
+Flow = Callable[[], Coroutine[Any, Any, None]]
+"""What may ask, wait and fail."""
+
 
 class Host(Protocol):
     """The explorer, as those see it who are shown in it."""
@@ -58,14 +61,16 @@ class Host(Protocol):
     def begin(
         self,
         name: str,
-        flow: Callable[[], Coroutine[Any, Any, None]],
+        flow: Flow,
         *,
         of: Screen[Any] | None = None,
+        on: Screen[Any] | None = None,
     ) -> None:
         """Begin something that may ask, wait and fail; once at a time for each name.
 
         What shows another screen is `of` one: of all that is so, one at a time, and only while
-        that screen is in front. What is typed ahead is not meant for what comes.
+        that screen is in front. What is typed ahead is not meant for what comes. What a screen only
+        waits for is begun `on` it. Either is named there where it takes longer than a moment.
         """
         ...
 
@@ -73,7 +78,7 @@ class Host(Protocol):
         """Whether a screen is in front, and nothing of its own is about to come before it."""
         ...
 
-    async def guarded(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def guarded(self, flow: Flow) -> None:
         """Do something that may fail; how it failed is told."""
         ...
 
@@ -153,7 +158,7 @@ async def away_for(screen: Screen[Any], work: Callable[[], T]) -> T:
 
 def in_worker(
     node: DOMNode,
-    work: Callable[[], Coroutine[Any, Any, None]],
+    work: Flow,
     *,
     name: str = "",
     group: str = "default",

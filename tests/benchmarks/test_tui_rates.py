@@ -6,9 +6,9 @@ With all of the explorer around it, every press of a key is judged, by the longe
 until something was painted after it, and the longest that the event loop was held up meanwhile, by
 whichever thread. After a key that does nothing nothing is painted; only the loop is judged then.
 A key that opens another screen is answered by what is painted on that one, or by the first line
-where it says what is waited for; how many were is told. The limits are reported and do not fail
-the run, which a busy machine may slow at any moment; how much of the time this process worked is
-told beside it.
+where it says what is waited for; how many were, and how long they waited, is told. The limits are
+reported and do not fail the run, which a busy machine may slow at any moment; how much of the time
+this process worked is told beside it.
 """
 
 from __future__ import annotations
@@ -326,7 +326,8 @@ class Press:
     key: str
     seconds: float
     worked: float
-    told_to_wait: bool = False
+    waited: float = 0.0
+    """After how long the screen was there, where it was told first that it is waited for."""
 
 
 class Whole(Explorer):
@@ -367,9 +368,10 @@ class Whole(Explorer):
             seen, worked = self.painted - begun, process_time() - worked
             waits = self.painted_waits
             await self.until(lambda: any(is_there(self, each) for each in screens.split()))
+            waited = perf_counter() - begun if waits else 0.0
             await asyncio.sleep(settle)
-        press = Press(key, seen, min(seen, worked), waits)
-        return max(press, replace(lag.press(key), told_to_wait=waits), key=lambda p: p.seconds)
+        longest = max(Press(key, seen, min(seen, worked)), lag.press(key), key=lambda p: p.seconds)
+        return replace(longest, waited=waited)
 
 
 def is_there(app: Whole, name: str) -> bool:
@@ -385,8 +387,8 @@ def told(presses: list[Press]) -> str:
     """The worst press, by its name and its number among those of this key."""
     worst = max(presses, key=lambda press: press.seconds)
     number = [press for press in presses if press.key == worst.key].index(worst) + 1
-    waits = sum(press.told_to_wait for press in presses)
-    more = f"; {waits} told to wait" if waits else ""
+    waited = [press.waited for press in presses if press.waited]
+    more = f"; {len(waited)} told to wait, {1000 * max(waited):.0f} at most" if waited else ""
     return f"{worst.key} the {number}. time, worked {1000 * worst.worked:.0f}{more}"
 
 

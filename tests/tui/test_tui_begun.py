@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from threading import Event
 from typing import Any
 
+import pytest
 from textual.pilot import Pilot
 from tui_world import Stage, back, come, hears, in_turn, settled, typed, until
 
@@ -50,7 +51,7 @@ async def what_a_key_waits_for_is_said(app: Explorer, pilot: Pilot[None]) -> Non
         await pilot.press("R")
         await until(pilot, lambda: "at work: rotate" in bars(app)[-1])
         await pilot.press("e")
-        await hears(pilot, "enable: not before rotate has ended")
+        await hears(pilot, "on/off: not before rotate has ended")
         assert "at work: rotate" in bars(app)[-1]
         answers()
         await come(pilot, Confirm)
@@ -93,6 +94,38 @@ async def no_screen_waits_for_what_another_one_began(app: Explorer, pilot: Pilot
     await back(pilot)
 
 
+async def it_is_said_until_it_is_there(app: Explorer, pilot: Pilot[None]) -> None:
+    """Whatever else begins and ends meanwhile, and also of what lets other things begin."""
+    with held(app.session.lab, "keys") as answers:
+        await pilot.press("f5")
+        await until(pilot, lambda: "at work: reload" in bars(app)[-1])
+        said: list[str] = []
+        app.watch(app, "waits_for", lambda waits: said.append(waits))
+        await pilot.press("space", "space", "s")
+        app.begin("twins", app.records._count_twins)
+        await until(pilot, lambda: "twins" not in app.begun)
+        assert said == ["reload"], "it is what it was"
+        await pilot.press("J")
+        await come(pilot, Journals)
+        await pilot.press("escape")
+        await back(pilot)
+        answers()
+        await settled(pilot)
+        await until(pilot, lambda: not app.waits_for)
+
+
+async def nothing_is_said_of_what_is_there_soon(app: Explorer, pilot: Pilot[None]) -> None:
+    with pytest.MonkeyPatch.context() as patch, held(app.session.lab, "keys") as answers:
+        patch.setattr(begun, "SOON", 60.0)
+        await pilot.press("f5")
+        await pilot.pause(0.2)
+        assert "reload" in app.begun
+        assert not app.waits_for
+        answers()
+        await settled(pilot)
+    await until(pilot, lambda: "reload" not in app.begun)
+
+
 async def what_has_failed_is_waited_for_no_more(app: Explorer, pilot: Pilot[None]) -> None:
     failed = Event()
 
@@ -117,6 +150,8 @@ def test_what_is_waited_for_is_said(session: Session, stage: Stage) -> None:
             what_a_key_waits_for_is_said,
             so_is_what_an_answer_to_a_question_waits_for,
             no_screen_waits_for_what_another_one_began,
+            it_is_said_until_it_is_there,
+            nothing_is_said_of_what_is_there_soon,
             what_has_failed_is_waited_for_no_more,
         ),
     )

@@ -64,7 +64,7 @@ async def yes(pilot: Pilot[None]) -> None:
     await come(pilot, Confirm)
     await pilot.press("y")
     await pilot.pause()
-    await until(pilot, lambda: not pilot.app.begun)  # type: ignore[attr-defined]
+    await until(pilot, lambda: not pilot.app.begun._ones)  # type: ignore[attr-defined]
     await settled(pilot)
 
 

@@ -69,7 +69,7 @@ async def what_is_typed_ahead_makes_no_other_plan(app: Explorer, pilot: Pilot[No
     keys, go_on = session.lab.keys, Event()
     session.lab.keys = lambda: go_on.wait(60) and keys()  # type: ignore[method-assign]
     at_once(app, "d", "enter")
-    await hears(pilot, "agree: not before destination has ended")
+    await hears(pilot, "go on: not before destination has ended")
     assert app.screen is screen, "what is agreed to is not what is about to be chosen"
     go_on.set()
     await come(pilot, Choose)

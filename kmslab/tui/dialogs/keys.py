@@ -362,11 +362,13 @@ DEEDS: Final[Mapping[str, Deed]] = {
 }
 """What can be done to a key that is there."""
 
+_CALLED: Final = {"enable": "on/off", "policy": "rotation policy"}
+
 
 def begin(app: Host, name: str, key: Key | None, counted: Counted, *, of: Screen[Any]) -> None:
     """Begin to do something to a key: it says what, asks, and does it."""
     if key is not None:
-        app.begin(name, lambda: _deed(app, name, key, counted), of=of)
+        app.begin(_CALLED.get(name, name), lambda: _deed(app, name, key, counted), of=of)
 
 
 async def _deed(app: Host, name: str, key: Key, counted: Counted) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Any, ClassVar, Final
+from typing import ClassVar, Final
 
 from rich.text import Text
 from textual import on
@@ -18,7 +18,7 @@ from kmslab.campaign.rendering import moment
 from kmslab.tui.actions import AUDIT, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.finishing import leave
-from kmslab.tui.host import Host, away_for, host_of, in_worker
+from kmslab.tui.host import Flow, Host, away_for, host_of, in_worker
 from kmslab.tui.line import Line
 from kmslab.tui.rows import Rows
 from kmslab.tui.screen import ShownOnce
@@ -87,11 +87,12 @@ class AuditLog(ShownOnce[None]):
         """Read it again."""
         self._begin(self._load)
 
-    def _begin(self, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _begin(self, flow: Flow) -> None:
         # A worker of the screen, so that it ends with the screen.
         in_worker(self, partial(self.explorer.guarded, flow), exclusive=True)
 
     async def _load(self) -> None:
+        self._say("looking")
         session = self.explorer.session
         entries, names = await away_for(
             self, lambda: (session.lab.audit.entries(LISTED), session.names())
@@ -151,6 +152,7 @@ class AuditLog(ShownOnce[None]):
         self._begin(self._verify)
 
     async def _verify(self) -> None:
+        self._say("checking that the log is whole")
         check = await away_for(self, self.explorer.session.lab.audit.verify)
         ends = f"; {check.open_ends} other processes are at work or were killed"
         if check.intact:

@@ -316,7 +316,7 @@ class PlanScreen(ShownOnce[Plan | None]):
 
     def action_write(self) -> None:
         """Write the plan to a file, for the command line."""
-        self.explorer.begin("write plan", self._write, of=self)
+        self.explorer.begin("write", self._write, of=self)
 
     async def _write(self) -> None:
         plan = self.plan
@@ -333,7 +333,7 @@ class PlanScreen(ShownOnce[Plan | None]):
 
     def action_go_on(self) -> None:
         """Ask whether it is to be carried out."""
-        self.explorer.begin("agree", self._agree, of=self)
+        self.explorer.begin("go on", self._agree, of=self)
 
     async def _agree(self) -> None:
         plan = self.plan

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import Any, ClassVar, Final, Literal
+from typing import ClassVar, Final, Literal
 
 from textual import on
 from textual.app import ComposeResult
@@ -30,7 +30,7 @@ from kmslab.tui.dialogs import keys as key_dialogs
 from kmslab.tui.dialogs.decrypt import decrypt
 from kmslab.tui.filtering import Query
 from kmslab.tui.grid import Grid
-from kmslab.tui.host import Host, away_for, host_of, in_worker
+from kmslab.tui.host import Flow, Host, away_for, host_of, in_worker
 from kmslab.tui.reader import Came, ReadEnded, Reader, rows_of
 from kmslab.tui.screen import ShownOnce
 from kmslab.tui.screens import flows
@@ -548,7 +548,7 @@ class Records(ShownOnce[None]):
             return False
         return self.explorer.allowed(self, self.ACTIONS, action, parameters)
 
-    def _begin(self, name: str, flow: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    def _begin(self, name: str, flow: Flow) -> None:
         self.explorer.begin(name, flow, of=self)
 
     def selection(self) -> tuple[Selection, str]:
@@ -644,7 +644,7 @@ class Records(ShownOnce[None]):
 
     def action_key(self) -> None:
         """The key on a screen of its own."""
-        self._begin("key screen", self._key)
+        self._begin("key", self._key)
 
     async def _key(self) -> None:
         if self.key is not None:
@@ -693,7 +693,7 @@ class Records(ShownOnce[None]):
 
     def action_reload(self) -> None:
         """Look at everything again."""
-        self.explorer.begin("reload", self._reload)
+        self.explorer.begin("reload", self._reload, on=self)
 
     async def _reload(self) -> None:
         self._looking.resume()
