@@ -70,7 +70,12 @@ class Begun:
             self._timer.stop()
             self._timer = None
         if waited_for is not None:
-            self._timer = self._app.set_timer(SOON, partial(self._tell_waits, waited_for.name))
+            self._timer = self._app.set_timer(SOON, partial(self._still, waited_for))
+
+    def _still(self, one: _One) -> None:
+        # A timer that has ended is heard a little later.
+        if one is self._in_front:
+            self._tell_waits(one.name)
 
     def _waited_for(self) -> _One | None:
         front = self._app.screen_stack[-1:]  # none any more where the app ends

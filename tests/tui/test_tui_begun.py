@@ -82,8 +82,10 @@ async def no_screen_waits_for_what_another_one_began(app: Explorer, pilot: Pilot
         await typed(pilot, "key:orders")
         await pilot.press("enter", "R")
         await until(pilot, lambda: "at work: rotate" in bars(app)[-1])
+        timer = app.begun._timer
         app.push_screen(Journals())
         await come(pilot, Journals)
+        timer._callback()
         await pilot.pause(2 * begun.SOON)
         assert not any("at work" in bar for bar in bars(app))
         await pilot.press("escape")
