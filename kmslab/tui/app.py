@@ -78,9 +78,10 @@ class Explorer(App[None]):
     """
 
     read_only: reactive[bool] = reactive(True)
-    marked: reactive[int] = reactive(0)
+    # Whoever shows one of these sees to it; else all of the screen were painted anew.
+    marked: reactive[int] = reactive(0, repaint=False)
     waits_for: reactive[str] = reactive("", repaint=False)
-    job: reactive[Job | None] = reactive(None, init=False)
+    job: reactive[Job | None] = reactive(None, init=False, repaint=False)
 
     def __init__(self, session: Session, log_folder: Path) -> None:
         super().__init__()
@@ -105,12 +106,13 @@ class Explorer(App[None]):
 
     def on_mount(self) -> None:
         """Choose a theme that can be read."""
+        running = asyncio.get_running_loop()
+        self.turns.follow(running)
         self.theme = first_theme(os.environ, coloured=not self.no_color)
         if self.is_web:
             parent = os.getppid()
             self.set_interval(1.0, lambda: self._leave_with(parent))
         if not self.is_headless:
-            running = asyncio.get_running_loop()
             running.add_signal_handler(signal.SIGHUP, self._terminal_gone)
             running.add_signal_handler(signal.SIGTERM, self.exit)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Final
 
+from kmslab.tui.loop import Loop
 from kmslab.tui.stopping import Stop
 from kmslab.tui.strips import not_held_by_themselves
 
@@ -34,6 +35,9 @@ ANSWER_SECONDS: Final = 0.3
 
 REST_SECONDS: Final = 0.1
 """How long a thread rests at most between two steps."""
+
+AFTER_SECONDS: Final = 0.03
+"""How long a thread lets the event loop go first at most."""
 
 _TICKS: Final = 8  # in QUIET_SECONDS
 _LATE: Final = 0.003  # seconds: a tick that is later had to wait for something
@@ -126,10 +130,16 @@ class Turns:
     """
 
     def __init__(self) -> None:
-        self._quiet = threading.Event()
+        self._quiet, self._idle = threading.Event(), threading.Event()
         self._quiet.set()
+        self._idle.set()
         self._in_time = 0
         self._began = self._threads_until = 0.0
+
+    def follow(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Let a loop of the explorer's go first, whatever it does."""
+        if isinstance(loop, Loop):
+            self._idle = loop.idle
 
     @property
     def quiet(self) -> bool:
@@ -165,8 +175,12 @@ class Turns:
         loop.call_at(at, ticks)
 
     def rest(self) -> None:
-        """Wait while something is answered; a thread asks for it after each short step."""
+        """Wait while something is answered; a thread asks for it after each short step.
+
+        While the event loop does anything else, a thread only lets it go first.
+        """
         self._quiet.wait(REST_SECONDS)
+        self._idle.wait(AFTER_SECONDS)
 
     def gently(self, stop: Stop) -> Stop:
         """A `stop` for a thread, which rests whenever it asks it.

@@ -1,7 +1,8 @@
 """The explorer with a million records: the first paint, keys, filters and orders, and the memory.
 
 What a person waits for is measured: from a key, as Textual gets it from the terminal, to the lines
-that are painted after it. The event loop's lag is how much later than asked a sleep of 5 ms ends.
+that are painted after it. The event loop's lag is how much later than asked a sleep of 5 ms ends;
+where something is at work beside the keys, it is judged as they are.
 With all of the explorer around it, every press of a key is judged, by the longer of two: the time
 until something was painted after it, and the longest that the event loop was held up meanwhile, by
 whichever thread. After a key that does nothing nothing is painted; only the loop is judged then.
@@ -115,6 +116,9 @@ class One(App[None]):
         self.turns = Turns()
         self.grid = Timed(view, self.turns)
 
+    def on_mount(self) -> None:
+        self.turns.follow(asyncio.get_running_loop())
+
     def compose(self) -> ComposeResult:
         yield self.grid
 
@@ -174,10 +178,11 @@ class Lag:
         return f"lag {1000 * median(self.found):.0f} ms, worst {1000 * max(self.found):.0f} ms"
 
 
-def line(name: str, found: list[float], limit: float, more: str = "") -> str:
-    """The worst of some times counts, and their median is told."""
-    mark = "ok" if max(found) <= limit else "ABOVE"
-    times = f"{1000 * median(found):6.0f} ms, worst {1000 * max(found):4.0f}"
+def line(name: str, found: list[float], limit: float, more: str = "", *lags: Lag) -> str:
+    """The worst of some times and lags counts, and the times' median is told."""
+    worst = max([*found, *(each for lag in lags for each in lag.found)])
+    mark = "ok" if worst <= limit else "ABOVE"
+    times = f"{1000 * median(found):6.0f} ms, worst {1000 * worst:4.0f}"
     return f"{name:44} {times}  at most {1000 * limit:4.0f}  {mark}  {more}"
 
 
@@ -236,7 +241,7 @@ def test_keys_while_a_million_records_are_put_in_order(
             seconds = perf_counter() - begun
 
     run(benchmark, View(table, ManualClock(NOW)), steps)
-    note(line(f"keys while all are sorted by {by}", found, KEY, f"{seconds:.1f} s; {lag}"))
+    note(line(f"keys while all are sorted by {by}", found, KEY, f"{seconds:.1f} s; {lag}", lag))
 
 
 def test_keys_while_filters_are_typed(
@@ -255,7 +260,7 @@ def test_keys_while_filters_are_typed(
                     found.append(await app.press("j"))
 
     run(benchmark, View(table, ManualClock(NOW)), steps)
-    note(line("keys while filters are typed", found, KEY, f"{filters} filters; {lag}"))
+    note(line("keys while filters are typed", found, KEY, f"{filters} filters; {lag}", lag))
 
 
 @pytest.mark.parametrize("text", FILTERS)
@@ -313,7 +318,7 @@ def test_keys_while_a_source_is_read_and_judged(
 
         run(benchmark, View(Table(), ManualClock(NOW)), steps)
     rate = f"{READ_ROWS / seconds:,.0f} records/s; {lag}; judging again: {again}"
-    note(line("keys while a source is read", found, KEY, rate))
+    note(line("keys while a source is read", found, KEY, rate, lag, again))
 
 
 UNBOUND = "f12"  # does nothing on any screen

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kmslab.tui.loop import LOOK_SECONDS, run
+from kmslab.tui.loop import LOOK_SECONDS, Loop, run
 
 ROUNDS = 1_000
 
@@ -54,6 +54,22 @@ def test_what_comes_from_outside_is_seen_however_much_there_is_to_do() -> None:
         return found
 
     assert sorted(run(seen())) == ["a text", "a thread", "a time"]
+
+
+def test_it_tells_while_it_has_nothing_to_do() -> None:
+    async def main() -> None:
+        running = asyncio.get_running_loop()
+        assert isinstance(running, Loop)
+        assert not running.idle.is_set(), "it runs this"
+        asleep = asyncio.ensure_future(asyncio.to_thread(running.idle.wait, 30))
+        while not asleep.done():
+            await asyncio.sleep(0.01)
+        assert asleep.result(), "it slept"
+        for _ in range(ROUNDS):
+            await asyncio.sleep(0)
+            assert not running.idle.is_set(), "it has something to do in the next round"
+
+    run(main())
 
 
 def test_it_ends_as_asyncio_does_and_with_what_was_given() -> None:

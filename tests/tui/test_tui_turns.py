@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from threading import Thread
 
 import pytest
 
 from kmslab.tui import responsive
+from kmslab.tui.loop import run
 from kmslab.tui.responsive import Turns
 
 Scene = Callable[[Turns], Awaitable[None]]
@@ -55,6 +57,37 @@ def test_a_thread_rests_until_all_is_answered(monkeypatch: pytest.MonkeyPatch) -
         assert await asyncio.wait_for(resting, 30) is False
 
     play(scene)
+
+
+def test_a_thread_lets_the_loop_go_first_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it does, and not only for an answer; however long that is, the thread goes on."""
+
+    async def scene(turns: Turns) -> None:
+        turns.follow(asyncio.get_running_loop())
+        rested: list[float] = []
+
+        def work() -> None:
+            began = time.monotonic()
+            turns.rest()
+            rested.append(time.monotonic() - began)
+
+        async def while_busy() -> float:
+            thread = Thread(target=work)
+            thread.start()
+            while thread.is_alive():
+                await busy(0.01)
+            thread.join()
+            return rested.pop()
+
+        monkeypatch.setattr(responsive, "AFTER_SECONDS", 0.2)
+        assert await while_busy() >= 0.2
+        monkeypatch.setattr(responsive, "AFTER_SECONDS", 60.0)
+        await asyncio.wait_for(asyncio.to_thread(work), 30)
+
+    async def whole() -> None:
+        await scene(Turns())
+
+    run(whole())
 
 
 def test_who_is_to_stop_does_not_rest(monkeypatch: pytest.MonkeyPatch) -> None:
