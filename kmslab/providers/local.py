@@ -371,7 +371,7 @@ class Operation:
             source_version,
             outcome,
         )
-        if error is None:
+        if error is None:  # as nearly always
             session.keystore.note(like, self.time, self.request_id)
             return
         with logging_after(error):

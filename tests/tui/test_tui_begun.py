@@ -16,6 +16,7 @@ from kmslab.tui import begun
 from kmslab.tui.app import Explorer
 from kmslab.tui.chrome import TopBar
 from kmslab.tui.dialogs.confirm import Confirm
+from kmslab.tui.screens.audit import AuditLog
 from kmslab.tui.screens.journals import Journals
 from kmslab.tui.session import Session
 
@@ -145,6 +146,35 @@ async def what_has_failed_is_waited_for_no_more(app: Explorer, pilot: Pilot[None
     assert not any("at work" in bar for bar in bars(app))
 
 
+def about(app: Explorer) -> str:
+    """The line below the audit log."""
+    return str(app.screen.query_one("#about").render())
+
+
+async def so_says_the_audit_log(app: Explorer, pilot: Pilot[None]) -> None:
+    log = app.session.lab._keystore
+    with held(log, "audit_rows") as answers:
+        await pilot.press("H")
+        await come(pilot, AuditLog)
+        await until(pilot, lambda: about(app) == "looking")
+        answers()
+        await until(pilot, lambda: "v checks that the log is whole" in about(app))
+    with held(log, "verify_audit") as answers:
+        await pilot.press("v")
+        await until(pilot, lambda: about(app) == "checking that the log is whole")
+        answers()
+        await until(pilot, lambda: about(app).startswith("● whole"))
+
+    def fails(_: object) -> None:
+        raise LabUnreachable("the database does not answer; try again")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(log), "verify_audit", fails)
+        await pilot.press("v")
+        await hears(pilot, "does not answer")
+        assert about(app) == "! it cannot be read"
+
+
 def test_what_is_waited_for_is_said(session: Session, stage: Stage) -> None:
     stage.play(
         session,
@@ -155,5 +185,6 @@ def test_what_is_waited_for_is_said(session: Session, stage: Stage) -> None:
             it_is_said_until_it_is_there,
             nothing_is_said_of_what_is_there_soon,
             what_has_failed_is_waited_for_no_more,
+            so_says_the_audit_log,
         ),
     )

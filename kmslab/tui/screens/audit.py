@@ -15,10 +15,11 @@ from textual.binding import BindingType
 from textual.widgets import DataTable, Input, Static
 
 from kmslab.campaign.rendering import moment
+from kmslab.errors import KmslabError
 from kmslab.tui.actions import AUDIT, Action, bindings
 from kmslab.tui.chrome import Crumbs, KeyLine, TopBar
 from kmslab.tui.finishing import leave
-from kmslab.tui.host import Flow, Host, away_for, host_of, in_worker
+from kmslab.tui.host import Flow, Host, away_for, host_of, in_worker, is_left
 from kmslab.tui.line import Line
 from kmslab.tui.rows import Rows
 from kmslab.tui.screen import ShownOnce
@@ -85,14 +86,23 @@ class AuditLog(ShownOnce[None]):
 
     def action_reload(self) -> None:
         """Read it again."""
-        self._begin(self._load)
+        self._begin("looking", self._load)
 
-    def _begin(self, flow: Flow) -> None:
+    def _begin(self, doing: str, flow: Flow) -> None:
         # A worker of the screen, so that it ends with the screen.
-        in_worker(self, partial(self.explorer.guarded, flow), exclusive=True)
+        work = partial(self.explorer.guarded, partial(self._do, doing, flow))
+        in_worker(self, work, exclusive=True)
+
+    async def _do(self, doing: str, flow: Flow) -> None:
+        self._say(doing)
+        try:
+            await flow()
+        except KmslabError:
+            if not is_left(self):
+                self._say("! it cannot be read")
+            raise
 
     async def _load(self) -> None:
-        self._say("looking")
         session = self.explorer.session
         entries, names = await away_for(
             self, lambda: (session.lab.audit.entries(LISTED), session.names())
@@ -149,10 +159,9 @@ class AuditLog(ShownOnce[None]):
 
     def action_verify(self) -> None:
         """Check the whole log."""
-        self._begin(self._verify)
+        self._begin("checking that the log is whole", self._verify)
 
     async def _verify(self) -> None:
-        self._say("checking that the log is whole")
         check = await away_for(self, self.explorer.session.lab.audit.verify)
         ends = f"; {check.open_ends} other processes are at work or were killed"
         if check.intact:

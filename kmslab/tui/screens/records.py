@@ -339,7 +339,6 @@ class Records(ShownOnce[None]):
             self.grid.empty = "no record is here: Esc shows all of them"
 
     def _refresh(self) -> None:
-        self.explorer.turns.answer()  # nearly all of the screen is painted anew
         self._show_counts()
         self._show_status()
         self._show_detail()
