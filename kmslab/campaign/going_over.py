@@ -58,6 +58,7 @@ def tools_for(
         fields=fields,
         counts=no_counts(),
         calling=CallCount(journal, sender),
+        pause=watch.pause,
         trusting=bool(own_rates(ground.providers)) and verify == Verify.ANSWER,
     )
 

@@ -37,7 +37,8 @@ UNPROVEN: Final = "its new blob does not open to what the old one holds"
 class Tools:
     """What every pass of a campaign works with. `counts` grows with each chunk.
 
-    `calling` has the journal know of the calls that were made, with what is intended next.
+    `calling` has the journal know of the calls that were made, with what is intended next; `pause`
+    is that of a `Watch`.
     `trusting` ones open nothing: a remote's blobs would come here as plaintext.
     """
 
@@ -50,6 +51,7 @@ class Tools:
     fields: frozenset[str]
     counts: Counter[str]
     calling: Callable[[], None]
+    pause: Callable[[], None]
     trusting: bool = False
 
 
@@ -92,6 +94,7 @@ class Pass:
         known = self._known(chunk) if self._resumes else {}
         taken_up = self._taken_up(chunk, known) if known else []
         fresh, providers = self._re_encrypt(chunk, known.keys())
+        self._tools.pause()
         self._tools.calling()
         work = _Work(fresh, self._journal.intend(self._part, fresh, providers))
         if taken_up:
@@ -99,6 +102,7 @@ class Pass:
                 [change for change, _ in taken_up] + [*work.changes],
                 [number for _, number in taken_up] + [*work.numbers],
             )
+        self._tools.pause()
         self._settle(edit, work, edit.write(work.changes))
 
     def missing(self) -> list[int]:

@@ -265,11 +265,14 @@ class _Undo:
                 restored.append(entry.number)
             else:
                 touched.append(entry.number)
+        self._watch.pause()
         proven, unproven = self._judged(back)
+        self._watch.pause()
         swapped = [*proven, *unproven]
         lost = set(edit.write([match.entry.change.undone() for match in swapped]))
         touched += [m.entry.number for m in swapped if m.entry.change.place in lost]
         restored += [m.entry.number for m in swapped if m.entry.change.place not in lost]
+        self._watch.pause()
         # What was undone before and is another blob now is somebody else's business.
         self._leave(self._fresh(Step.UNDONE, touched), TOUCHED)
         self._counts["restored"] += len(restored)

@@ -27,13 +27,15 @@ class Watch:
     """Who looks on: told of progress, and asked whether to stop.
 
     `waiting` is told, by whichever thread it is, what is waited for, and "" when that is over;
-    `said` what somebody may want to know before all begins.
+    `said` what somebody may want to know before all begins. `pause` is called between two steps of
+    a chunk: who looks on may have something to do first.
     """
 
     progress: Callable[[Progress], None] = lambda progress: None
     stop: Callable[[], bool] = lambda: False
     waiting: Callable[[str], None] = lambda text: None
     said: Callable[[str], None] = lambda text: None
+    pause: Callable[[], None] = lambda: None
 
     def told(self, progress: Progress, *, campaign_id: str = "") -> None:
         """Tell of a pass that changes nothing; CampaignInterrupted where it is to stop."""

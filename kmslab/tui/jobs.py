@@ -26,7 +26,8 @@ class Job:
         self._stop = threading.Event()
         self.waits_for = ""
         """What is waited for just now: the provider that does not answer, and what it says."""
-        self.watch = Watch(self._told, turns.gently(self._stop.is_set), self._waits)
+        stop = turns.gently(self._stop.is_set)
+        self.watch = Watch(self._told, stop, self._waits, pause=turns.rest)
 
     def stop(self) -> None:
         """Ask it to end after the chunk that is at work."""

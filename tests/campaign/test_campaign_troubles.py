@@ -31,6 +31,7 @@ from kmslab.campaign.closing import campaigns
 from kmslab.campaign.plan import Options
 from kmslab.campaign.report import Report
 from kmslab.campaign.run import Ground, resume, run
+from kmslab.campaign.undo import undo
 from kmslab.campaign.watching import Progress, Watch
 from kmslab.errors import (
     CampaignInterrupted,
@@ -325,6 +326,17 @@ def test_a_lab_that_does_not_answer_stops_the_campaign(
     assert isinstance(stopped.value.error, LabUnreachable)
     report = resume(ground, stopped.value.campaign_id)
     assert report.results.re_encrypted == 9 * MANY_TWENTIES
+
+
+def test_who_looks_on_may_go_first_within_a_chunk(ground: Ground, table: SourceSpec) -> None:
+    """Between what is called, written to the journal and stored: a chunk takes its time."""
+    told: list[str] = []
+    watch = Watch(lambda seen: told.append(seen.doing), pause=lambda: told.append("pause"))
+    campaign = run(ground, table, watch=watch).campaign
+    assert "pause pause re-encrypting" in " ".join(told)
+    told.clear()
+    undo(ground, campaign, watch=watch)
+    assert "pause pause pause undoing" in " ".join(told)
 
 
 class TestTheDisk:
